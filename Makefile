@@ -1,0 +1,40 @@
+# One virtual environment for everything; a stamp says what was installed into it, and from which pyproject.toml.
+.DEFAULT_GOAL := help
+.PHONY: help search test check clean
+
+# The first Python from 3.11 on that can make virtual environments; PYTHON=... overrides.
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+search: $(VENV)/.installed ## search for the best curriculum: make search ARGS="--preset cifar10 training.kimg=5000"
+	$(VENV)/bin/python tune/search.py $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/test_config.py -k override"
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## what a change must pass: style, format, types and tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest
+
+clean: ## remove the virtual environment and caches; data and runs stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 on with venv was found; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,97 @@
+"""What discriminator and generator do to each other, both looking through differentiable augmentation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from synthcl import views
+from synthcl.config import Config, ViewsConfig
+from synthcl.losses import discriminator_loss, generator_loss, gradient_penalty
+
+AUGMENTATION = ViewsConfig(
+    crop_area_min=0.7, jitter_probability=1.0, hue=0.0, grayscale_probability=0.0, blur_probability=0.0
+)
+"""What D sees at strength 1: mild crops, flips, brightness, contrast and saturation, so that it cannot learn
+few images by heart; nothing that would teach G grey or blurred images.
+
+Source: Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020.
+"""
+
+
+def augmentation_draw(config: Config, count: int, generator: torch.Generator) -> views.Draw:
+    """Draw the augmentation of `count` images; processes that share a batch take their rows of one draw.
+
+    Args:
+        config: `config.gan.augment_strength` is the strength.
+        count: number of images.
+        generator: on the CPU.
+    """
+    return views.draw(AUGMENTATION, count, config.gan.augment_strength, generator)
+
+
+def discriminator_objective(
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    config: Config,
+    draw_real: views.Draw | None,
+    draw_fake: views.Draw | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What D minimises: its adversarial loss and, where asked for, a gradient penalty at what it sees.
+
+    Args:
+        discriminator: images (n, C, H, W) in [0, 1] -> logits (n,).
+        real: (n, C, H, W) in [0, 1].
+        fake: (n, C, H, W) in [0, 1], generated; no gradient flows to it.
+        config: `config.gan` gives the loss and the penalty's weight (on real images for 'hinge', on both for
+            'relativistic').
+        draw_real: augmentation of the n real images; None shows them as they are.
+        draw_fake: augmentation of the n generated images.
+
+    Returns:
+        The loss, and 0-dim statistics: `accuracy` (of the signs of the logits; of the order of each pair where
+        the loss is relativistic and logits have no zero), `real_logit`, `fake_logit` and, if weighed, `penalty`.
+    """
+    gan = config.gan
+    penalised = gan.gradient_penalty > 0
+    seen = torch.cat([_look(real.detach(), draw_real), _look(fake.detach(), draw_fake)])  # (2n, C, H, W)
+    seen.requires_grad_(penalised)
+    logits = discriminator(seen)
+    real_logits, fake_logits = logits.float().chunk(2)
+    loss = discriminator_loss(real_logits, fake_logits, gan.loss)
+    statistics = {"real_logit": real_logits.detach().mean(), "fake_logit": fake_logits.detach().mean()}
+    if gan.loss == "relativistic":
+        statistics["accuracy"] = (real_logits > fake_logits).float().mean()
+    else:
+        statistics["accuracy"] = ((real_logits > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
+    if penalised:
+        penalty = 2 * gradient_penalty(logits, seen) if gan.loss == "relativistic" else None
+        if penalty is None:
+            penalty = gradient_penalty(real_logits, seen)
+        statistics["penalty"] = penalty.detach()
+        loss = loss + gan.gradient_penalty * penalty
+    return loss, statistics
+
+
+def generator_objective(
+    discriminator: nn.Module,
+    fake: Tensor,
+    real: Tensor,
+    config: Config,
+    draw_fake: views.Draw | None,
+    draw_real: views.Draw | None,
+) -> Tensor:
+    """What G minimises against D; its gradient flows through D and the augmentation into `fake`.
+
+    Arguments as in `discriminator_objective`; real images are looked at for the relativistic loss only.
+    """
+    fake_seen = _look(fake, draw_fake)
+    if config.gan.loss != "relativistic":
+        return generator_loss(discriminator(fake_seen).float(), None, config.gan.loss)
+    fake_logits, real_logits = discriminator(torch.cat([fake_seen, _look(real, draw_real)])).float().chunk(2)
+    return generator_loss(fake_logits, real_logits, config.gan.loss)
+
+
+def _look(images: Tensor, draw: views.Draw | None) -> Tensor:
+    return images if draw is None else views.apply(images, draw, images.shape[-1])

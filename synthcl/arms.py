@@ -1,0 +1,53 @@
+"""The arms of every comparison, as overrides of a configuration.
+
+All arms of a configuration spend the same optimiser steps on the same number of views.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synthcl.config import Config
+from synthcl.errors import UserError
+
+_NONE = {"kind": "constant", "start": 0.0}
+
+ARMS: dict[str, dict[str, Any]] = {
+    # SimCLR: two views of every real image.
+    "real-only": {"curriculum.synthetic_fraction": _NONE, "curriculum.hardness": _NONE},
+    # The control for "more views": four plain views of half as many real images.
+    "real-four-views": {
+        "curriculum.synthetic_fraction": _NONE,
+        "curriculum.hardness": _NONE,
+        "method.views_per_image": 4,
+    },
+    # Data inflation: samples of the warmed-up GAN as if they were more images.
+    "frozen-gan": {"method.frozen": True, "method.pair": False, "curriculum.hardness": _NONE},
+    # The same under AdaInf's weaker augmentation (Wang et al., ICLR 2024).
+    "frozen-gan-weak-views": {
+        "method.frozen": True,
+        "method.pair": False,
+        "curriculum.hardness": _NONE,
+        "curriculum.view_strength": {"kind": "constant", "start": 0.7},
+    },
+    # The min-max game alone: two views of G(z), no G_ema.
+    "hard-only": {"method.pair": False},
+    # (G(z), G_ema(z)) pairs that drift by GAN training alone.
+    "pairs-only": {"curriculum.hardness": _NONE},
+    # The full method with the configuration's own curriculum.
+    "joint": {},
+}
+
+BASELINES = ("real-only", "frozen-gan")
+"""Arms that every search runs beside its trials."""
+
+
+def apply_arm(config: Config, arm: str) -> Config:
+    """The configuration of one arm.
+
+    Raises:
+        UserError: on an unknown arm.
+    """
+    if arm not in ARMS:
+        raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
+    return config.with_overrides(ARMS[arm])

@@ -1,0 +1,98 @@
+"""Checkpoints: written whole or not at all, read without pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+
+from synthcl import rng
+from synthcl.config import Config
+from synthcl.errors import UserError
+
+FILE = "checkpoint.pt"
+SAMPLES = "samples.png"
+FORMAT = 1
+
+# Sections that may differ between the run that wrote a checkpoint and the one that goes on with it.
+_FREE_SECTIONS = {"name", "compute", "search", "evaluation"}
+
+
+def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor | None) -> None:
+    """Write a checkpoint into a folder: to a temporary name first, then renamed.
+
+    Args:
+        folder: made if missing.
+        config: the run's configuration, stored as JSON-like values.
+        trainer: `Trainer.state_dict()`.
+        samples: (2, latents, C, h, w) in [0, 1], or None.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if samples is not None:
+        grid = torchvision.utils.make_grid(samples.flatten(0, 1), nrow=samples.shape[1], padding=1)
+        torchvision.utils.save_image(grid, folder / SAMPLES)
+    whole = {"format": FORMAT, "config": config.model_dump(mode="json"), "versions": versions(), "trainer": trainer}
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    torch.save(whole, temporary)
+    os.replace(temporary, folder / FILE)
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint's file, or the one in a folder.
+
+    Raises:
+        UserError: when there is none, it is truncated, foreign, of a newer format or holds pickled code.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"checkpoint {str(path)!r}: there is no file {file.name} there")
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"checkpoint {str(file)!r} holds more than tensors and plain values; refused") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"checkpoint {str(file)!r} cannot be read ({reason}); give a checkpoint that synthcl wrote") from None
+    if not isinstance(state, dict) or not {"format", "config", "trainer"} <= state.keys():
+        raise UserError(f"checkpoint {str(file)!r} was not written by synthcl; give a checkpoint that synthcl wrote")
+    if state["format"] > FORMAT:
+        raise UserError(f"checkpoint {str(file)!r} has format {state['format']}, this synthcl reads {FORMAT}; upgrade synthcl")
+    return state
+
+
+def config_of(state: dict[str, Any]) -> Config:
+    """The configuration a checkpoint was written with."""
+    return Config.model_validate(state["config"])
+
+
+def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
+    """Refuse to continue a run under another configuration.
+
+    Raises:
+        UserError: naming the first field that differs.
+    """
+    written, wanted = state["config"], config.model_dump(mode="json")
+    for section in wanted.keys() - _FREE_SECTIONS:
+        for field, value in wanted[section].items():
+            other = written.get(section, {}).get(field)
+            if other != value:
+                raise UserError(
+                    f"checkpoint {str(path)!r} was written with {section}.{field}={other!r}, this run has {value!r}; "
+                    "continue with the same configuration or start in another folder"
+                )
+
+
+def sample_generator(config: Config) -> torch.Generator:
+    """Random numbers of the latents shown in sample grids: the same at every checkpoint of a seed."""
+    return rng.generator(config.training.seed, "samples")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a file."""
+    return {name: metadata.version(name) for name in ("synthcl", "torch", "torchvision")}

@@ -1,0 +1,20 @@
+"""Named data sets, cut into splits, as uint8 images on the device or streamed from disk."""
+
+from synthcl.data.images import ImageSource, ResidentImages, StreamedImages
+from synthcl.data.order import epoch_indices, stream
+from synthcl.data.sources import SOURCES
+from synthcl.data.splits import Split, SplitName, open_split, open_transfer, require_images
+
+__all__ = [
+    "SOURCES",
+    "ImageSource",
+    "ResidentImages",
+    "Split",
+    "SplitName",
+    "StreamedImages",
+    "epoch_indices",
+    "open_split",
+    "open_transfer",
+    "require_images",
+    "stream",
+]

@@ -1,0 +1,85 @@
+"""In which order images are seen, and how they arrive in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from synthcl import rng
+from synthcl.data.images import ImageSource, StreamedImages
+from synthcl.errors import UserError
+
+
+def epoch_indices(count: int, begin: int, size: int, *key: int | str) -> torch.Tensor:
+    """A slice of the endless shuffled sequence in which every epoch is a fresh permutation.
+
+    Args:
+        count: images in the data set, at least 1.
+        begin: position in the sequence; position p lies in epoch p // count.
+        size: how many indices, possibly over several epochs.
+        key: what the shuffles depend on, for example `(config.training.seed, "real")`.
+
+    Returns:
+        (size,) int64 in [0, count), a function of the arguments alone.
+    """
+    if count < 1 or begin < 0 or size < 0:
+        raise ValueError(f"count {count} must be at least 1, begin {begin} and size {size} at least 0")
+    end = begin + size
+    parts = [torch.empty(0, dtype=torch.int64)]
+    for epoch in range(begin // count, -(-end // count)):
+        first = epoch * count
+        parts.append(_permutation(count, (*key, epoch))[max(begin - first, 0) : end - first])
+    return torch.cat(parts)  # a copy, so that nobody writes into the cached permutation
+
+
+@lru_cache(maxsize=4)  # a step reads a short slice of the same long permutation
+def _permutation(count: int, key: tuple[int | str, ...]) -> torch.Tensor:
+    return torch.randperm(count, generator=rng.generator(*key))
+
+
+class _Batches(Dataset):
+    """Decodes a batch a call; an error travels as a value, because the loader would wrap it in a traceback."""
+
+    def __init__(self, source: StreamedImages) -> None:
+        self.source = source
+
+    def __getitem__(self, indices: list[int]) -> torch.Tensor | UserError:
+        try:
+            return self.source.decode(indices)
+        except UserError as error:
+            return error
+
+
+def stream(source: ImageSource, batches: Iterable[torch.Tensor], workers: int) -> Iterator[torch.Tensor]:
+    """Fetch batch after batch, exactly in the order given; files are decoded ahead of their use.
+
+    Args:
+        source: where the images come from.
+        batches: (n,) int64 each; may be endless, and is read a few batches ahead for streamed images.
+        workers: decoding processes for streamed images; 0 decodes in this one.
+
+    Yields:
+        (n, C, S, S) uint8 on the source's device.
+
+    Raises:
+        UserError: when a file cannot be read.
+    """
+    if not isinstance(source, StreamedImages):
+        yield from map(source.fetch, batches)
+        return
+    on_gpu = source.device.type == "cuda"
+    loader = DataLoader(
+        _Batches(source),
+        batch_size=None,
+        sampler=(batch.tolist() for batch in batches),
+        num_workers=workers,
+        pin_memory=on_gpu,
+        generator=torch.Generator(),  # without it the loader would draw from the global state
+    )
+    for images in loader:
+        if isinstance(images, UserError):
+            raise images
+        yield images.to(source.device, non_blocking=on_gpu)

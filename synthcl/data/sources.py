@@ -1,0 +1,195 @@
+"""Data sets by name, each as its published parts: train, test and, for some, extra unlabelled images.
+
+The test part has an opener of its own, so that nothing reads test labels before they are asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import datasets
+
+from synthcl import rng
+from synthcl.config import DataConfig
+from synthcl.data.folder import Files, class_names, list_images, test_folder, train_folder
+from synthcl.errors import UserError
+
+TEST_FRACTION = 0.2  # of a data set that is published without a test part
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set as published, before resizing and before any cut.
+
+    Args:
+        pixels: (n, H, H, 1 or 3) uint8, or image files.
+        labels: (n,) int64, or none for images without labels.
+        classes: what the labels mean.
+    """
+
+    pixels: np.ndarray | Files
+    labels: torch.Tensor | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pixels.names if isinstance(self.pixels, Files) else self.pixels)
+
+    def rows(self, indices: torch.Tensor) -> Part:
+        """The part's images at these positions, (n,) int64."""
+        if isinstance(self.pixels, Files):
+            names = self.pixels.names
+            pixels: np.ndarray | Files = Files(self.pixels.folder, tuple(names[index] for index in indices.tolist()))
+        else:
+            pixels = self.pixels[indices.numpy()]
+        return Part(pixels, None if self.labels is None else self.labels[indices], self.classes)
+
+
+Opener = Callable[[DataConfig], Part]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to open a data set's parts."""
+
+    train: Opener
+    test: Opener
+    extra: Opener | None = None
+
+
+def stratified_cut(part: Part, fraction: float, *key: int | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hold out the same share of every class, at least one image and never all of them.
+
+    Args:
+        part: labelled images.
+        fraction: share held out, in (0, 1).
+        key: what the choice depends on.
+
+    Returns:
+        (kept, held out): two sorted (n,) int64 index tensors that share nothing and miss nothing.
+
+    Raises:
+        UserError: when a class has a single image.
+    """
+    assert part.labels is not None
+    held_out = torch.zeros(len(part), dtype=torch.bool)
+    for index, name in enumerate(part.classes):
+        members = torch.nonzero(part.labels == index).flatten()
+        if len(members) == 1:
+            raise UserError(
+                f"class {name!r} has 1 image left to cut a {key[-1]} part from; add images or remove the class"
+            )
+        share = min(max(1, round(fraction * len(members))), len(members) - 1)
+        shuffled = torch.randperm(len(members), generator=rng.generator(*key, index))
+        held_out[members[shuffled[: max(share, 0)]]] = True
+    return torch.nonzero(~held_out).flatten(), torch.nonzero(held_out).flatten()
+
+
+def _embedded(name: str) -> Opener:
+    def opener(config: DataConfig) -> Part:
+        with (resources.files("synthcl.embedded") / f"{name}.npz").open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            images, labels = stored["images"], stored["labels"]
+        return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), tuple(datasets.FashionMNIST.classes))
+
+    return opener
+
+
+def _digits(test: bool) -> Opener:
+    def opener(config: DataConfig) -> Part:
+        from sklearn.datasets import load_digits  # a second to import, and seldom needed
+
+        table = load_digits()
+        pixels = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0..16
+        part = Part(pixels, torch.from_numpy(table.target.astype(np.int64)), tuple(map(str, table.target_names)))
+        return part.rows(stratified_cut(part, TEST_FRACTION, "digits", "test")[test])
+
+    return opener
+
+
+def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str, Any], **extra: Any) -> Source:
+    """A torchvision data set; `place` is where inside root it looks for its files."""
+
+    def opener(**choice: Any) -> Opener:
+        def open_part(config: DataConfig) -> Part:
+            folder = Path(config.root) / place
+            try:
+                opened = dataset(config.root, download=config.download, **choice)
+            except Exception as error:  # network, checksums, broken archives: every one has its own type
+                reason = (str(error).splitlines() or [type(error).__name__])[0].split(". You can use")[0].rstrip(".:")
+                remedy = (
+                    "put its files there by hand"
+                    if config.download
+                    else "set data.download=true or put its files there"
+                )
+                raise UserError(
+                    f"data set {dataset.__name__} cannot be opened from {str(folder)!r}: {reason}; {remedy}"
+                ) from None
+            pixels = np.asarray(opened.data)
+            if pixels.ndim == 3:  # (n, H, W) grey
+                pixels = pixels[..., None]
+            elif pixels.shape[1] == 3:  # (n, 3, H, W)
+                pixels = pixels.transpose(0, 2, 3, 1)
+            labels = opened.targets if hasattr(opened, "targets") else opened.labels
+            return Part(pixels, torch.as_tensor(labels, dtype=torch.int64), tuple(opened.classes))
+
+        return open_part
+
+    return Source(opener(**train), opener(**test), opener(**extra) if extra else None)
+
+
+def _listed(folder: Path, root: Path) -> Part:
+    files, indices, classes = list_images(folder, root)
+    return Part(files, torch.tensor(indices, dtype=torch.int64) if classes else None, classes)
+
+
+def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None) -> Opener:
+    def opener(config: DataConfig) -> Part:
+        inner = Path(config.root) / subfolder
+        root = inner if inner.is_dir() else Path(config.root)
+        folder, held_out = train_folder(root), test_folder(root)
+        classes = class_names(folder, root)
+        if classes_expected and len(classes) != classes_expected:
+            raise UserError(
+                f"folder {str(folder)!r} has {len(classes)} class folders, not the {classes_expected} of {subfolder}; "
+                f"put them at {inner / 'train' / '<class>' / '*'}, or use data.source=folder"
+            )
+        if test and held_out:
+            part = _listed(held_out, root)
+            if unknown := sorted(set(part.classes) - set(classes)):
+                raise UserError(
+                    f"class {unknown[0]!r} of {str(held_out)!r} is not among the classes of {str(folder)!r}"
+                )
+            assert part.labels is not None
+            index_in_train = torch.tensor([classes.index(name) for name in part.classes])
+            return Part(part.pixels, index_in_train[part.labels], classes)
+        part = _listed(folder, root)
+        if held_out or part.labels is None:
+            return part
+        _log.warning(
+            "%s has no test folder: %d %% of every class, chosen by split_seed %d, are its test part",
+            *(root, round(100 * TEST_FRACTION), config.split_seed),
+        )
+        return part.rows(stratified_cut(part, TEST_FRACTION, config.split_seed, "test")[test])
+
+    return opener
+
+
+SOURCES: dict[str, Source] = {
+    "fashion-mini": Source(_embedded("fashion-mini-train"), _embedded("fashion-mini-test")),
+    "digits": Source(_digits(test=False), _digits(test=True)),
+    "fashion": _torchvision(datasets.FashionMNIST, "FashionMNIST/raw", {"train": True}, {"train": False}),
+    "mnist": _torchvision(datasets.MNIST, "MNIST/raw", {"train": True}, {"train": False}),
+    "cifar10": _torchvision(datasets.CIFAR10, "cifar-10-batches-py", {"train": True}, {"train": False}),
+    "cifar100": _torchvision(datasets.CIFAR100, "cifar-100-python", {"train": True}, {"train": False}),
+    "stl10": _torchvision(datasets.STL10, "stl10_binary", {"split": "train"}, {"split": "test"}, split="unlabeled"),
+    "folder": Source(_folder(test=False), _folder(test=True)),
+    "imagenet100": Source(_folder(False, "imagenet100", 100), _folder(True, "imagenet100", 100)),
+}

@@ -1,0 +1,1 @@
+"""Images shipped with the package; NOTICE has their origin and licence."""

@@ -1,0 +1,72 @@
+"""Features of a frozen encoder, a batch at a time."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthcl.data import ImageSource, stream
+from synthcl.errors import UserError
+from synthcl.models.encoder import normalise
+
+
+class Labelled(NamedTuple):
+    """Features and their labels, on one device."""
+
+    features: Tensor  # (n, feature_dim) float32
+    labels: Tensor  # (n,) int64, in [0, classes)
+
+    def first(self, count: int) -> "Labelled":
+        """The first `count` rows."""
+        return Labelled(self.features[:count], self.labels[:count])
+
+
+@torch.no_grad()
+def encode(
+    encoder: nn.Module,
+    images: ImageSource,
+    indices: Tensor | None,
+    batch_images: int,
+    view_size: int,
+    loader_workers: int = 0,
+) -> Tensor:
+    """Features of whole images, without views, from the encoder in evaluation mode (modes are restored after).
+
+    Args:
+        encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim).
+        images: source of uint8 images (n, C, S, S) on the encoder's device.
+        indices: (n,) int64 on the CPU, the images to encode in this order; none means all.
+        batch_images: images encoded at a time.
+        view_size: pixels a side the encoder was trained at; images of another size are resized, antialiased.
+        loader_workers: decoding processes for images streamed from disk.
+
+    Returns:
+        (n, feature_dim) float32 on the images' device.
+
+    Raises:
+        UserError: when a feature is NaN or infinite.
+    """
+    rows = torch.arange(len(images)) if indices is None else indices
+    modes = [(module, module.training) for module in encoder.modules()]
+    encoder.eval()
+    try:
+        batches = stream(images, rows.split(batch_images), loader_workers)
+        features = torch.cat([encoder(_prepare(batch, view_size)).float() for batch in batches])
+    finally:
+        for module, training in modes:
+            module.training = training
+    bad = int((~features.isfinite()).any(dim=1).sum())
+    if bad:
+        raise UserError(
+            f"encoder gives non-finite features for {bad} of {len(features)} images: the training has diverged; "
+            "a lower training.learning_rate or a higher training.temperature is right"
+        )
+    return features
+
+
+def _prepare(images: Tensor, view_size: int) -> Tensor:
+    pixels = images.float() / 255
+    if pixels.shape[-1] != view_size:
+        pixels = F.interpolate(pixels, size=(view_size, view_size), mode="bilinear", antialias=True).clamp(0, 1)
+    return normalise(pixels).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,157 @@
+"""The protocol: which probes are fitted on what, and the names of their scores, in percent.
+
+    val/knn/<set>               weighted nearest neighbours, all labels
+    val/ridge/<set>             ridge probe, all labels: the cheap score of the early rungs
+    val/linear/<set>@<p>        logistic probe on p percent of the training labels
+    val/transfer/<target>@100   logistic probe on another data set; val/transfer/mean is their mean
+    val/transfer-ridge/<target> ridge probe there, at early rungs of a search by transfer; and .../mean
+
+Every probe is fitted on train and its regularisation chosen on validation. `score` also reports validation and
+never opens a test split. `test_scores` reports the same probes on test under `test/`: nothing is fitted again on
+train and validation together, so the two columns differ in the images scored and in nothing else.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from synthcl.config import Config, DataConfig
+from synthcl.data import Split, SplitName, open_split, open_transfer
+from synthcl.errors import UserError
+from synthcl.evaluation import knn
+from synthcl.evaluation.features import Labelled, encode
+from synthcl.evaluation.labels import label_count, label_order
+from synthcl.evaluation.linear import logistic, ridge
+
+Prefix = Literal["val", "test"]
+
+
+def score(encoder: nn.Module, config: Config, device: torch.device, *, quick: bool) -> dict[str, float]:
+    """Validation scores of a frozen encoder, in percent.
+
+    Args:
+        encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim), on `device`.
+        config: the run's configuration.
+        device: where images, features and probes live.
+        quick: true at every rung but the last: nearest neighbours and ridge only, and transfer only when the
+            search's objective asks for it.
+
+    Raises:
+        UserError: when features are not finite, or train or validation lacks a class.
+    """
+    return _scores(encoder, config, device, "val", quick)
+
+
+def test_scores(encoder: nn.Module, config: Config, device: torch.device) -> dict[str, float]:
+    """Test scores of a frozen encoder, in percent; call it once, when every choice has been made.
+
+    Args:
+        encoder, config, device: as for `score`.
+
+    Raises:
+        UserError: when features are not finite, or train or validation lacks a class.
+    """
+    return _scores(encoder, config, device, "test", quick=False)
+
+
+test_scores.__test__ = False  # type: ignore[attr-defined]  # pytest: a name, not a test
+
+
+def objective(metrics: dict[str, float], config: Config) -> float:
+    """The one number a trial is compared by, higher is better.
+
+    At a quick rung the ridge scores stand in for the logistic ones. The two kinds are close but not equal, so
+    objectives are comparable between trials at the same rung, which is where successive halving compares them.
+
+    Args:
+        metrics: what `score` returned.
+        config: its search section says linear, transfer (mean over targets), or weighted:
+            (1 - transfer_weight) * linear + transfer_weight * transfer.
+
+    Raises:
+        UserError: when the objective needs a score that the protocol did not measure.
+    """
+    final = f"val/linear/{config.data.source}@100"
+    names = (final, "val/transfer/mean")
+    if final not in metrics:
+        names = (f"val/ridge/{config.data.source}", "val/transfer-ridge/mean")
+    share = {"linear": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}[config.search.objective]
+    total = 0.0
+    for name, weight in zip(names, (1 - share, share), strict=True):
+        if weight and name not in metrics:
+            raise UserError(
+                f"search.objective={config.search.objective!r} needs the score {name!r}, which was not measured; "
+                f"name a data set in evaluation.transfer={list(config.evaluation.transfer)} or use 'linear'"
+            )
+        total += weight * metrics[name] if weight else 0.0
+    return total
+
+
+class _Task(NamedTuple):
+    train: Labelled  # every prefix is stratified
+    validation: Labelled
+    scored: Labelled  # validation again, or test
+    classes: int
+    train_images: int  # before the cap on labels
+
+
+def _scores(encoder: nn.Module, config: Config, device: torch.device, prefix: Prefix, quick: bool) -> dict[str, float]:
+    settings, source = config.evaluation, config.data.source
+    task = _embed(encoder, config, device, prefix, target=None)
+    probe = ridge(task.train, task.validation, task.classes)
+    metrics = {
+        f"{prefix}/knn/{source}": knn.accuracy(task.train, task.scored, task.classes, settings.knn_neighbours),
+        f"{prefix}/ridge/{source}": probe.accuracy(task.scored),
+    }
+    if not quick:
+        for fraction in settings.label_fractions:
+            labelled = task.train.first(label_count(fraction, task.train_images, task.classes))
+            probe = logistic(labelled, task.validation, task.classes)
+            metrics[f"{prefix}/linear/{source}@{100 * fraction:g}"] = probe.accuracy(task.scored)
+    elif config.search.objective == "linear":
+        return metrics
+
+    kind, fit, suffix = ("transfer-ridge", ridge, "") if quick else ("transfer", logistic, "@100")
+    reached = {}
+    for target in settings.transfer:
+        task = _embed(encoder, config, device, prefix, target)
+        probe = fit(task.train, task.validation, task.classes)
+        reached[f"{prefix}/{kind}/{target}{suffix}"] = probe.accuracy(task.scored)
+    if reached:
+        metrics |= reached
+        metrics[f"{prefix}/{kind}/mean"] = sum(reached.values()) / len(reached)
+    return metrics
+
+
+def _embed(encoder: nn.Module, config: Config, device: torch.device, prefix: Prefix, target: str | None) -> _Task:
+    def features(split: Split, rows: Tensor | None = None) -> Labelled:
+        batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
+        encoded = encode(encoder, split.images, rows, batch_images, config.view_size, workers)
+        return Labelled(encoded, (split.labels if rows is None else split.labels[rows]).to(encoded.device))
+
+    split = _open_for_fit(target, config.data, "train", device)
+    classes = len(split.classes)
+    order = label_order(split.labels, config.data.split_seed)
+    train = features(split, order[: max(classes, config.evaluation.max_label_images)])
+    validation = features(_open_for_fit(target, config.data, "validation", device))
+    scored = validation if prefix == "val" else features(_open(target, config.data, "test", device))
+    return _Task(train, validation, scored, classes, len(order))
+
+
+def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
+    """A split of a transfer target, or of the source when target is none."""
+    return open_split(data, name, device) if target is None else open_transfer(target, data, name, device)
+
+
+@lru_cache(maxsize=32)  # rungs of one process share train and validation; test is opened once and never kept
+def _open_for_fit(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
+    split = _open(target, data, name, device)
+    missing = (split.labels.bincount(minlength=len(split.classes)) == 0).nonzero().flatten().tolist()
+    if missing:
+        raise UserError(
+            f"data set {target or data.source!r}: class {split.classes[missing[0]]!r} has none of the "
+            f"{len(split.labels)} images of the {name} split; every class needs at least one"
+        )
+    return split

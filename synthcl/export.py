@@ -1,0 +1,84 @@
+"""The winning encoder as plain weights: `encoder.safetensors` and a JSON card beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from synthcl import checkpoint
+from synthcl.config import Config
+from synthcl.errors import UserError
+from synthcl.models.encoder import make_encoder
+
+
+def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[str, Any]) -> None:
+    """Write the weights and the card, each whole or not at all.
+
+    Args:
+        path: ends in `.safetensors`; the card takes the same name with `.json`.
+        encoder: a ResNet keeps torchvision's parameter names.
+        config: the configuration it was trained with.
+        scores: metric name to value, copied into the card.
+    """
+    card = {
+        "encoder": config.encoder.model_dump(mode="json"),
+        "input": {
+            "channels": config.data.channels,
+            "size_pixels": config.view_size,
+            "range": [-1.0, 1.0],
+            "mean": 0.5,
+            "std": 0.5,
+        },
+        "scores": scores,
+        "config": config.model_dump(mode="json"),
+        "versions": checkpoint.versions(),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}, temporary)
+    os.replace(temporary, path)
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+
+
+def load_encoder(path: str | Path) -> nn.Module:
+    """Build an encoder from `encoder.safetensors` and its card.
+
+    Args:
+        path: the `.safetensors` file.
+
+    Returns:
+        A plain `nn.Module` in eval mode on the CPU: images (n, C, H, W) in [-1, 1] -> features (n, feature_dim).
+
+    Raises:
+        UserError: when a file is missing, is not safetensors, or weights and card disagree.
+    """
+    path = Path(path)
+    card_path = path.with_suffix(".json")
+    for file in (path, card_path):
+        if not file.is_file():
+            raise UserError(f"encoder {str(path)!r}: there is no file {str(file)!r}; weights and card travel together")
+    try:
+        card = json.loads(card_path.read_text())
+        config = Config.model_validate(card["config"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl") from None
+    encoder = make_encoder(config.encoder, config.data.channels)
+    try:
+        encoder.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}") from None
+    except RuntimeError:
+        raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes") from None
+    return encoder.eval()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,284 @@
+"""The joint step: the paper on one page.
+
+    encoder    minimises  PPCL
+    generator  minimises  adversarial(G, D) - hardness * PPCL
+    D          minimises  its adversarial loss, judging G only
+    G_ema      <- m G_ema + (1 - m) G
+
+Source: Wu et al., "Synthetic Data Can Also Teach: Synthesizing Effective Data for Unsupervised Visual
+Representation Learning", AAAI 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthcl import adversary, parallel, rng, views
+from synthcl.config import Config
+from synthcl.curriculum import Knobs, Mix
+from synthcl.losses import ppcl
+from synthcl.minmax import fork
+from synthcl.models.encoder import normalise
+
+
+@dataclass
+class Networks:
+    """The five networks; the GAN's are None in a real-only run."""
+
+    encoder: nn.Module
+    projector: nn.Module
+    generator: nn.Module | None = None
+    generator_ema: nn.Module | None = None
+    discriminator: nn.Module | None = None
+
+
+@dataclass
+class Optimizers:
+    """One optimiser per adversary; G's and D's are None where they do not learn."""
+
+    encoder: torch.optim.Optimizer
+    generator: torch.optim.Optimizer | None = None
+    discriminator: torch.optim.Optimizer | None = None
+
+
+@dataclass
+class Batch:
+    """This process's share of one step's inputs; every draw was made for the whole batch."""
+
+    real: Tensor
+    """(real, C, H, W) float in [0, 1]"""
+    latents: Tensor
+    """(latents, latent_dim) standard normal"""
+    judged: Tensor
+    """(latents, C, h, w) float in [0, 1], real images at G's size for D"""
+    groups: Tensor
+    """(views,) int64: which views belong together"""
+    draw: views.Draw
+    """T's parameters, one per view"""
+    augmentation_real: views.Draw | None
+    """parameters of the augmentation D sees real images through"""
+    augmentation_fake: views.Draw | None
+    """parameters of the augmentation D sees generated images through"""
+
+
+def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
+    """Group ids of this process's views, and their rows among the views of the whole batch.
+
+    A step's views are laid out in blocks: `views_per_image` blocks of the real images, then blocks of
+    the latents (G, G, G_ema, G_ema as a pair, else G, G). Ids and rows are global, so a view gets the
+    same group and the same random parameters however many processes share the batch.
+
+    Returns:
+        groups (views,) int64 and rows (views,) int64.
+    """
+    real, latents = torch.arange(mix.real), torch.arange(mix.latents)
+    blocks_of_latents = 4 if config.method.pair else 2
+    groups, rows, start = [], [], 0
+    for ids, blocks in ((real, config.method.views_per_image), (latents + mix.real, blocks_of_latents)):
+        mine = parallel.rows(len(ids))
+        for _ in range(blocks):
+            groups.append(ids[mine])
+            rows.append(start + torch.arange(len(ids))[mine])
+            start += len(ids)
+    return torch.cat(groups), torch.cat(rows)
+
+
+def make_batch(
+    config: Config, knobs: Knobs, mix: Mix, step: int, real: Tensor, judged: Tensor, device: torch.device
+) -> Batch:
+    """Draw everything random in a step: latents, views and the discriminator's augmentations.
+
+    Args:
+        real: uint8 (real / processes, C, H, W), this process's images for the encoder.
+        judged: uint8 (latents / processes, C, H, W), this process's real images for D; may be empty.
+    """
+    seed = config.training.seed
+    groups, order = groups_and_order(mix, config)
+    total = 2 * config.training.batch_images
+    draw = views.draw(config.views, total, knobs.view_strength, rng.generator(seed, "views", step))
+    latents = torch.randn(mix.latents, config.gan.latent_dim, generator=rng.generator(seed, "latents", step))
+    own = parallel.rows(mix.latents)
+    augmentations: list[views.Draw | None] = [None, None]
+    if len(judged):
+        for index, name in enumerate(("real", "fake")):
+            whole = adversary.augmentation_draw(config, mix.latents, rng.generator(seed, f"augment {name}", step))
+            augmentations[index] = whole.rows(own).to(device)
+    return Batch(
+        real=to_float(real),
+        latents=latents[own].to(device),
+        judged=resize(to_float(judged), config.gan_image_size),
+        groups=groups.to(device),
+        draw=draw.rows(order).to(device),
+        augmentation_real=augmentations[0],
+        augmentation_fake=augmentations[1],
+    )
+
+
+def joint_step(
+    networks: Networks, optimizers: Optimizers, batch: Batch, knobs: Knobs, config: Config
+) -> dict[str, Tensor]:
+    """One update of every network that learns.
+
+    Returns:
+        0-dim tensors on the device, to be averaged and fetched at intervals.
+    """
+    statistics: dict[str, Tensor] = {}
+    for group in optimizers.encoder.param_groups:
+        group["lr"] = knobs.learning_rate
+    fake, twin = synthesise(networks, batch, config)
+
+    if optimizers.generator is None or optimizers.discriminator is None or not len(batch.latents):
+        descend(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
+        return statistics
+
+    descend(judge(networks, batch, fake.detach(), config, statistics), optimizers.discriminator)
+
+    if config.method.update == "alternating":
+        descend(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
+
+    norms = torch.zeros(2, device=fake.device)
+    for_encoder, for_discriminator = fork(fake, knobs.hardness, config.method.hardness_unit, norms)
+    deceived = deceive(networks, batch, for_discriminator, config, statistics)
+    if config.method.update == "alternating":
+        with frozen(networks.encoder), frozen(networks.projector):
+            contrasted = contrast(networks, batch, for_encoder, twin, config, {})
+        descend(contrasted + deceived, optimizers.generator)
+    else:
+        contrasted = contrast(networks, batch, for_encoder, twin, config, statistics)
+        descend(contrasted + deceived, optimizers.encoder, optimizers.generator)
+
+    assert networks.generator is not None and networks.generator_ema is not None
+    follow(networks.generator_ema, networks.generator, knobs.pair_decay)
+    return statistics | {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
+
+
+def synthesise(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor, Tensor | None]:
+    """G(z) with its graph and, for pairs, G_ema(z) without one, from the same latents, at G's size."""
+    if networks.generator is None or not len(batch.latents):
+        return batch.judged[:0], None
+    with torch.set_grad_enabled(not config.method.frozen):
+        fake = networks.generator(batch.latents)  # (latents, C, h, w)
+    if not config.method.pair:
+        return fake, None
+    assert networks.generator_ema is not None
+    with torch.no_grad():
+        return fake, networks.generator_ema(batch.latents)
+
+
+def contrast(
+    networks: Networks, batch: Batch, fake: Tensor, twin: Tensor | None, config: Config, statistics: dict[str, Tensor]
+) -> Tensor:
+    """PPCL over two (or four) views of each real image and two of each synthetic one."""
+    blocks = [batch.real] * config.method.views_per_image
+    for images in (fake, twin):
+        if images is not None and len(images):
+            blocks += [resize(images.float(), config.data.image_size)] * 2
+    seen = views.apply(torch.cat(blocks), batch.draw, config.view_size)  # (views, C, s, s)
+    features = networks.encoder(normalise(seen))  # (views, features)
+    embeddings = networks.projector(features)  # (views, dim), unit-norm
+    loss = ppcl(embeddings, batch.groups, config.training.temperature)
+    statistics["loss/contrast"] = loss.detach()
+    if len(fake):
+        watch(features.detach().float(), embeddings.detach().float(), batch, twin is not None, config, statistics)
+    return loss
+
+
+def judge(
+    networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]
+) -> Tensor:
+    """D's loss on real and generated images."""
+    assert networks.discriminator is not None
+    loss, observed = adversary.discriminator_objective(
+        networks.discriminator, batch.judged, fake, config, batch.augmentation_real, batch.augmentation_fake
+    )
+    statistics |= {"loss/discriminator": loss.detach()} | {f"gan/{name}": value for name, value in observed.items()}
+    return loss
+
+
+def deceive(
+    networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]
+) -> Tensor:
+    """G's adversarial loss; D is looked through, not taught."""
+    assert networks.discriminator is not None
+    with frozen(networks.discriminator):
+        loss = adversary.generator_objective(
+            networks.discriminator, fake, batch.judged, config, batch.augmentation_fake, batch.augmentation_real
+        )
+    statistics["loss/generator"] = loss.detach()
+    return loss
+
+
+def descend(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Backward, mean over processes, step."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parallel.average_gradients(
+        parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
+    )
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, decay: float) -> None:
+    """slow <- decay * slow + (1 - decay) * fast, buffers copied."""
+    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), 1 - decay)
+    for buffer, source in zip(slow.buffers(), fast.buffers(), strict=True):
+        buffer.copy_(source)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Forward passes inside take no gradient to the module's parameters, only through them."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@torch.no_grad()
+def watch(
+    features: Tensor, embeddings: Tensor, batch: Batch, paired: bool, config: Config, statistics: dict[str, Tensor]
+) -> None:
+    """Measure whether the adversary plays fair.
+
+    `synthetic/pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
+    `synthetic/realism_gap`: squared distance of means plus that of standard deviations between synthetic and
+    real features, over the real features' total variance (a diagonal Frechet distance); 0 is indistinguishable.
+    `synthetic/diversity`: total variance of synthetic features over that of real ones; 0 is a collapsed G.
+    """
+    real_views = len(batch.real) * config.method.views_per_image
+    latents = len(batch.latents)
+    if paired:
+        first, _, slow, _ = embeddings[real_views:].view(4, latents, -1)
+        statistics["synthetic/pair_similarity"] = (first * slow).sum(dim=1).mean()
+    if real_views > 1:
+        real, synthetic = features[:real_views], features[real_views:]
+        deviation_real, deviation_synthetic = real.std(dim=0), synthetic.std(dim=0)
+        total = deviation_real.square().sum().clamp(min=1e-12)
+        gap = (real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()
+        statistics["synthetic/realism_gap"] = gap.sum() / total
+        statistics["synthetic/diversity"] = deviation_synthetic.square().sum() / total
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float32 [0, 1]."""
+    return images.float() / 255
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Images at `size` pixels a side, antialiased, differentiable."""
+    if images.shape[-1] == size or not len(images):
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)

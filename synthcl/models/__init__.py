@@ -1,0 +1,1 @@
+"""The networks: plain modules made from their section of the config."""

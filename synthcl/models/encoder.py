@@ -1,0 +1,92 @@
+"""The encoder that is pretrained, and the projector its contrastive loss looks through."""
+
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from synthcl.config import EncoderConfig
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Map images (n, C, H, W) from [0, 1] to the [-1, 1] that encoders take."""
+    return images * 2 - 1
+
+
+def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:
+    """The network that turns images into features.
+
+    Args:
+        config: the encoder section.
+        channels: of the images: 1 or 3.
+
+    Returns:
+        A module (n, C, H, W) in [-1, 1] -> (n, feature_dim), with the attribute `feature_dim`.
+    """
+    if config.name == "conv":
+        return ConvEncoder(config.width, channels)
+    return _resnet(config, channels)
+
+
+class ConvEncoder(nn.Sequential):
+    """Four convolutions for small images on a CPU: full resolution is left in the first, cheap layer.
+
+    Args:
+        width: channels of the first stage; the features have four times as many.
+        channels: of the images.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__(
+            *_conv(channels, width, stride=2),
+            *_conv(width, 2 * width, stride=2),
+            *_conv(2 * width, 4 * width, stride=2),
+            *_conv(4 * width, 4 * width, stride=1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.feature_dim = 4 * width
+
+
+def _conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def _resnet(config: EncoderConfig, channels: int) -> nn.Module:
+    """torchvision's ResNet under its own parameter names, less the classifier.
+
+    Source: He et al. 2016; the CIFAR stem as in SimCLR (Chen et al. 2020, appendix B.9).
+    """
+    network = getattr(torchvision.models, config.name)(weights=None)
+    if config.stem == "cifar":
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    network.feature_dim = network.fc.in_features
+    network.fc = nn.Identity()
+    return network
+
+
+class Projector(nn.Module):
+    """Linear, BatchNorm, ReLU, Linear, then the unit sphere (Chen et al. 2020).
+
+    Args:
+        feature_dim: of the encoder.
+        hidden: units of the hidden layer.
+        dim: of the embedding.
+    """
+
+    def __init__(self, feature_dim: int, hidden: int, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(feature_dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, dim),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (n, feature_dim) -> embeddings (n, dim) of length 1."""
+        return F.normalize(self.layers(features), dim=1)

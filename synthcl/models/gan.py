@@ -1,0 +1,166 @@
+"""Generator and discriminator without batch statistics: G(z) depends on z alone, D(x) on x alone.
+
+So the slices of a batch on several processes agree with the whole, and the averaged generator needs no
+statistics of its own.
+"""
+
+import importlib
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from synthcl.config import GanConfig
+from synthcl.errors import UserError
+
+
+def make_generator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
+    """The generator: latents (n, latent_dim) -> images (n, C, image_size, image_size) in [0, 1].
+
+    Args:
+        config: the gan section; `config.generator` names a factory of the user's own.
+        channels: of the images.
+        image_size: pixels a side: base * 2^k with base 4 to 7, unless the generator is the user's own.
+
+    Raises:
+        UserError: on a size the generator cannot make, or a user's generator that breaks the contract.
+    """
+    if config.generator is None:
+        return Generator(config.latent_dim, config.generator_width, channels, image_size)
+    generator = _factory(config.generator)(latent_dim=config.latent_dim, channels=channels, image_size=image_size)
+    _check(generator, config, channels, image_size)
+    return generator
+
+
+def make_discriminator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
+    """The discriminator: images (n, C, image_size, image_size) in [0, 1] -> logits (n,), large for real.
+
+    Args:
+        config: the gan section.
+        channels: of the images.
+        image_size: pixels a side: base * 2^k with base 4 to 7.
+
+    Raises:
+        UserError: on another size.
+    """
+    return Discriminator(config.discriminator_width, channels, image_size, config.spectral_norm)
+
+
+class Generator(nn.Module):
+    """A linear layer to base x base pixels, then upsampling and convolution to the image.
+
+    Args:
+        latent_dim: dimensions of z.
+        width: channels of the last stage; each earlier one has twice as many, up to 8 * width.
+        channels: of the images.
+        image_size: pixels a side.
+    """
+
+    def __init__(self, latent_dim: int, width: int, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.base, doublings = base_and_doublings(image_size)
+        widths = [width * 2 ** min(3, doublings - stage) for stage in range(1, doublings + 1)]
+        self.first = nn.Linear(latent_dim, widths[0] * self.base**2)
+        blocks: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:] + [0], strict=True):
+            if outputs:
+                blocks += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), PixelNorm()]
+                blocks += [nn.LeakyReLU(0.2)]
+            else:
+                blocks += [nn.Conv2d(inputs, 4 * channels, 3, padding=1), nn.PixelShuffle(2)]
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents (n, latent_dim) -> images (n, C, image_size, image_size) in [0, 1]."""
+        stage = self.first(latents).view(len(latents), -1, self.base, self.base)
+        stage = F.leaky_relu(stage, 0.2).contiguous(memory_format=torch.channels_last)
+        return 0.5 * (self.blocks(stage).tanh() + 1)
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's channels divided by their root mean square (Karras et al. 2018, section 4.2)."""
+
+    def forward(self, stage: Tensor) -> Tensor:
+        return stage * (stage.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class Discriminator(nn.Module):
+    """Strided convolutions down to base x base pixels, then one logit an image.
+
+    Args:
+        width: channels of the first stage; each later one has twice as many, up to 8 * width.
+        channels: of the images.
+        image_size: pixels a side.
+        spectral: divide every weight by its largest singular value (Miyato et al. 2018).
+    """
+
+    def __init__(self, width: int, channels: int, image_size: int, spectral: bool) -> None:
+        super().__init__()
+        base, halvings = base_and_doublings(image_size)
+        normed: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda layer: layer
+        widths = [channels] + [width * 2 ** min(3, stage) for stage in range(halvings)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [normed(nn.Conv2d(inputs, outputs, 4, 2, padding=1)), nn.LeakyReLU(0.2)]
+        layers += [normed(nn.Conv2d(widths[-1], widths[-1], 3, padding=1)), nn.LeakyReLU(0.2), nn.Flatten()]
+        layers += [normed(nn.Linear(widths[-1] * base**2, 1))]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, C, image_size, image_size) in [0, 1] -> logits (n,)."""
+        return self.layers(images * 2 - 1).squeeze(1)
+
+
+def base_and_doublings(image_size: int) -> tuple[int, int]:
+    """Write a size as base * 2^doublings with base 4 to 7 and at least one doubling.
+
+    Raises:
+        UserError: on a size that is not of this form.
+    """
+    for base in (4, 5, 6, 7):
+        ratio = image_size // base
+        if image_size % base == 0 and ratio >= 2 and ratio & (ratio - 1) == 0:
+            return base, ratio.bit_length() - 1
+    sizes = sorted(base * 2**doublings for base in (4, 5, 6, 7) for doublings in range(1, 8))
+    smaller = [size for size in sizes if size < image_size]
+    larger = [size for size in sizes if size > image_size]
+    nearest = " or ".join(str(size) for size in smaller[-1:] + larger[:1])
+    raise UserError(f"gan.image_size {image_size} is not base * 2^k with base 4 to 7; the nearest that is: {nearest}")
+
+
+def _factory(name: str) -> Callable[..., nn.Module]:
+    module_name, separator, attribute = name.partition(":")
+    if not separator or not module_name or not attribute:
+        raise UserError(f"gan.generator {name!r} is not of the form module:callable, such as mygan:make_generator")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"gan.generator {name!r} cannot be imported: {error}") from None
+    if not callable(factory):
+        raise UserError(f"gan.generator {name!r} is a {type(factory).__name__}; it must be callable")
+    return factory
+
+
+def _check(generator: nn.Module, config: GanConfig, channels: int, image_size: int) -> None:
+    """Hold a user's generator to the contract once, on two latents."""
+    said = f"gan.generator {config.generator!r}"
+    if not isinstance(generator, nn.Module):
+        raise UserError(f"{said} returned a {type(generator).__name__}; it must return a torch.nn.Module")
+    latents = torch.zeros(2, config.latent_dim)
+    latents[1] = 1.0
+    latents.requires_grad_()
+    try:
+        images = generator(latents)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{said} fails on latents (2, {config.latent_dim}): {str(error).splitlines()[0]}") from None
+    expected = (2, channels, image_size, image_size)
+    if not isinstance(images, Tensor) or tuple(images.shape) != expected:
+        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(f"{said} returned {shape} for 2 latents; it must return images {expected}")
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):
+        raise UserError(f"{said} returned values from {low:.3g} to {high:.3g}; images must lie in [0, 1]")
+    if not images.requires_grad:
+        raise UserError(f"{said} returned images without a gradient; G(z) must be differentiable")

@@ -1,0 +1,82 @@
+"""Batch normalisation whose statistics are those of the whole batch, however many processes share it."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """Make every BatchNorm of a module use the statistics of all processes of `torch.distributed`.
+
+    Parameters, buffers and their names stay as they are. With one process, or none initialised, the
+    module is returned untouched.
+
+    Args:
+        module: a network already on its device: CUDA takes torch's SyncBatchNorm, the CPU `GlooBatchNorm`.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return module
+    if any(parameter.is_cuda for parameter in module.parameters()):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return _convert(module)
+
+
+class GlooBatchNorm(_BatchNorm):
+    """BatchNorm1d / 2d / 3d over the batches of all processes, differentiable through the exchange.
+
+    The mean is exchanged first and the squared deviations from it second, because the difference of two
+    sums of squares loses its digits where the mean is large. The gradients of a process are those of the
+    sum of all processes' losses.
+
+    Source: Ioffe and Szegedy 2015, "Batch Normalization", algorithm 1.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"batch normalisation needs at least 2 dimensions, got {input.dim()}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        images = input.float()  # statistics in full precision under autocast
+        axes = [axis for axis in range(images.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (images.dim() - 2)
+
+        count = images.new_tensor([images.numel() / images.shape[1]])
+        sums = all_reduce(torch.cat([images.sum(axes), count]))  # (channels + 1,)
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        centred = images - mean.view(shape)
+        variance = all_reduce(centred.square().sum(axes)) / total  # (channels,)
+        output = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            output = output * self.weight.view(shape) + self.bias.view(shape)
+        if self.training and self.track_running_stats:
+            self._update_running_statistics(mean.detach(), variance.detach() * total / (total - 1))
+        return output.to(input.dtype)
+
+    def _update_running_statistics(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(unbiased_variance, share)
+
+
+def _convert(module: nn.Module) -> nn.Module:
+    if isinstance(module, _BatchNorm):
+        twin = GlooBatchNorm(
+            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
+        )
+        twin.weight, twin.bias = module.weight, module.bias
+        twin.running_mean, twin.running_var = module.running_mean, module.running_var
+        twin.num_batches_tracked = module.num_batches_tracked
+        return twin.train(module.training)
+    for name, child in module.named_children():
+        setattr(module, name, _convert(child))
+    return module

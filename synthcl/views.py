@@ -1,0 +1,204 @@
+"""The stochastic view T(.): random resized crop, flip, colour jitter, grayscale and blur of a whole batch at once.
+
+Every operation is linear in the image, so a view is three small matrix products: rows and columns are
+resampled by one matrix each (crop, flip, antialiasing and blur folded into it), and colours by one affine
+map. The same code serves real and generated images on every device, and gradients flow through it to the images.
+
+Differences from the same chain in torchvision, all on purpose:
+- Crops are not rounded to whole pixels.
+- Jitter runs in the fixed order brightness, contrast, saturation, hue, and the result is clamped to [0, 1]
+  once at the end; torchvision draws the order, and clamps after each operation, which bends colours that
+  leave the range half-way and come back. Contrast pivots on the mean grey of the resampled, blurred view.
+- Hue is a rotation about the grey axis of RGB. It equals the shift of HSV's hue at thirds of a turn and stays
+  close to it between (HSV keeps the largest channel, the rotation keeps the mean and is differentiable everywhere).
+- The blur's kernel is not cut off at a kernel size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from synthcl.config import ViewsConfig
+from synthcl.errors import UserError
+
+_CROP_ATTEMPTS = 10  # as torchvision: a crop that sticks out is redrawn, and the tenth failure takes the whole image
+_CROP_AREA_FLOOR = 0.08  # smallest crop that strengths above 1 may reach, SimCLR's own for ImageNet
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class Draw(NamedTuple):
+    """The parameters of n views: float tensors (n,), one row a view, so any subset of rows stands alone."""
+
+    top: Tensor  # of the crop, as fractions of the image's height and width
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor  # 1 where mirrored, else 0
+    brightness: Tensor  # factors; 1 leaves the image as it is
+    contrast: Tensor
+    saturation: Tensor
+    hue: Tensor  # turns
+    grayscale: Tensor  # 1 where grey, else 0
+    blur_sigma: Tensor | None = None  # pixels of the view, 0 where sharp; none where no view is ever blurred
+
+    def rows(self, indices: Tensor | slice) -> Draw:
+        """The draws of some of the views.
+
+        Args:
+            indices: a slice, or int64 or bool indices of views.
+        """
+        return Draw(*(None if field is None else field[indices] for field in self))
+
+    def to(self, device: torch.device | str) -> Draw:
+        """The same draws on another device, moved in one transfer."""
+        return Draw(*torch.stack([field for field in self if field is not None]).to(device).unbind())
+
+
+def draw(config: ViewsConfig, count: int, strength: float, generator: torch.Generator) -> Draw:
+    """Draw the parameters of `count` views.
+
+    Strength scales what makes views differ: the removed share of the area, the exponent of the aspect ratio,
+    the four jitter ranges, and the probabilities of grayscale and blur. The probability of flipping grows up to
+    strength 1 only, that of jitter stays, since its ranges scale. Probabilities end at 1, factors at 0, hue at half
+    a turn, and the smallest crop at 8 % of the area, or at `crop_area_min` where that is smaller. The random numbers
+    behind a draw do not depend on strength, so a view changes smoothly with it.
+
+    Args:
+        config: ranges and probabilities at strength 1.
+        count: number of views.
+        strength: in [0, 2]; 0 leaves images as they are, up to resizing.
+        generator: on the CPU; the only source of randomness.
+
+    Raises:
+        UserError: when strength is out of range.
+
+    Source: Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", appendix A.
+    """
+    if not 0 <= strength <= 2:
+        raise UserError(f"view strength {strength} must be in [0, 2]")
+    numbers = torch.rand(count, 2 * _CROP_ATTEMPTS + 12, generator=generator)
+    areas, ratios, others = numbers.split([_CROP_ATTEMPTS, _CROP_ATTEMPTS, 12], dim=1)
+    y, x, flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, _ = others.unbind(1)
+
+    area_min = max(1 - (1 - config.crop_area_min) * strength, min(config.crop_area_min, _CROP_AREA_FLOOR))
+    areas = 1 - (1 - area_min) * areas  # (n, attempts)
+    ratios = torch.exp((2 * ratios - 1) * strength * math.log(config.crop_ratio_max))
+    heights, widths = torch.sqrt(areas / ratios), torch.sqrt(areas * ratios)
+    fits = (heights <= 1) & (widths <= 1)
+    first = fits.int().argmax(1, keepdim=True)
+    height, width = (sides.gather(1, first)[:, 0].where(fits.any(1), 1.0) for sides in (heights, widths))
+
+    jittered = (jitter < config.jitter_probability).float()
+
+    def factor(uniform: Tensor, spread: float) -> Tensor:
+        low, high = max(0.0, 1 - spread * strength), 1 + spread * strength
+        return 1 + jittered * (low - 1 + (high - low) * uniform)
+
+    blur_probability = min(1.0, config.blur_probability * strength)
+    sigmas = config.blur_sigma_min + (config.blur_sigma_max - config.blur_sigma_min) * sigma
+    return Draw(
+        top=y * (1 - height),
+        left=x * (1 - width),
+        height=height,
+        width=width,
+        flip=(flip < config.flip_probability * min(1.0, strength)).float(),
+        brightness=factor(brightness, config.brightness),
+        contrast=factor(contrast, config.contrast),
+        saturation=factor(saturation, config.saturation),
+        hue=jittered * (2 * hue - 1) * min(0.5, config.hue * strength),
+        grayscale=(grayscale < config.grayscale_probability * strength).float(),
+        blur_sigma=sigmas * (blur < blur_probability) if blur_probability > 0 else None,
+    )
+
+
+def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
+    """Make one view of every image; differentiable with respect to the images.
+
+    Args:
+        images: (n, C, H, W) floating point in [0, 1]; C is 1 (colour operations on chroma do nothing) or 3.
+        draw: of n views, on the device of the images.
+        size: pixels a side of a view.
+
+    Returns:
+        (n, C, size, size) in [0, 1], at least float32 whatever autocast says.
+
+    Raises:
+        UserError: when images and draw do not fit together.
+    """
+    count, channels, height, width = images.shape
+    if count != len(draw.top) or channels not in (1, 3):
+        raise UserError(f"images of shape {tuple(images.shape)} must be ({len(draw.top)}, 1 or 3, H, W) for this draw")
+    with torch.autocast(images.device.type, enabled=False):
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
+        draw = Draw(*(None if field is None else field.to(images.dtype) for field in draw))
+        rows = _resampling(draw.top, draw.height, size, height)  # (n, size, H)
+        mirrored = draw.left + draw.flip * draw.width, draw.width * (1 - 2 * draw.flip)
+        columns = _resampling(*mirrored, size, width)  # (n, size, W)
+        if draw.blur_sigma is not None:
+            blur = _blur(draw.blur_sigma, size)  # (n, size, size)
+            rows, columns = blur @ rows, blur @ columns
+        narrow = images.reshape(count, channels * height, width) @ columns.mT  # (n, C H, size)
+        views = rows[:, None] @ narrow.view(count, channels, height, size)  # (n, C, size, size)
+        return _recolour(views.flatten(2), draw).view_as(views).clamp(0, 1)
+
+
+def _resampling(start: Tensor, extent: Tensor, size: int, pixels: int) -> Tensor:
+    """Antialiased linear interpolation along one axis as matrices (n, size, pixels); a negative extent mirrors.
+
+    A view's pixel averages what a triangle around its centre covers, wide as one pixel of the image or of the
+    view, whichever is larger. Only what lies in the crop counts; a pixel on its edge counts by its share inside.
+    """
+    pixel = torch.arange(pixels, dtype=start.dtype, device=start.device)
+    place = torch.arange(size, dtype=start.dtype, device=start.device) + 0.5
+    start, extent = start[:, None] * pixels, extent[:, None] * pixels  # (n, 1)
+    per_support = 1 / (extent.abs() / size).clamp_min(1)
+    centres = (start + extent / size * place) * per_support  # (n, size)
+    distance = centres[:, :, None] - ((pixel + 0.5) * per_support)[:, None]  # (n, size, pixels)
+    low, high = torch.minimum(start, start + extent), torch.maximum(start, start + extent)
+    inside = (torch.minimum(pixel + 1, high) - torch.maximum(pixel, low)).clamp_min(0)  # (n, pixels)
+    weights = distance.abs_().neg_().add_(1).clamp_min_(0).mul_(inside[:, None])
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def _blur(sigma: Tensor, size: int) -> Tensor:
+    """Gaussian blur with reflected edges along one axis as matrices (n, size, size); sigma 0 is the identity."""
+    place = torch.arange(size, device=sigma.device)
+    reach = torch.arange(2 * size - 1, dtype=sigma.dtype, device=sigma.device)
+    kernel = torch.exp(-0.5 * (reach / sigma.clamp_min(1e-3)[:, None]) ** 2)  # (n, 2 size - 1), by distance
+    direct = (place[:, None] - place).abs()
+    reflected = place[:, None] + place
+    inner = ((place > 0) & (place < size - 1)).to(sigma.dtype)  # reflection does not repeat the edge itself
+    first, last = inner + (place == size - 1), inner + (place == 0)
+    weights = kernel[:, direct] + kernel[:, reflected] * first + kernel[:, 2 * (size - 1) - reflected] * last
+    return weights / weights.sum(2, keepdim=True)
+
+
+def _recolour(pixels: Tensor, draw: Draw) -> Tensor:
+    """Jitter and grayscale of pixels (n, C, P) as one affine map; grey stays grey under all that follows contrast."""
+    gain = draw.brightness * draw.contrast
+    mean = pixels.mean(2)  # (n, C)
+    if pixels.shape[1] == 3:
+        luma = pixels.new_tensor(_LUMA)
+        offset = (draw.brightness - gain) * (mean @ luma)
+        matrix = _saturate(1 - draw.grayscale) @ _rotate_hue(draw.hue) @ _saturate(draw.saturation)  # (n, 3, 3)
+        return torch.baddbmm(offset[:, None, None], gain[:, None, None] * matrix, pixels)
+    offset = (draw.brightness - gain)[:, None] * mean
+    return torch.addcmul(offset[:, :, None], gain[:, None, None], pixels)
+
+
+def _saturate(factor: Tensor) -> Tensor:
+    """Matrices (n, 3, 3) that blend colours with their grey; 0 is grey, 1 the identity."""
+    factor = factor[:, None, None]
+    return factor * torch.eye(3).to(factor) + (1 - factor) * factor.new_tensor(_LUMA).expand(3, 3)
+
+
+def _rotate_hue(turns: Tensor) -> Tensor:
+    """Matrices (n, 3, 3) that rotate colours about the grey axis (Rodrigues' formula)."""
+    angle = 2 * math.pi * turns[:, None, None]
+    cross = angle.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    cosine = torch.cos(angle)
+    return cosine * torch.eye(3).to(angle) + (1 - cosine) / 3 + torch.sin(angle) * cross

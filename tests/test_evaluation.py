@@ -1,0 +1,382 @@
+"""The probes equal their references, and the protocol scores what its metric names say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthcl.config import Config, EncoderConfig
+from synthcl.data import ResidentImages, Split
+from synthcl.errors import UserError
+from synthcl.evaluation import knn, objective, protocol, score, test_scores
+from synthcl.evaluation.collapse import collapse
+from synthcl.evaluation.features import Labelled, encode
+from synthcl.evaluation.labels import label_count, label_order
+from synthcl.evaluation.linear import GRADIENT_TOLERANCE, LOGISTIC_PENALTIES, RIDGE_PENALTIES, logistic, ridge
+from synthcl.models.encoder import make_encoder, normalise
+from synthcl.rng import generator
+
+CPU = torch.device("cpu")
+
+
+def blobs(images: int, seed: int, dim: int = 6, classes: int = 3, separation: float = 0.8) -> Labelled:
+    """Gaussian classes, off-centre and with dimensions of very different scale."""
+    centres = separation * torch.randn(classes, dim, generator=generator("centres"))
+    labels = torch.arange(images) % classes
+    features = centres[labels] + torch.randn(images, dim, generator=generator("blobs", seed))
+    return Labelled(features * torch.logspace(-2, 1, dim) + 5, labels)
+
+
+def standardised(train: Labelled, features: Tensor) -> np.ndarray:
+    reference = train.features.double()
+    return ((features.double() - reference.mean(0)) / reference.std(0, correction=0)).numpy()
+
+
+# --- ridge -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [10.0, 0.1, 1e-4])
+def test_ridge_solves_the_normal_equations(penalty):
+    train, validation = blobs(90, 0), blobs(60, 1)
+    probe = ridge(train, validation, 3, [penalty])
+    x, y = standardised(train, train.features), np.eye(3)[train.labels]
+    weight = np.linalg.solve(x.T @ x + len(x) * penalty * np.eye(6), x.T @ (y - y.mean(0)))
+    expected = standardised(train, validation.features) @ weight + y.mean(0)
+    np.testing.assert_allclose(probe.logits(validation.features).numpy(), expected, atol=1e-9)
+    assert probe.validation_accuracy == 100 * np.mean(expected.argmax(1) == validation.labels.numpy())
+
+
+def test_ridge_with_more_dimensions_than_images_and_dead_dimensions():
+    train, validation = blobs(12, 0, dim=30, separation=2), blobs(60, 1, dim=30, separation=2)
+    train.features[:, 4] = 0.1  # not representable: its mean is off by a rounding error
+    probe = ridge(train, validation, 3)
+    assert probe.logits(validation.features).isfinite().all()
+    assert probe.validation_accuracy > 60
+    assert probe.weight[4].abs().max() < 1e-6
+
+
+# --- logistic --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", LOGISTIC_PENALTIES)
+def test_logistic_equals_scikit_learn(penalty):
+    train, validation = blobs(240, 0), blobs(60, 1)
+    probe = logistic(train, validation, 3, [penalty])
+    reference = LogisticRegression(C=1 / (len(train.labels) * penalty), tol=1e-10, max_iter=10000)
+    reference.fit(standardised(train, train.features), train.labels.numpy())
+    expected = reference.predict_proba(standardised(train, validation.features))
+    np.testing.assert_allclose(probe.logits(validation.features).softmax(1).numpy(), expected, atol=2e-4)
+    assert probe.validation_accuracy == 100 * np.mean(expected.argmax(1) == validation.labels.numpy())
+
+
+def test_logistic_gradient_vanishes_at_the_solution_even_on_separable_classes(recwarn):
+    train = blobs(60, 0, separation=6)
+    for penalty in LOGISTIC_PENALTIES:
+        probe = logistic(train, train, 3, [penalty])
+        x = torch.from_numpy(standardised(train, train.features))
+        deviation = train.features.double().std(0, correction=0)
+        weight = (probe.weight * deviation[:, None]).requires_grad_()
+        bias = (probe.bias + train.features.double().mean(0) @ probe.weight).requires_grad_()
+        loss = F.cross_entropy(x @ weight + bias, train.labels) + penalty / 2 * weight.square().sum()
+        loss.backward()
+        assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 3 * GRADIENT_TOLERANCE
+    assert not recwarn.list
+
+
+def test_warm_start_does_not_change_the_solution():
+    train, validation = blobs(240, 0), blobs(3000, 1)
+    for position, penalty in enumerate(LOGISTIC_PENALTIES):
+        cold = logistic(train, validation, 3, [penalty])
+        relabelled = Labelled(validation.features, cold.predict(validation.features))
+        warm = logistic(train, relabelled, 3, LOGISTIC_PENALTIES[: position + 1])
+        assert warm.validation_accuracy == 100
+        if warm.penalty == penalty:  # else a stronger penalty decides every image alike
+            torch.testing.assert_close(warm.logits(train.features), cold.logits(train.features), atol=5e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("fit", "penalties"), [(ridge, RIDGE_PENALTIES), (logistic, LOGISTIC_PENALTIES)])
+def test_the_penalty_is_chosen_on_validation(fit, penalties):
+    train, validation = blobs(48, 0, dim=20, separation=0.2), blobs(300, 1, dim=20, separation=0.2)
+    alone = {penalty: fit(train, validation, 3, [penalty]).validation_accuracy for penalty in penalties}
+    chosen = fit(train, validation, 3)
+    assert len(set(alone.values())) > 1  # else there is nothing to choose
+    assert chosen.validation_accuracy == max(alone.values()) == alone[chosen.penalty]
+    assert chosen.accuracy(validation) == chosen.validation_accuracy
+    on_train = {penalty: fit(train, train, 3, [penalty]).validation_accuracy for penalty in penalties}
+    assert max(on_train, key=on_train.__getitem__) != chosen.penalty  # the training images would choose another
+
+
+def test_of_equal_accuracies_the_strongest_penalty_wins():
+    train = blobs(60, 0, separation=6)
+    assert ridge(train, train, 3, [1e-2, 1e-3]).penalty == 1e-2
+    with pytest.raises(ValueError, match="penalties is empty"):
+        ridge(train, train, 3, [])
+
+
+# --- nearest neighbours ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neighbours", [1, 7, 1000])
+def test_knn_equals_a_slow_loop(neighbours, monkeypatch):
+    monkeypatch.setattr(knn, "QUERIES_AT_A_TIME", 16)
+    train, queries = blobs(80, 0), blobs(50, 1)
+    keys = train.features.numpy().astype(np.float64)
+    expected = []
+    for query in queries.features.numpy().astype(np.float64):
+        similarity = [query @ key / np.linalg.norm(query) / np.linalg.norm(key) for key in keys]
+        votes = np.zeros(3)
+        for index in np.argsort(similarity)[::-1][:neighbours]:
+            votes[train.labels[index]] += math.exp(similarity[index] / 0.07)
+        expected.append(votes.argmax())
+    assert knn.predict(train, queries.features, 3, neighbours).tolist() == expected
+    right = 100 * np.mean(np.array(expected) == queries.labels.numpy())
+    assert knn.accuracy(train, queries, 3, neighbours) == pytest.approx(right)
+
+
+def test_one_near_neighbour_outvotes_many_far_ones():
+    train = Labelled(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1, 1]))
+    assert knn.predict(train, torch.tensor([[2.0, 0.1]]), 2, 4).tolist() == [0]
+
+
+# --- collapse --------------------------------------------------------------------------------------------------------
+
+
+def test_effective_rank_is_the_dimension_for_identity_covariance_and_one_for_a_line():
+    orthonormal = torch.linalg.qr(torch.randn(50, 8, generator=generator("q"))).Q
+    assert collapse(3 * orthonormal)["features/rank"] == pytest.approx(8, abs=1e-4)
+    line = torch.randn(50, 1, generator=generator("l")) * torch.arange(1.0, 9)
+    assert collapse(line)["features/rank"] == pytest.approx(1, abs=1e-4)
+    assert collapse(torch.zeros(5, 3)) == {"features/std": 0.0, "features/rank": 1.0}
+
+
+def test_effective_rank_equals_rankme_by_singular_values():
+    features = blobs(40, 0).features
+    shares = np.linalg.svd(features.numpy().astype(np.float64), compute_uv=False)
+    shares /= shares.sum()
+    assert collapse(features)["features/rank"] == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
+
+
+def test_spread_is_zero_when_features_coincide_and_that_of_the_sphere_when_they_fill_it():
+    assert collapse(torch.ones(20, 4) * torch.arange(1.0, 21)[:, None])["features/std"] == pytest.approx(0, abs=1e-7)
+    sphere = torch.randn(20000, 16, generator=generator("sphere"))
+    assert collapse(sphere)["features/std"] == pytest.approx(1 / 4, rel=0.01)
+
+
+# --- label fractions -------------------------------------------------------------------------------------------------
+
+
+def test_every_prefix_of_the_label_order_is_stratified_and_seeded():
+    labels = torch.tensor([0] * 500 + [1] * 100 + [2] * 3)[torch.randperm(603, generator=generator("mix"))]
+    order = label_order(labels, seed=1)
+    assert order.sort().values.tolist() == list(range(603))
+    for count in range(3, 604):
+        sizes = labels[order[:count]].bincount(minlength=3)
+        assert sizes.min() >= 1
+        assert (sizes - count * labels.bincount() / 603).abs().max() <= 2
+    assert torch.equal(order, label_order(labels, seed=1))
+    assert not torch.equal(order, label_order(labels, seed=2))
+    assert not torch.equal(order[:300].sort().values, label_order(labels, seed=2)[:300].sort().values)
+
+
+def test_a_fraction_takes_at_least_one_image_a_class():
+    assert [label_count(fraction, 1200, 10) for fraction in (1.0, 0.1, 0.01, 0.001)] == [1200, 120, 12, 10]
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+
+
+class Flatten(nn.Module):
+    """Features are pixels, and nothing is hidden: it records how it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.frozen = nn.Dropout(0.5).eval()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        self.shapes.append(tuple(images.shape))
+        return self.frozen(self.dropout(images)).flatten(1)
+
+
+def source(pixels: Tensor) -> ResidentImages:
+    return ResidentImages(pixels, CPU)
+
+
+def test_encode_follows_the_indices_in_batches_and_restores_modes():
+    pixels = torch.randint(256, (10, 1, 4, 4), generator=generator("pixels"), dtype=torch.uint8)
+    encoder, indices = Flatten(), torch.tensor([7, 0, 3, 3, 9])
+    features = encode(encoder, source(pixels), indices, batch_images=2, view_size=4)
+    torch.testing.assert_close(features, normalise(pixels[indices].float() / 255).flatten(1))
+    assert encoder.shapes == [(2, 1, 4, 4), (2, 1, 4, 4), (1, 1, 4, 4)]
+    assert encoder.training
+    assert encoder.dropout.training
+    assert not encoder.frozen.training
+    assert len(encode(encoder, source(pixels), None, batch_images=100, view_size=4)) == 10
+
+
+def test_encode_resizes_with_antialiasing_to_the_size_of_the_views():
+    checkerboard = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).repeat(8, 8)[None, None]
+    features = encode(Flatten(), source(checkerboard), None, batch_images=1, view_size=4)
+    assert features.shape == (1, 16)
+    assert features.abs().max() < 0.15  # averaged to grey, where sampling would give black or white
+
+
+def test_non_finite_features_are_one_clear_line():
+    class Broken(Flatten):
+        def forward(self, images: Tensor) -> Tensor:
+            features = super().forward(images)
+            features[0, 0] = math.nan
+            return features
+
+    encoder = Broken()
+    with pytest.raises(UserError, match="encoder gives non-finite features for 2 of 5 images") as caught:
+        encode(encoder, source(torch.zeros(5, 1, 4, 4, dtype=torch.uint8)), None, batch_images=4, view_size=4)
+    assert "\n" not in str(caught.value)
+    assert encoder.training
+
+
+# --- protocol --------------------------------------------------------------------------------------------------------
+
+CLASSES = ("a", "b", "c", "d")
+SIZES = {"train": 200, "validation": 80, "test": 120}
+
+
+def fake_split(name: str, part: str) -> Split:
+    """Noise, a little brighter in the quadrant that is the class."""
+    labels = torch.arange(SIZES[part]) % 4
+    noise = torch.randint(160, (len(labels), 1, 16, 16), generator=generator(name, part), dtype=torch.uint8)
+    bright = 16 * F.one_hot(labels, 4).reshape(-1, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return Split(source(noise + bright.to(torch.uint8)), labels, CLASSES)
+
+
+class Pooled(Flatten):
+    """A mean over every 4 x 4 pixels: 16 features."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(F.avg_pool2d(images, 4))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Fake data sets, and the list of the splits that were opened."""
+    log: list[tuple[str, str]] = []
+
+    def open_split(data, part, device):
+        log.append((data.source, part))
+        return fake_split(data.source, part)
+
+    def open_transfer(name, data, part, device):
+        log.append((name, part))
+        return fake_split(name, part)
+
+    monkeypatch.setattr(protocol, "open_split", open_split)
+    monkeypatch.setattr(protocol, "open_transfer", open_transfer)
+    protocol._open_for_fit.cache_clear()
+    yield log
+    protocol._open_for_fit.cache_clear()
+
+
+def settings(**overrides) -> Config:
+    config = Config.model_validate({"name": "t", "data": {"source": "toy", "image_size": 16}})
+    return config.with_overrides({"evaluation.transfer": ["far", "near"]} | overrides)
+
+
+LINEAR = {"linear/toy@100", "linear/toy@10", "linear/toy@1"}
+CHEAP = {"knn/toy", "ridge/toy"}
+TRANSFER = {"transfer/far@100", "transfer/near@100", "transfer/mean"}
+QUICK_TRANSFER = {"transfer-ridge/far", "transfer-ridge/near", "transfer-ridge/mean"}
+
+
+def named(prefix: str, *groups: set[str]) -> set[str]:
+    return {f"{prefix}/{name}" for name in set.union(*groups)}
+
+
+def test_metric_names_say_the_protocol(opened):
+    encoder = Pooled()
+    full = score(encoder, settings(), CPU, quick=False)
+    assert set(full) == named("val", LINEAR, CHEAP, TRANSFER)
+    assert set(score(encoder, settings(), CPU, quick=True)) == named("val", CHEAP)
+    by_transfer = settings(**{"search.objective": "transfer"})
+    assert set(score(encoder, by_transfer, CPU, quick=True)) == named("val", CHEAP, QUICK_TRANSFER)
+    assert set(test_scores(encoder, settings(), CPU)) == named("test", LINEAR, CHEAP, TRANSFER)
+    assert all(0 <= value <= 100 for value in full.values())
+    assert full["val/linear/toy@100"] > 60  # chance is 25
+    assert full["val/transfer/mean"] == pytest.approx(
+        (full["val/transfer/far@100"] + full["val/transfer/near@100"]) / 2
+    )
+
+
+def test_scoring_on_validation_never_opens_test_and_opens_the_rest_once(opened):
+    for quick in (True, True, False):
+        score(Pooled(), settings(), CPU, quick=quick)
+    assert sorted(opened) == [(name, part) for name in ("far", "near", "toy") for part in ("train", "validation")]
+
+
+def test_test_scores_fit_on_train_choose_on_validation_and_open_test_once(opened):
+    scores = test_scores(Pooled(), settings(), CPU)
+    assert len(opened) == len(set(opened)) == 9
+    embedded = {
+        part: Labelled(encode(Pooled(), split.images, None, 1000, 16), split.labels)
+        for part, split in ((part, fake_split("toy", part)) for part in SIZES)
+    }
+    order = label_order(embedded["train"].labels, 0)
+    for percent, count in ((100, 200), (10, 20), (1, 4)):
+        chosen = Labelled(embedded["train"].features[order[:count]], embedded["train"].labels[order[:count]])
+        probe = logistic(chosen, embedded["validation"], 4)
+        assert scores[f"test/linear/toy@{percent}"] == pytest.approx(probe.accuracy(embedded["test"]))
+    assert scores["test/knn/toy"] == pytest.approx(knn.accuracy(embedded["train"], embedded["test"], 4, 20))
+
+
+def test_labels_are_capped_by_config(opened):
+    capped = settings(**{"evaluation.max_label_images": 20, "evaluation.transfer": []})
+    scores = score(Pooled(), capped, CPU, quick=False)
+    assert scores["val/linear/toy@100"] == scores["val/linear/toy@10"]  # both are 20 images
+    tiny = capped.with_overrides({"evaluation.max_label_images": 1})
+    scores = score(Pooled(), tiny, CPU, quick=False)
+    assert scores["val/linear/toy@100"] == scores["val/linear/toy@1"]  # one image a class
+
+
+def test_a_missing_class_is_one_clear_line(opened, monkeypatch):
+    def lacking(data, part, device):
+        split = fake_split("toy", part)
+        return Split(split.images, split.labels % 3, CLASSES) if part == "validation" else split
+
+    monkeypatch.setattr(protocol, "open_split", lacking)
+    with pytest.raises(UserError, match=r"data set 'toy': class 'd' has none of the 80 images of the validation split"):
+        score(Pooled(), settings(), CPU, quick=True)
+
+
+FULL_METRICS = {"val/linear/toy@100": 80.0, "val/ridge/toy": 70.0, "val/transfer/mean": 40.0}
+QUICK_METRICS = {"val/ridge/toy": 60.0, "val/transfer-ridge/mean": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "full", "quick"), [("linear", 80.0, 60.0), ("transfer", 40.0, 20.0), ("weighted", 70.0, 50.0)]
+)
+def test_the_objective_uses_ridge_scores_at_quick_rungs_only(kind, full, quick):
+    config = settings(**{"search.objective": kind, "search.transfer_weight": 0.25})
+    assert objective(FULL_METRICS, config) == pytest.approx(full)
+    assert objective(QUICK_METRICS, config) == pytest.approx(quick)
+
+
+def test_an_objective_that_was_not_measured_is_one_clear_line(opened):
+    config = settings(**{"search.objective": "weighted", "evaluation.transfer": []})
+    with pytest.raises(UserError, match=r"search.objective='weighted' needs the score 'val/transfer/mean'"):
+        objective(score(Pooled(), config, CPU, quick=False), config)
+
+
+def test_scores_of_a_random_convolutional_encoder_on_digits():
+    config = settings(**{"data.source": "digits", "evaluation.transfer": ["digits"], "search.objective": "weighted"})
+    torch.manual_seed(0)
+    encoder = make_encoder(EncoderConfig(width=4), channels=1)
+    quick, full = (score(encoder, config, CPU, quick=quick) for quick in (True, False))
+    for metrics in (quick, full):
+        assert 40 < objective(metrics, config) <= 100  # chance is 10
+    assert full["val/linear/digits@100"] == full["val/transfer/digits@100"]  # the same images by another door
+    assert full["val/linear/digits@1"] < full["val/linear/digits@10"] < full["val/linear/digits@100"]
