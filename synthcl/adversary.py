@@ -66,9 +66,8 @@ def discriminator_objective(
     else:
         statistics["accuracy"] = ((real_logits > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
     if penalised:
-        penalty = 2 * gradient_penalty(logits, seen) if gan.loss == "relativistic" else None
-        if penalty is None:
-            penalty = gradient_penalty(real_logits, seen)
+        judged = logits if gan.loss == "relativistic" else real_logits
+        penalty = 2 * gradient_penalty(judged, seen)  # a mean over 2n rows; each half's mean is over n
         statistics["penalty"] = penalty.detach()
         loss = loss + gan.gradient_penalty * penalty
     return loss, statistics

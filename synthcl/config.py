@@ -92,10 +92,16 @@ class ViewsConfig(Section):
     blur_sigma_min: Positive = Field(0.1, description="pixels")
     blur_sigma_max: Positive = Field(1.0, description="pixels")
 
+    @model_validator(mode="after")
+    def _sigma_is_ordered(self) -> ViewsConfig:
+        if self.blur_sigma_min > self.blur_sigma_max:
+            raise ValueError(f"blur_sigma_min {self.blur_sigma_min:g} is above blur_sigma_max {self.blur_sigma_max:g}")
+        return self
+
 
 class EncoderConfig(Section):
     name: Literal["conv", "resnet18", "resnet50"] = Field("conv", description="architecture")
-    width: Count = Field(32, description="channels of the conv encoder's first stage")
+    width: Count = Field(32, description="the conv encoder's stages have 1/2, 1, 2 and 4 times this many channels")
     stem: Literal["cifar", "imagenet"] = Field("cifar", description="ResNet stem: 3x3 stride 1, or 7x7 with pooling")
     projector_hidden: Count = Field(256, description="hidden units of the projector")
     projector_dim: Count = Field(64, description="dimensions of the embedding the loss sees")
@@ -235,6 +241,20 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        workers, batch = self.compute.workers_per_trial, self.training.batch_images
+        if batch % (2 * workers):
+            raise ValueError(
+                f"training.batch_images {batch} must be a multiple of {2 * workers}, "
+                f"twice compute.workers_per_trial {workers}"
+            )
+        if self.search.objective != "linear" and not self.evaluation.transfer:
+            raise ValueError(
+                f"search.objective {self.search.objective!r} needs a data set in evaluation.transfer; name one or use linear"
+            )
+        return self
+
     @property
     def view_size(self) -> int:
         return self.views.size or self.data.image_size
@@ -260,7 +280,7 @@ class Config(Section):
         """
         tree = self.model_dump(mode="json")
         for path, value in overrides.items():
-            node = tree
+            node: Any = tree
             *parents, leaf = path.split(".")
             for part in parents:
                 node = node.get(part) if isinstance(node, dict) else None
@@ -304,7 +324,10 @@ def load_preset(name_or_path: str) -> Config:
         path = Path(name_or_path)
         if not path.is_file():
             raise UserError(f"preset {name_or_path!r}: there is no such file")
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"preset {name_or_path!r} cannot be read as UTF-8 text: {error}") from None
     elif name_or_path in preset_names():
         text = (resources.files("synthcl.presets") / f"{name_or_path}.yaml").read_text()
     else:

@@ -98,14 +98,13 @@ def test_hue_by_a_third_of_a_turn_equals_torchvision(thirds: int) -> None:
     torch.testing.assert_close(apply(real, with_all(4, hue=thirds / 3), 16), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("turns", [-0.5, -0.1, -0.05, 0.05, 0.1, 0.5])
-def test_hue_is_close_to_torchvision(turns: float) -> None:
+@pytest.mark.parametrize("turns", [-0.5, -0.1, -0.05, 0.05, 0.1, 0.2])
+def test_hue_moves_chroma_nearly_as_torchvision_does(turns: float) -> None:
     real = 0.3 + 0.4 * images(4, 3, 32)  # clamping plays no part
     views, expected = apply(real, with_all(4, hue=turns), 32), tv.adjust_hue(real, turns)
-    change = (expected - real).norm()
-    assert (chroma(views) - chroma(expected)).norm() < 0.2 * change
-    angle = torch.cosine_similarity(chroma(views), chroma(expected), dim=1)
-    assert angle.min() > 0.98  # the hexagon of HSV and the circle differ by a few degrees
+    assert (chroma(views) - chroma(expected)).norm() < 0.1 * chroma(expected).norm()
+    direction = torch.cosine_similarity(chroma(views), chroma(expected), dim=1)
+    assert direction.min() > 0.9986  # 3 degrees
     torch.testing.assert_close(views.mean(1), real.mean(1), rtol=0, atol=1e-5)
 
 
@@ -211,18 +210,11 @@ def test_a_view_changes_smoothly_with_strength() -> None:
     assert (near - far).abs().amax((1, 2, 3)).median() < 1e-3
 
 
-@pytest.mark.parametrize(("channels", "size"), [(1, 5), (3, 5), (3, 9)])
+@pytest.mark.parametrize(("channels", "size"), [(1, 4), (3, 4), (3, 8)])
 def test_gradient_equals_finite_differences(channels: int, size: int) -> None:
-    real = (0.4 + 0.2 * images(3, channels, 6, 7).double()).requires_grad_()  # away from the kinks of clamping
-    drawn = draw(ViewsConfig(blur_probability=0.7, jitter_probability=1.0), 3, 1.0, generator(3))
+    real = (0.4 + 0.2 * images(2, channels, 5, 6).double()).requires_grad_()  # away from the kinks of clamping
+    drawn = draw(ViewsConfig(blur_probability=0.7, jitter_probability=1.0), 2, 1.0, generator(3))
     assert torch.autograd.gradcheck(lambda batch: apply(batch, drawn, size), real)
-
-
-def test_generator_images_receive_a_gradient_through_every_pixel_of_a_full_crop() -> None:
-    fake = (0.4 + 0.2 * images(4, 3, 16)).requires_grad_()
-    apply(fake, with_all(4, hue=0.1, contrast=1.2, blur_sigma=0.7), 16).square().sum().backward()
-    assert fake.grad is not None
-    assert (fake.grad != 0).all()
 
 
 @pytest.mark.parametrize("config", [ViewsConfig(), BLURRED])
@@ -275,6 +267,17 @@ def test_moving_a_draw_keeps_its_numbers() -> None:
         drawn = draw(config, 4, 1.0, generator(0))
         for mine, moved in zip(drawn, drawn.to("cpu"), strict=True):
             assert (mine is None and moved is None) or torch.equal(mine, moved)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_and_gradients_are_the_same_on_a_gpu(channels: int) -> None:
+    drawn, results = draw(BLURRED, 16, 1.0, generator(0)), []
+    for device in ("cpu", "cuda"):
+        real = images(16, channels, 32).to(device).requires_grad_()
+        views = apply(real, drawn.to(device), 24)
+        results.append((views.cpu(), torch.autograd.grad(views.square().sum(), real)[0].cpu()))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-4)
 
 
 def test_reduced_precision_does_not_reach_the_interpolation() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,14 @@ def _listed(folder: Path, root: Path) -> Part:
     return Part(files, torch.tensor(indices, dtype=torch.int64) if classes else None, classes)
 
 
+@cache  # once a process, though every split is cut anew
+def _announce_cut(root: Path, seed: int) -> None:
+    percent = round(100 * TEST_FRACTION)
+    _log.warning(
+        "%s has no test folder: %d %% of every class, chosen by split_seed %d, are its test part", root, percent, seed
+    )
+
+
 def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None) -> Opener:
     def opener(config: DataConfig) -> Part:
         inner = Path(config.root) / subfolder
@@ -173,10 +182,7 @@ def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None
         part = _listed(folder, root)
         if held_out or part.labels is None:
             return part
-        _log.warning(
-            "%s has no test folder: %d %% of every class, chosen by split_seed %d, are its test part",
-            *(root, round(100 * TEST_FRACTION), config.split_seed),
-        )
+        _announce_cut(root, config.split_seed)
         return part.rows(stratified_cut(part, TEST_FRACTION, config.split_seed, "test")[test])
 
     return opener

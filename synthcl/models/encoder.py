@@ -28,19 +28,23 @@ def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:
 
 
 class ConvEncoder(nn.Sequential):
-    """Four convolutions for small images on a CPU: full resolution is left in the first, cheap layer.
+    """Four convolutions for small images on a CPU; what costs the time is resolution times channels squared.
+
+    Full resolution is left in the first layer and channels double as resolution halves. Among eight designs of
+    equal training time on 28 x 28 grey images this gave the most views a second and nearest neighbours as good as
+    any; a second convolution at 14 x 14 costs half the speed.
 
     Args:
-        width: channels of the first stage; the features have four times as many.
+        width: the stages have width / 2, width, 2 * width and 4 * width channels.
         channels: of the images.
     """
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__(
-            *_conv(channels, width, stride=2),
+            *_conv(channels, (width + 1) // 2, stride=2),
+            *_conv((width + 1) // 2, width, stride=2),
             *_conv(width, 2 * width, stride=2),
-            *_conv(2 * width, 4 * width, stride=2),
-            *_conv(4 * width, 4 * width, stride=1),
+            *_conv(2 * width, 4 * width, stride=1),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )

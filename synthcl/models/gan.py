@@ -29,9 +29,7 @@ def make_generator(config: GanConfig, channels: int, image_size: int) -> nn.Modu
     """
     if config.generator is None:
         return Generator(config.latent_dim, config.generator_width, channels, image_size)
-    generator = _factory(config.generator)(latent_dim=config.latent_dim, channels=channels, image_size=image_size)
-    _check(generator, config, channels, image_size)
-    return generator
+    return _users_generator(config, channels, image_size)
 
 
 def make_discriminator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
@@ -87,7 +85,7 @@ class PixelNorm(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Strided convolutions down to base x base pixels, then one logit an image.
+    """Strided convolutions to half of base x base pixels, then one logit an image.
 
     Args:
         width: channels of the first stage; each later one has twice as many, up to 8 * width.
@@ -100,12 +98,12 @@ class Discriminator(nn.Module):
         super().__init__()
         base, halvings = base_and_doublings(image_size)
         normed: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda layer: layer
-        widths = [channels] + [width * 2 ** min(3, stage) for stage in range(halvings)]
+        widths = [channels] + [width * 2 ** min(3, stage) for stage in range(halvings + 1)]
         layers: list[nn.Module] = []
         for inputs, outputs in zip(widths, widths[1:], strict=False):
-            layers += [normed(nn.Conv2d(inputs, outputs, 4, 2, padding=1)), nn.LeakyReLU(0.2)]
-        layers += [normed(nn.Conv2d(widths[-1], widths[-1], 3, padding=1)), nn.LeakyReLU(0.2), nn.Flatten()]
-        layers += [normed(nn.Linear(widths[-1] * base**2, 1))]
+            layers += [normed(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        left = (base + 1) // 2  # pixels a side after the last stride, 2 to 4
+        layers += [nn.Flatten(), normed(nn.Linear(widths[-1] * left**2, 1))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -130,27 +128,26 @@ def base_and_doublings(image_size: int) -> tuple[int, int]:
     raise UserError(f"gan.image_size {image_size} is not base * 2^k with base 4 to 7; the nearest that is: {nearest}")
 
 
-def _factory(name: str) -> Callable[..., nn.Module]:
-    module_name, separator, attribute = name.partition(":")
+def _users_generator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
+    """Import and call a user's factory, and hold what it returns to the contract once, on two latents."""
+    said = f"gan.generator {config.generator!r}"
+    module_name, separator, attribute = (config.generator or "").partition(":")
     if not separator or not module_name or not attribute:
-        raise UserError(f"gan.generator {name!r} is not of the form module:callable, such as mygan:make_generator")
+        raise UserError(f"{said} is not of the form module:callable, such as mygan:make_generator")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"gan.generator {name!r} cannot be imported: {error}") from None
+        raise UserError(f"{said} cannot be imported: {error}") from None
     if not callable(factory):
-        raise UserError(f"gan.generator {name!r} is a {type(factory).__name__}; it must be callable")
-    return factory
-
-
-def _check(generator: nn.Module, config: GanConfig, channels: int, image_size: int) -> None:
-    """Hold a user's generator to the contract once, on two latents."""
-    said = f"gan.generator {config.generator!r}"
+        raise UserError(f"{said} is a {type(factory).__name__}; it must be callable")
+    try:
+        generator = factory(latent_dim=config.latent_dim, channels=channels, image_size=image_size)
+    except TypeError as error:
+        raise UserError(f"{said} cannot be called with latent_dim, channels and image_size: {error}") from None
     if not isinstance(generator, nn.Module):
         raise UserError(f"{said} returned a {type(generator).__name__}; it must return a torch.nn.Module")
-    latents = torch.zeros(2, config.latent_dim)
-    latents[1] = 1.0
-    latents.requires_grad_()
+
+    latents = torch.stack([torch.zeros(config.latent_dim), torch.ones(config.latent_dim)]).requires_grad_()
     try:
         images = generator(latents)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -162,5 +159,6 @@ def _check(generator: nn.Module, config: GanConfig, channels: int, image_size: i
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
         raise UserError(f"{said} returned values from {low:.3g} to {high:.3g}; images must lie in [0, 1]")
-    if not images.requires_grad:
-        raise UserError(f"{said} returned images without a gradient; G(z) must be differentiable")
+    if not images.requires_grad or torch.autograd.grad(images.sum(), latents, allow_unused=True)[0] is None:
+        raise UserError(f"{said} returned images without a gradient to the latents; G(z) must be differentiable")
+    return generator

@@ -41,7 +41,7 @@ class GlooBatchNorm(_BatchNorm):
         if not self.training and self.running_mean is not None:
             return super().forward(input)
         self._check_input_dim(input)
-        images = input.float()  # statistics in full precision under autocast
+        images = input.to(torch.promote_types(input.dtype, torch.float32))  # autocast's halves are too coarse
         axes = [axis for axis in range(images.dim()) if axis != 1]
         shape = [1, -1] + [1] * (images.dim() - 2)
 

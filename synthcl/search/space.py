@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from synthcl.config import Config, Section
 from synthcl.errors import UserError
-from synthcl.warmup import warmup_key
+from synthcl.warmup import JOINT_ONLY
 
 _PROBES = 64  # random points that must be valid configurations before a search begins
 
@@ -151,6 +151,10 @@ def _check(space: Space, config: Config, file: Path) -> None:
             point = config.with_overrides(overrides)
         except UserError as error:
             raise UserError(f"space {str(file)!r} holds invalid configurations: {error}") from None
-        if warmup_key(point) != warmup_key(config):
+        if _warmup_reads(point) != _warmup_reads(config):
             shared = sorted(path for path in overrides if path.split(".")[0] in ("gan", "data"))
             raise UserError(f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it")
+
+
+def _warmup_reads(config: Config) -> dict[str, Any]:
+    return {"gan": config.gan.model_dump(exclude=JOINT_ONLY), "data": config.data.model_dump()}

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
 
-from synthcl import data
+from synthcl import cluster, data
 from synthcl.config import Config, DataConfig
 from synthcl.curriculum import is_real_only
-from synthcl.evaluation import protocol
-from synthcl.evaluation.collapse import collapse
-from synthcl.training import Evaluate, GanState, Metrics, Trainer, legs
+from synthcl.evaluation.rungs import evaluation
+from synthcl.training import GanState, Metrics, Trainer, legs
 
 
 class CurriculumTrial(tune.Trainable):
@@ -33,7 +33,7 @@ class CurriculumTrial(tune.Trainable):
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
-        resolved = self._base.with_overrides(config["overrides"])
+        resolved = resolve(self._base, config)
         device = pick_device()
         gan = None if is_real_only(resolved) else self._gan
         self._trainer = Trainer(resolved, unlabelled_images(resolved.data, device), gan, device)
@@ -56,18 +56,17 @@ class CurriculumTrial(tune.Trainable):
         self._legs = legs(self._trainer, evaluation(self._trainer.config, self._test))
 
 
-def evaluation(config: Config, test: bool) -> Evaluate:
-    """How a trial is scored: on validation at every rung; with `test`, also on test at the last."""
+def nested_trial(config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str) -> None:
+    """A trial of several workers: Ray Train inside Tune, its reports passed on to the scheduler."""
+    resolved = resolve(base, config)
+    name = f"{tune.get_context().get_experiment_name()}-{tune.get_context().get_trial_name()}"
+    state = None if is_real_only(resolved) else gan
+    cluster.fit(resolved, state, root, name, test=test, callbacks=[TuneReportCallback()])
 
-    def evaluate(trainer: Trainer, final: bool) -> Metrics:
-        encoder, device = trainer.networks.encoder, trainer.device
-        metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final))
-        metrics["score"] = protocol.objective(metrics, config)
-        if final and test:
-            metrics |= protocol.test_scores(encoder, config, device)
-        return metrics
 
-    return evaluate
+def resolve(base: Config, trial_config: dict[str, Any]) -> Config:
+    """The configuration of one trial; a planned run sits under `run`, Optuna's suggestion at the top."""
+    return base.with_overrides(trial_config.get("run", trial_config)["overrides"])
 
 
 def pick_device() -> torch.device:

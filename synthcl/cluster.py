@@ -1,0 +1,177 @@
+"""Where synthcl meets Ray: joining a cluster, and Ray Train around the trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported: our own log replaces the default loggers, and only rungs carry a score.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from synthcl.config import Config
+from synthcl.curriculum import is_real_only
+from synthcl.data import open_split
+from synthcl.errors import UserError
+from synthcl.evaluation.rungs import evaluation
+from synthcl.storage import Storage
+from synthcl.training import Trainer, legs
+from synthcl.warmup import GanState, cached_gan, warm_up
+
+
+def connect(config: Config) -> None:
+    """Join the cluster the config (or RAY_ADDRESS) names, or start Ray on this machine.
+
+    Raises:
+        UserError: when the cluster cannot be reached or lacks what one trial needs.
+    """
+    address = config.compute.address or os.environ.get("RAY_ADDRESS") or "local"
+    if not ray.is_initialized():
+        try:
+            # The dashboard listens on loopback; nested Train runs need its state API to free their workers.
+            ray.init(
+                address=address,
+                include_dashboard=config.compute.workers_per_trial > 1 if address == "local" else None,
+                dashboard_host="127.0.0.1" if address == "local" else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"compute.address {address!r}: no Ray cluster answers there ({reason}); start one with 'ray start --head' "
+                "or leave compute.address empty for this machine"
+            ) from None
+    require_resources(config, resources())
+
+
+def resources() -> dict[str, float]:
+    """What the joined cluster has, by kind."""
+    return dict(ray.cluster_resources())
+
+
+def gpus_per_worker(config: Config, available: dict[str, float]) -> float:
+    """GPUs of one worker: as configured, else one where the cluster has any."""
+    if config.compute.gpus_per_worker is not None:
+        return config.compute.gpus_per_worker
+    return 1.0 if available.get("GPU", 0) > 0 else 0.0
+
+
+def require_resources(config: Config, available: dict[str, float]) -> None:
+    """Refuse a configuration whose single trial does not fit the cluster.
+
+    Raises:
+        UserError: naming what is asked and what there is.
+    """
+    compute = config.compute
+    driver_cpus = 1 if compute.workers_per_trial > 1 else 0
+    wanted = {
+        "CPU": compute.workers_per_trial * compute.cpus_per_worker + driver_cpus,
+        "GPU": compute.workers_per_trial * gpus_per_worker(config, available),
+    }
+    for kind, amount in wanted.items():
+        if amount > available.get(kind, 0):
+            raise UserError(
+                f"compute.workers_per_trial={compute.workers_per_trial} needs {amount:g} {kind}s a trial, "
+                f"the cluster has {available.get(kind, 0):g}; lower compute.workers_per_trial or "
+                f"compute.{kind.lower()}s_per_worker"
+            )
+
+
+def warmed_gan(config: Config, storage: Storage) -> GanState | None:
+    """The GAN that all trials share, from the cache under the storage root or trained now; None when none is needed.
+
+    Where trials get GPUs, the warm-up gets one too, on whichever node has it free.
+
+    Raises:
+        UserError: when the images or the cached file are unusable, or the warm-up diverges.
+    """
+    if is_real_only(config):
+        return None
+    images = open_split(config.data, "unlabelled", "cpu").images
+    gpus = min(1.0, gpus_per_worker(config, resources()))
+    train = partial(_warm_up_on_gpu, config, gpus) if gpus else None
+    gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train)
+    storage.push()
+    return gan
+
+
+def _warm_up_on_gpu(config: Config, gpus: float) -> tuple[GanState, dict[str, float]]:
+    @ray.remote(num_gpus=gpus, max_retries=2)
+    def warm_up_there() -> tuple[GanState, dict[str, float]]:
+        device = torch.device("cuda")
+        state, statistics = warm_up(config, open_split(config.data, "unlabelled", device).images, device)
+        return {name: {key: value.cpu() for key, value in part.items()} for name, part in state.items()}, statistics
+
+    return ray.get(warm_up_there.remote())  # type: ignore[no-any-return]
+
+
+def fit(
+    config: Config,
+    gan: GanState | None,
+    root: str,
+    name: str,
+    *,
+    test: bool = False,
+    callbacks: list[ray.train.UserCallback] | None = None,
+) -> ray.train.Result:
+    """Train one configuration on `compute.workers_per_trial` Ray Train workers; the same call again continues.
+
+    Args:
+        config: the whole configuration.
+        gan: the warmed-up GAN, or None for a real-only run.
+        root: folder or URI for Ray's state and the checkpoints.
+        name: of the run under the root.
+        test: whether the last rung also reads the test split.
+        callbacks: told of every report.
+    """
+    gpus = gpus_per_worker(config, resources())
+    trainer = ray.train.torch.TorchTrainer(
+        _train_on_worker,
+        train_loop_config={"config": config, "gan": ray.put(gan), "test": test},
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.compute.workers_per_trial,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": config.compute.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=root,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            failure_config=ray.train.FailureConfig(max_failures=2),
+            callbacks=callbacks or [],
+        ),
+    )
+    return trainer.fit()
+
+
+def _train_on_worker(settings: dict[str, Any]) -> None:
+    """One data-parallel process: its share of every batch; rank 0 scores and saves."""
+    config: Config = settings["config"]
+    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
+    device = ray.train.torch.get_device()
+    images = open_split(config.data, "unlabelled", device).images
+    trainer = Trainer(config, images, ray.get(settings["gan"]), device)
+    if saved := ray.train.get_checkpoint():
+        with saved.as_directory() as folder:
+            trainer.load(Path(folder))
+    first = ray.train.get_context().get_world_rank() == 0
+    for metrics in legs(trainer, evaluation(config, settings["test"])):
+        with tempfile.TemporaryDirectory() as folder:
+            if first:
+                trainer.save(Path(folder))
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None)

@@ -1,0 +1,24 @@
+"""What is measured when a run reaches a rung."""
+
+from __future__ import annotations
+
+from synthcl import parallel
+from synthcl.config import Config
+from synthcl.evaluation import protocol
+from synthcl.training import Evaluate, Metrics, Trainer
+
+
+def evaluation(config: Config, test: bool) -> Evaluate:
+    """How a run is scored, by the first process: on validation at every rung; with `test`, also on test at the last."""
+
+    def evaluate(trainer: Trainer, final: bool) -> Metrics:
+        if parallel.rank() != 0:
+            return {}
+        encoder, device = trainer.networks.encoder, trainer.device
+        metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final))
+        metrics["score"] = protocol.objective(metrics, config)
+        if final and test:
+            metrics |= protocol.test_scores(encoder, config, device)
+        return metrics
+
+    return evaluate
