@@ -22,6 +22,11 @@ FORMAT = 1
 
 # Sections that may differ between the run that wrote a checkpoint and the one that goes on with it.
 _FREE_SECTIONS = {"name", "compute", "search", "evaluation"}
+# Fields of other sections that say where data lie, or when to log and save, not what is learnt.
+_FREE_FIELDS = {
+    "data": {"root", "download", "loader_workers", "resident_limit_mib"},
+    "training": {"checkpoint_minutes", "log_kimg"},
+}
 
 
 def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor | None) -> None:
@@ -39,8 +44,11 @@ def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor 
         torchvision.utils.save_image(grid, folder / SAMPLES)
     whole = {"format": FORMAT, "config": config.model_dump(mode="json"), "versions": versions(), "trainer": trainer}
     temporary = folder / f".{FILE}.{os.getpid()}"
-    torch.save(whole, temporary)
-    os.replace(temporary, folder / FILE)
+    try:
+        torch.save(whole, temporary)
+        os.replace(temporary, folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
@@ -55,20 +63,37 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"checkpoint {str(file)!r} holds more than tensors and plain values; refused") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"checkpoint {str(file)!r} is broken or holds more than tensors and plain values; refused"
+        ) from None
+    except Exception as error:  # a broken file can raise anything inside its decoder
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {str(file)!r} cannot be read ({reason}); give a checkpoint that synthcl wrote") from None
-    if not isinstance(state, dict) or not {"format", "config", "trainer"} <= state.keys():
+        raise UserError(
+            f"checkpoint {str(file)!r} cannot be read ({reason}); give a checkpoint that synthcl wrote"
+        ) from None
+    if (
+        not isinstance(state, dict)
+        or not isinstance(state.get("format"), int)
+        or not {"config", "trainer"} <= state.keys()
+    ):
         raise UserError(f"checkpoint {str(file)!r} was not written by synthcl; give a checkpoint that synthcl wrote")
     if state["format"] > FORMAT:
-        raise UserError(f"checkpoint {str(file)!r} has format {state['format']}, this synthcl reads {FORMAT}; upgrade synthcl")
+        raise UserError(
+            f"checkpoint {str(file)!r} has format {state['format']}, this synthcl reads {FORMAT}; upgrade synthcl"
+        )
     return state
 
 
 def config_of(state: dict[str, Any]) -> Config:
-    """The configuration a checkpoint was written with."""
-    return Config.model_validate(state["config"])
+    """The configuration a checkpoint was written with.
+
+    Raises:
+        UserError: when it has fields or values this synthcl does not know.
+    """
+    try:
+        return Config.model_validate(state["config"])
+    except ValueError:
+        raise UserError(f"checkpoint's config is not one of this synthcl, but of {state.get('versions')}") from None
 
 
 def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
@@ -78,10 +103,12 @@ def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
         UserError: naming the first field that differs.
     """
     written, wanted = state["config"], config.model_dump(mode="json")
-    for section in wanted.keys() - _FREE_SECTIONS:
+    for section in wanted:
+        if section in _FREE_SECTIONS:
+            continue
         for field, value in wanted[section].items():
             other = written.get(section, {}).get(field)
-            if other != value:
+            if other != value and field not in _FREE_FIELDS.get(section, ()):
                 raise UserError(
                     f"checkpoint {str(path)!r} was written with {section}.{field}={other!r}, this run has {value!r}; "
                     "continue with the same configuration or start in another folder"

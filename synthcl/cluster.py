@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,26 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.util.queue import Queue
 
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.data import open_split
 from synthcl.errors import UserError
 from synthcl.evaluation.rungs import evaluation
+from synthcl.export import load_any, save_encoder
+from synthcl.logs import RunLog, is_metric
 from synthcl.storage import Storage
 from synthcl.training import Trainer, legs
 from synthcl.warmup import GanState, cached_gan, warm_up
 
 
-def connect(config: Config) -> None:
+def connect(config: Config, driver_cpus: float = 0) -> None:
     """Join the cluster the config (or RAY_ADDRESS) names, or start Ray on this machine.
+
+    Args:
+        config: its compute section.
+        driver_cpus: what a trial holds beside its workers.
 
     Raises:
         UserError: when the cluster cannot be reached or lacks what one trial needs.
@@ -55,7 +63,7 @@ def connect(config: Config) -> None:
                 f"compute.address {address!r}: no Ray cluster answers there ({reason}); start one with 'ray start --head' "
                 "or leave compute.address empty for this machine"
             ) from None
-    require_resources(config, resources())
+    require_resources(config, resources(), driver_cpus)
 
 
 def resources() -> dict[str, float]:
@@ -70,14 +78,13 @@ def gpus_per_worker(config: Config, available: dict[str, float]) -> float:
     return 1.0 if available.get("GPU", 0) > 0 else 0.0
 
 
-def require_resources(config: Config, available: dict[str, float]) -> None:
+def require_resources(config: Config, available: dict[str, float], driver_cpus: float = 0) -> None:
     """Refuse a configuration whose single trial does not fit the cluster.
 
     Raises:
         UserError: naming what is asked and what there is.
     """
     compute = config.compute
-    driver_cpus = 1 if compute.workers_per_trial > 1 else 0
     wanted = {
         "CPU": compute.workers_per_trial * compute.cpus_per_worker + driver_cpus,
         "GPU": compute.workers_per_trial * gpus_per_worker(config, available),
@@ -157,6 +164,90 @@ def fit(
         ),
     )
     return trainer.fit()
+
+
+def run_training(config: Config, name: str, *, fresh: bool = False) -> Path:
+    """Train one configuration from warm-up to exported encoder; the same call again continues.
+
+    Args:
+        config: the whole configuration.
+        name: of the run inside the config's folder.
+        fresh: forget an earlier run of this name.
+
+    Returns:
+        The exported `.safetensors` file.
+
+    Raises:
+        UserError: on unusable storage, data or cluster, or an earlier run with another configuration.
+    """
+    storage = Storage(config.compute.storage, config.name)
+    storage.probe()
+    if fresh:
+        storage.clear(name)
+    storage.pull()
+    target = storage.folder / f"{name}.safetensors"
+    if target.is_file():
+        raise UserError(f"{target} exists: the run is complete; --fresh starts over, name=... makes a run of its own")
+    connect(config)
+    gan = warmed_gan(config, storage)
+    with Relay(config, storage.folder / "tensorboard" / name) as relay:
+        result = fit(config, gan, storage.ray_path, name, callbacks=[relay.callback])
+    if result.error or result.checkpoint is None:
+        raise UserError(f"run {name!r} ended without a checkpoint ({result.error}); the same command continues it")
+    with result.checkpoint.as_directory() as folder:
+        encoder, trained = load_any(Path(folder))
+    metrics = result.metrics or {}
+    if metrics.get("diverged"):
+        raise UserError(f"run {name!r} diverged: {metrics['reason']}; lower training.learning_rate")
+    save_encoder(target, encoder, trained, {key: value for key, value in metrics.items() if is_metric(key)})
+    storage.push()
+    print(f"{target}  score {metrics.get('score', float('nan')):.2f} on validation")
+    return target
+
+
+class _Forward(ray.train.UserCallback):
+    """Runs beside Ray Train's controller and sends rank 0's reports to the driver."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        self.queue.put(metrics[0])
+
+
+class Relay:
+    """Brings the reports of a Ray Train run to the driver: a line each, and TensorBoard logs.
+
+    Args:
+        config: the used configuration.
+        folder: of the TensorBoard logs.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._queue = Queue(actor_options={"num_cpus": 0})
+        self._log = RunLog(folder, config)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.callback = _Forward(self._queue)
+
+    def __enter__(self) -> Relay:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+        self._log.close()
+        self._queue.shutdown()
+
+    def _follow(self) -> None:
+        while (metrics := self._queue.get()) is not None:
+            self._log.report(metrics)
+            contrast = metrics["history"][-1]["loss/contrast"] if metrics["history"] else float("nan")
+            score = f"score {metrics['score']:6.2f}" if "score" in metrics else ""
+            print(
+                f"{metrics['images'] / 1000:8.1f} kimg {metrics['progress']:5.0%}  contrastive loss {contrast:.3f}  {score}",
+                flush=True,
+            )
 
 
 def _train_on_worker(settings: dict[str, Any]) -> None:

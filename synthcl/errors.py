@@ -1,4 +1,4 @@
-"""The one error that users cause and users can mend."""
+"""The errors that users cause and users can mend."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The command-line programs print it as ``error: ...`` and leave with exit code 2, before any
     training has begun.
     """
+
+
+class Diverged(UserError):
+    """A training's losses or features became NaN or infinite: an outcome of its configuration, so a search goes on."""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,6 +16,8 @@ from synthcl import checkpoint
 from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.models.encoder import make_encoder
+
+ENCODER = "encoder.safetensors"
 
 
 def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[str, Any]) -> None:
@@ -57,14 +60,39 @@ def load_encoder(path: str | Path) -> nn.Module:
     Raises:
         UserError: when a file is missing, is not safetensors, or weights and card disagree.
     """
-    path = Path(path)
+    return _load_exported(Path(path))[0]
+
+
+def load_any(path: Path) -> tuple[nn.Module, Config]:
+    """The encoder of an exported file or of a checkpoint, in eval mode, and the config it was trained with.
+
+    Args:
+        path: an `encoder.safetensors`, a `checkpoint.pt`, or a folder with one of them.
+
+    Raises:
+        UserError: when there is neither, or it cannot be read.
+    """
+    if path.is_dir() and not (path / checkpoint.FILE).is_file() and (path / ENCODER).is_file():
+        path = path / ENCODER
+    if path.suffix == ".safetensors":
+        return _load_exported(path)
+    state = checkpoint.load(path, torch.device("cpu"))
+    config = checkpoint.config_of(state)
+    encoder = make_encoder(config.encoder, config.data.channels)
+    try:
+        encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
+    except (RuntimeError, KeyError, TypeError):
+        raise UserError(f"checkpoint {str(path)!r} does not hold the encoder its config describes") from None
+    return encoder.eval(), config
+
+
+def _load_exported(path: Path) -> tuple[nn.Module, Config]:
     card_path = path.with_suffix(".json")
     for file in (path, card_path):
         if not file.is_file():
             raise UserError(f"encoder {str(path)!r}: there is no file {str(file)!r}; weights and card travel together")
     try:
-        card = json.loads(card_path.read_text())
-        config = Config.model_validate(card["config"])
+        config = Config.model_validate(json.loads(card_path.read_text())["config"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl") from None
     encoder = make_encoder(config.encoder, config.data.channels)
@@ -74,7 +102,7 @@ def load_encoder(path: str | Path) -> nn.Module:
         raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}") from None
     except RuntimeError:
         raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes") from None
-    return encoder.eval()
+    return encoder.eval(), config
 
 
 def write_text(path: Path, text: str) -> None:

@@ -264,7 +264,7 @@ def watch(
         first, _, slow, _ = embeddings[real_views:].view(4, latents, -1)
         statistics["synthetic/pair_similarity"] = (first * slow).sum(dim=1).mean()
     if real_views > 1:
-        real, synthetic = features[:real_views], features[real_views:]
+        real, synthetic = parallel.gather(features[:real_views]), parallel.gather(features[real_views:])
         deviation_real, deviation_synthetic = real.std(dim=0), synthetic.std(dim=0)
         total = deviation_real.square().sum().clamp(min=1e-12)
         gap = (real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()

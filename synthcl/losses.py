@@ -40,7 +40,8 @@ def ppcl(embeddings: Tensor, groups: Tensor, temperature: float) -> Tensor:
     itself = own[:, None] == torch.arange(len(everyone), device=anchors.device)  # (views, all)
     positives = ((groups[:, None] == parallel.gather(groups)) & ~itself).float()
 
-    similarity = anchors @ everyone.T / temperature
+    with torch.autocast(anchors.device.type, enabled=False):  # bfloat16 has two digits; temperatures are small
+        similarity = anchors @ everyone.T / temperature
     log_normaliser = similarity.masked_fill(itself, float("-inf")).logsumexp(dim=1)
     count = positives.sum(dim=1)
     attraction = (positives * similarity).sum(dim=1) / count.clamp(min=1)

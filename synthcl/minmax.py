@@ -23,7 +23,8 @@ class _Fork(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, contrastive: Tensor, realism: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         squares = torch.stack([contrastive.float().square().sum(), realism.float().square().sum()])
-        contrastive_norm, realism_norm = parallel.mean(squares).sqrt().unbind()
+        # A process's images get the gradient of the sum of all losses, world_size times that of their mean.
+        contrastive_norm, realism_norm = (parallel.mean(squares) / parallel.world_size()).sqrt().unbind()
         weight = torch.as_tensor(ctx.hardness, device=contrastive.device)
         if ctx.unit == "gradient_ratio":
             weight = weight * realism_norm / contrastive_norm.clamp(min=1e-12)

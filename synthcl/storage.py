@@ -105,16 +105,24 @@ class Storage:
                 fs.copy_files(str(file), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._remote)
                 self._sent[file] = stamp
 
-    def clear(self) -> None:
-        """Forget the run: `--fresh`. Cached GANs stay, they are shared."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear(self, part: str = "") -> None:
+        """Forget the run, or one part of it: `--fresh`. Cached GANs stay, they are shared.
+
+        Args:
+            part: a name inside the run's folder; everything that begins with it goes.
+        """
+        for path in list(self.folder.glob(f"{part}*")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.is_uri and self._remote.get_file_info(f"{self._base}/{self.name}").type == fs.FileType.Directory:
-            self._remote.delete_dir(f"{self._base}/{self.name}")
+            for info in self._remote.get_file_info(fs.FileSelector(f"{self._base}/{self.name}")):
+                if info.base_name.startswith(part):
+                    directory = info.type == fs.FileType.Directory
+                    (self._remote.delete_dir if directory else self._remote.delete_file)(info.path)
 
 
 def _is_rays(relative: Path) -> bool:
-    """Whether a file belongs to a Ray experiment (`search-1`, `confirm-1`), which Ray reads from the URI itself."""
-    return len(relative.parts) > 2 and relative.parts[1].split("-")[0] in ("search", "confirm")
+    """Whether a file belongs to a Ray experiment (`search-1`, `confirm-1`, `train-joint`), which Ray reads from the URI itself."""
+    return len(relative.parts) > 2 and relative.parts[1].split("-")[0] in ("search", "confirm", "train", "workers")
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from synthcl import checkpoint, curriculum, parallel
 from synthcl.config import Config
 from synthcl.data import ImageSource, epoch_indices, stream
-from synthcl.errors import UserError
+from synthcl.errors import Diverged, UserError
 from synthcl.joint import Networks, Optimizers, joint_step, make_batch
 from synthcl.models.encoder import Projector, make_encoder
 from synthcl.models.gan import make_discriminator, make_generator
@@ -28,10 +28,6 @@ from synthcl.rng import seed_from
 
 Metrics = dict[str, Any]
 GanState = dict[str, dict[str, Tensor]]
-
-
-class Diverged(RuntimeError):
-    """A logged value became NaN or infinite; names the value and the step."""
 
 
 class Trainer:
@@ -216,17 +212,17 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
         torch.manual_seed(seed_from(config.training.seed, "initialisation"))
         encoder = make_encoder(config.encoder, config.data.channels)
         projector = Projector(encoder.feature_dim, config.encoder.projector_hidden, config.encoder.projector_dim)
-    networks = Networks(encoder, projector)
-    if not curriculum.is_real_only(config):
-        if gan is None:
-            raise ValueError("a run with synthetic views needs the state of a warmed-up GAN")
-        channels, size = config.data.channels, config.gan_image_size
-        networks.generator = make_generator(config.gan, channels, size)
-        networks.generator_ema = make_generator(config.gan, channels, size).requires_grad_(False)
-        networks.discriminator = make_discriminator(config.gan, channels, size)
-        networks.generator.load_state_dict(gan["generator"])
-        networks.generator_ema.load_state_dict(gan["generator"])
-        networks.discriminator.load_state_dict(gan["discriminator"])
+        networks = Networks(encoder, projector)
+        if not curriculum.is_real_only(config):
+            if gan is None:
+                raise ValueError("a run with synthetic views needs the state of a warmed-up GAN")
+            channels, size = config.data.channels, config.gan_image_size
+            networks.generator = make_generator(config.gan, channels, size)
+            networks.generator_ema = make_generator(config.gan, channels, size).requires_grad_(False)
+            networks.discriminator = make_discriminator(config.gan, channels, size)
+            networks.generator.load_state_dict(gan["generator"])
+            networks.generator_ema.load_state_dict(gan["generator"])
+            networks.discriminator.load_state_dict(gan["discriminator"])
     for name, network in vars(networks).items():
         if network is not None:
             network = synchronise_batch_norm(network.to(device, memory_format=torch.channels_last))

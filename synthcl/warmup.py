@@ -60,7 +60,14 @@ def warm_up(config: Config, images: Images, device: torch.device, progress: bool
     return _train(config, images, device, progress)[0]
 
 
-def cached_gan(config: Config, images: Images, folder: Path, device: torch.device, progress: bool = True) -> GanState:
+def cached_gan(
+    config: Config,
+    images: Images,
+    folder: Path,
+    device: torch.device,
+    progress: bool = True,
+    train: Callable[[], tuple[GanState, dict[str, float]]] | None = None,
+) -> GanState:
     """The warmed-up GAN, from `folder/<key>.safetensors` or else trained and written there.
 
     Beside it lie `<key>.png`, a grid of 64 samples, and `<key>.json`, the settings and the last statistics. The key
@@ -69,6 +76,7 @@ def cached_gan(config: Config, images: Images, folder: Path, device: torch.devic
 
     Args:
         folder: of the cache; made if missing.
+        train: does the work of `warm_up` elsewhere, on a node with a GPU say; none trains here.
 
     Raises:
         UserError: on an unreadable or foreign file, or when the training diverges.
@@ -77,12 +85,14 @@ def cached_gan(config: Config, images: Images, folder: Path, device: torch.devic
     path = folder / f"{key}.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        state, statistics = _train(config, images, device, progress)
+        state, statistics = train() if train else _train(config, images, device, progress)
         samples = _samples(config, state["generator"], device)
         record = {"settings": _settings(config, images), "statistics": statistics}
         _replace(folder / f"{key}.png", lambda target: save_image(samples, target, nrow=8, format="png"))
         _replace(folder / f"{key}.json", lambda target: target.write_text(json.dumps(record, indent=2)))
-        tensors = {f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()}
+        tensors = {
+            f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()
+        }
         _replace(path, lambda target: save_file(tensors, target))  # last: where it lies, the others do
     return _read(path, config, device)
 
@@ -126,9 +136,7 @@ def _train(config: Config, images: Images, device: torch.device, progress: bool)
             )
             fake = generator(latents)
 
-            loss, observed = adversary.discriminator_objective(
-                discriminator, real, fake, config, draw_real, draw_fake
-            )
+            loss, observed = adversary.discriminator_objective(discriminator, real, fake, config, draw_real, draw_fake)
             descend(loss, for_discriminator)
             with frozen(discriminator):
                 deceived = adversary.generator_objective(discriminator, fake, real, config, draw_fake, draw_real)
@@ -159,7 +167,7 @@ def _networks(config: Config, device: torch.device) -> tuple[nn.Module, nn.Modul
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.seed_from(SEED, "initialisation"))
         networks = make_generator(config.gan, channels, size), make_discriminator(config.gan, channels, size)
-    generator, discriminator = (network.to(device, memory_format=torch.channels_last) for network in networks)
+    generator, discriminator = (network.to(device).to(memory_format=torch.channels_last) for network in networks)
     return generator, discriminator
 
 
@@ -190,8 +198,11 @@ def _read(path: Path, config: Config, device: torch.device) -> GanState:
         network, _, field = name.partition(".")
         state.setdefault(network, {})[field] = value
     try:
-        for network, name in zip(_networks(config, torch.device("cpu")), ("generator", "discriminator"), strict=True):
-            network.load_state_dict(state[name])
+        generator, discriminator = _networks(config, torch.device("cpu"))
+        generator.load_state_dict(state["generator"])
+        discriminator.load_state_dict(state["discriminator"])
     except RuntimeError:
-        raise UserError(f"{path} does not hold this generator and discriminator; delete it and it will be made anew") from None
+        raise UserError(
+            f"{path} does not hold this generator and discriminator; delete it and it will be made anew"
+        ) from None
     return state

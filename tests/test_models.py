@@ -236,7 +236,7 @@ def test_two_processes_normalise_like_one_with_the_whole_batch(tmp_path):
     for _ in range(2):
         network.zero_grad()
         output, image_gradient, gradients = _forward_backward(network, images, target)
-    close = dict(rtol=1e-9, atol=1e-9)
+    close = {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(torch.cat([first[0], second[0]]), output, **close)
     torch.testing.assert_close(torch.cat([first[1], second[1]]), image_gradient, **close)
     for ours, theirs in zip(first[2], gradients, strict=True):

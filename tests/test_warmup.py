@@ -47,7 +47,10 @@ def equal(first, second):
 
 def test_generator_learns_where_the_images_are_bright():
     settings = config(
-        warmup_kimg=8.0, augment_strength=0.0, warmup_generator_learning_rate=2e-3, warmup_discriminator_learning_rate=2e-3
+        warmup_kimg=2.0,
+        augment_strength=0.0,
+        warmup_generator_learning_rate=5e-3,
+        warmup_discriminator_learning_rate=5e-3,
     )
     before = sample(settings, warmup.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False))
     after = sample(settings, warmup.warm_up(settings, Images(), DEVICE, progress=False))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthcl.data import ImageSource, stream
-from synthcl.errors import UserError
+from synthcl.errors import Diverged
 from synthcl.models.encoder import normalise
 
 
@@ -45,7 +45,7 @@ def encode(
         (n, feature_dim) float32 on the images' device.
 
     Raises:
-        UserError: when a feature is NaN or infinite.
+        Diverged: when a feature is NaN or infinite.
     """
     rows = torch.arange(len(images)) if indices is None else indices
     modes = [(module, module.training) for module in encoder.modules()]
@@ -58,7 +58,7 @@ def encode(
             module.training = training
     bad = int((~features.isfinite()).any(dim=1).sum())
     if bad:
-        raise UserError(
+        raise Diverged(
             f"encoder gives non-finite features for {bad} of {len(features)} images: the training has diverged; "
             "a lower training.learning_rate or a higher training.temperature is right"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synthcl import parallel
 from synthcl.config import Config
+from synthcl.errors import Diverged
 from synthcl.evaluation import protocol
 from synthcl.training import Evaluate, Metrics, Trainer
 
@@ -11,14 +12,23 @@ from synthcl.training import Evaluate, Metrics, Trainer
 def evaluation(config: Config, test: bool) -> Evaluate:
     """How a run is scored, by the first process: on validation at every rung; with `test`, also on test at the last."""
 
-    def evaluate(trainer: Trainer, final: bool) -> Metrics:
-        if parallel.rank() != 0:
-            return {}
+    def measure(trainer: Trainer, final: bool) -> Metrics:
         encoder, device = trainer.networks.encoder, trainer.device
         metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final))
         metrics["score"] = protocol.objective(metrics, config)
         if final and test:
             metrics |= protocol.test_scores(encoder, config, device)
+        return metrics
+
+    def evaluate(trainer: Trainer, final: bool) -> Metrics:
+        metrics, diverged = {}, None
+        if parallel.rank() == 0:
+            try:
+                metrics = measure(trainer, final)
+            except Diverged as error:
+                diverged = error
+        if parallel.anywhere(diverged is not None, trainer.device):  # all processes end here, or none
+            raise diverged or Diverged("the encoder gives non-finite features")
         return metrics
 
     return evaluate

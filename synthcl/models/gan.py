@@ -5,6 +5,7 @@ statistics of its own.
 """
 
 import importlib
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -59,22 +60,18 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int, width: int, channels: int, image_size: int) -> None:
         super().__init__()
         self.base, doublings = base_and_doublings(image_size)
-        widths = [width * 2 ** min(3, doublings - stage) for stage in range(1, doublings + 1)]
+        widths = [width * 2 ** min(3, left) for left in range(doublings, -1, -1)]  # at base, ..., image_size pixels
         self.first = nn.Linear(latent_dim, widths[0] * self.base**2)
-        blocks: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:] + [0], strict=True):
-            if outputs:
-                blocks += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), PixelNorm()]
-                blocks += [nn.LeakyReLU(0.2)]
-            else:
-                blocks += [nn.Conv2d(inputs, 4 * channels, 3, padding=1), nn.PixelShuffle(2)]
-        self.blocks = nn.Sequential(*blocks)
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(widths):
+            layers += [PixelNorm(), nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (n, latent_dim) -> images (n, C, image_size, image_size) in [0, 1]."""
         stage = self.first(latents).view(len(latents), -1, self.base, self.base)
         stage = F.leaky_relu(stage, 0.2).contiguous(memory_format=torch.channels_last)
-        return 0.5 * (self.blocks(stage).tanh() + 1)
+        return 0.5 * (self.layers(stage).tanh() + 1)
 
 
 class PixelNorm(nn.Module):
@@ -100,7 +97,7 @@ class Discriminator(nn.Module):
         normed: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda layer: layer
         widths = [channels] + [width * 2 ** min(3, stage) for stage in range(halvings + 1)]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [normed(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)), nn.LeakyReLU(0.2)]
         left = (base + 1) // 2  # pixels a side after the last stride, 2 to 4
         layers += [nn.Flatten(), normed(nn.Linear(widths[-1] * left**2, 1))]

@@ -25,10 +25,11 @@ from synthcl.arms import ARMS, BASELINES
 from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.export import write_text
+from synthcl.logs import is_metric
 from synthcl.search import report
-from synthcl.search.log import RunLog, label
+from synthcl.search.log import StageLog, label
 from synthcl.search.scheduler import RungScheduler
-from synthcl.search.searcher import StudySearch, is_metric, load_study
+from synthcl.search.searcher import StudySearch, load_study
 from synthcl.search.space import Space
 from synthcl.search.trial import CurriculumTrial, nested_trial
 from synthcl.storage import Storage
@@ -68,7 +69,7 @@ def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    cluster.connect(config)
+    cluster.connect(config, driver_cpus=1 if config.compute.workers_per_trial > 1 else 0)
     gan = cluster.warmed_gan(config, storage)
     for stage in state.unfinished:
         if stage["kind"] == "search":
@@ -247,7 +248,7 @@ def _run_config(config: Config, storage: Storage, name: str, runs: int) -> tune.
     return tune.RunConfig(
         name=name,
         storage_path=storage.ray_path,
-        callbacks=[RunLog(config, storage, name.split("-")[0], runs)],
+        callbacks=[StageLog(config, storage, name.split("-")[0], runs)],
         checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1 if single else 0),
         failure_config=tune.FailureConfig(max_failures=2),
         verbose=0,

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from synthcl.arms import ARMS, BASELINES
+from synthcl.logs import is_metric
 from synthcl.search.space import Space
 
 STUDY = "synthcl"
@@ -108,15 +109,11 @@ class StudySearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         """Continue after an interruption: a trial asked for but lost before Tune knew of it is told as failed."""
         super().restore(checkpoint_path)
+        self._ot_study.sampler.reseed_rng()  # else it would repeat what it drew after its state was written
         known = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in known:
                 self._ot_study.tell(trial.number, state=TrialState.FAIL)
-
-
-def is_metric(name: str) -> bool:
-    """Whether a reported name is a measured score that belongs in study, report and TensorBoard."""
-    return name == "score" or name.split("/")[0] in ("val", "test", "features")
 
 
 def _exists(storage: JournalStorage) -> bool:

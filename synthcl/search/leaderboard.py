@@ -1,0 +1,218 @@
+"""The comparison of the confirmed configurations: mean and spread over seeds, differences paired by seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import nan
+from statistics import mean, stdev
+from typing import Any
+
+import pandas as pd
+
+from synthcl.arms import BASELINES
+from synthcl.config import Config
+
+REFERENCE = "real-only"
+TERMINAL_COLUMNS = 110
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and sample standard deviation (n - 1) over `n` seeds, in percent or percentage points."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Statistic | None:
+        """None of no values; no standard deviation of one."""
+        return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration, retrained on fresh seeds."""
+
+    name: str
+    overrides: dict[str, Any]
+    seeds: tuple[int, ...]
+    missing_seeds: tuple[int, ...]
+    images: int
+    scores: dict[str, Statistic]
+    difference: dict[str, Statistic]
+    """to the reference, over the seeds that both have"""
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.name in BASELINES
+
+    def score(self, metric: str) -> float:
+        return self.scores[metric].mean if metric in self.scores else nan
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The rows, best mean validation score first; `best` names a row by what it leads in, on validation."""
+
+    rows: tuple[Row, ...]
+    columns: dict[str, str]
+    differences: dict[str, str]
+    objective: str
+    best: dict[str, str]
+    unconfirmed: tuple[str, ...]
+
+    @property
+    def winner(self) -> Row | None:
+        """The row with the best mean validation score, baselines included."""
+        return self.rows[0] if self.rows else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything above as plain values."""
+
+        def plain(statistics: dict[str, Statistic]) -> dict[str, Any]:
+            return {metric: vars(statistic) for metric, statistic in statistics.items()}
+
+        return {
+            "objective": self.objective,
+            "winner": self.winner.name if self.winner else None,
+            "best": self.best,
+            "unconfirmed": list(self.unconfirmed),
+            "rows": [
+                {
+                    "name": row.name,
+                    "baseline": row.is_baseline,
+                    "overrides": row.overrides,
+                    "seeds": list(row.seeds),
+                    "missing_seeds": list(row.missing_seeds),
+                    "images": row.images,
+                    "scores": plain(row.scores),
+                    f"minus {REFERENCE}": plain(row.difference),
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: list[int]) -> Leaderboard:
+    """Compare the confirmed configurations.
+
+    Args:
+        confirmed: from `records.confirm_frame`.
+        config: of the run: its data set, label fractions and objective.
+        chosen: the configurations that were due to be confirmed.
+        seeds: the seeds each was due to be trained with.
+    """
+    scores = {
+        name: {int(run.seed): run.metrics for run in runs.itertuples()} for name, runs in confirmed.groupby("name")
+    }
+    rows = []
+    for name, runs in confirmed.groupby("name"):
+        own = scores[name]
+        shared = sorted(own.keys() & scores.get(REFERENCE, {}).keys()) if name != REFERENCE else []
+        metrics = list(dict.fromkeys(metric for values in own.values() for metric in values))
+        differences = {
+            metric: Statistic.of(
+                [
+                    own[seed][metric] - scores[REFERENCE][seed][metric]
+                    for seed in shared
+                    if metric in own[seed] and metric in scores[REFERENCE][seed]
+                ]
+            )
+            for metric in metrics
+        }
+        statistics = {
+            metric: Statistic.of([own[s][metric] for s in sorted(own) if metric in own[s]]) for metric in metrics
+        }
+        first = runs.iloc[0]
+        rows.append(
+            Row(
+                name=str(name),
+                overrides={path: value for path, value in first.overrides.items() if path != "training.seed"},
+                seeds=tuple(sorted(own)),
+                missing_seeds=tuple(seed for seed in seeds if seed not in own),
+                images=int(runs.images.max()),
+                scores={metric: value for metric, value in statistics.items() if value},
+                difference={metric: value for metric, value in differences.items() if value},
+            )
+        )
+    rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
+    columns, differences_shown = _columns(config)
+    linear = f"val/linear/{config.data.source}@100"
+    leads = {"linear": linear, "transfer": "val/transfer/mean"}
+    best = {
+        what: max((row for row in rows if metric in row.scores), key=lambda row: row.score(metric)).name
+        for what, metric in leads.items()
+        if any(metric in row.scores for row in rows)
+    }
+    unconfirmed = tuple(name for name in chosen if name not in scores)
+    return Leaderboard(tuple(rows), columns, differences_shown, config.search.objective, best, unconfirmed)
+
+
+def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
+    """Heading to metric: scores, and differences to the reference."""
+    source = config.data.source
+    columns = {"validation": "score"}
+    for fraction in sorted(config.evaluation.label_fractions, reverse=True)[:3]:  # more do not fit a terminal
+        columns[f"linear@{100 * fraction:g}"] = f"test/linear/{source}@{100 * fraction:g}"
+    columns["kNN"] = f"test/knn/{source}"
+    differences = {"Δ linear": f"test/linear/{source}@100"}
+    if config.evaluation.transfer:
+        columns["transfer"] = "test/transfer/mean"
+        differences["Δ transfer"] = "test/transfer/mean"
+    return columns, differences
+
+
+def cells(board: Leaderboard) -> list[list[str]]:
+    """The table as text, heading first."""
+    table = [["", *board.columns, *board.differences, "n"]]
+    for row in board.rows:
+        scores = [_text(row.scores.get(metric)) for metric in board.columns.values()]
+        differences = [
+            "reference" if row.name == REFERENCE else _text(row.difference.get(metric), sign="+")
+            for metric in board.differences.values()
+        ]
+        table.append([row.name, *scores, *differences, str(len(row.seeds))])
+    return table
+
+
+def _text(statistic: Statistic | None, sign: str = "") -> str:
+    if statistic is None:
+        return "-"
+    spread = "" if statistic.std is None else f"±{statistic.std:.2f}"
+    return f"{statistic.mean:{sign}.2f}{spread}"
+
+
+def aligned(table: list[list[str]]) -> str:
+    """Columns of a terminal: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, *numbers in table:
+        padded = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        lines.append(" ".join([name.ljust(widths[0]), *padded]).rstrip())
+    return "\n".join(lines)
+
+
+def markdown(table: list[list[str]], align: str = "") -> str:
+    """A Markdown table, its heading first; `align` is l or r a column, by default only the first is to the left."""
+    heading, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table]
+    rule = ["---" if side == "l" else "---:" for side in align or "l" + "r" * (len(heading) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *rows))
+
+
+def verdict(board: Leaderboard) -> list[str]:
+    """What the table says, in sentences."""
+    winner = board.winner
+    if winner is None:
+        return ["No configuration has been confirmed on fresh seeds yet, so there is no leaderboard and no winner."]
+    sentences = [f"Winner by mean validation score ({board.objective}): {winner.name}."]
+    if winner.is_baseline and any(not row.is_baseline for row in board.rows):
+        sentences.append(f"No searched curriculum beat the baseline {winner.name} on validation in this run.")
+    sentences += [f"Best for {what} on validation: {name}." for what, name in board.best.items()]
+    for row in board.rows:
+        if row.missing_seeds:
+            missing = ", ".join(map(str, row.missing_seeds))
+            sentences.append(f"{row.name} is missing seeds that did not finish: {missing}.")
+    if board.unconfirmed:
+        sentences.append(f"Chosen but without any finished seed: {', '.join(board.unconfirmed)}.")
+    return sentences

@@ -1,0 +1,211 @@
+"""The end of a search: leaderboard, report, figures and the winning encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from ray.tune import Checkpoint
+
+from synthcl import checkpoint
+from synthcl.arms import BASELINES
+from synthcl.config import Config
+from synthcl.curriculum import is_real_only
+from synthcl.export import save_encoder, write_text
+from synthcl.models.encoder import make_encoder
+from synthcl.search import figures, leaderboard, records
+from synthcl.search.leaderboard import Leaderboard, Row
+from synthcl.storage import Storage
+
+ENCODER = "encoder.safetensors"
+
+Note = tuple[str, str]
+"""title of a figure, and its file relative to the report, or why there is none"""
+
+
+def write(config: Config, storage: Storage) -> None:
+    """Print the leaderboard; write report.md, leaderboard.json, the figures and the winner's encoder.
+
+    Args:
+        config: of the run.
+        storage: holds the run's folder.
+
+    Raises:
+        UserError: when there is no study, or the winner's checkpoint cannot be read.
+    """
+    study = records.open_study(storage.folder)
+    trials = records.trials_frame(study, config)
+    confirmed = records.confirm_frame(storage.folder)
+    seeds = records.confirm_seeds(config)
+    board = leaderboard.compare(confirmed, config, records.chosen_names(trials, config), seeds)
+
+    print("\n" + terminal(config, board, seeds))
+    write_text(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
+    drawn = _draw(config, storage.folder, study, trials, confirmed, board)
+    write_text(storage.folder / "report.md", _document(config, storage.folder, trials, board, seeds, drawn))
+    if board.winner:
+        _export(storage, confirmed, board.winner)
+        print(f"Encoder: {_shown(storage.folder / ENCODER)}")
+    print(f"Report: {_shown(storage.folder / 'report.md')}")
+
+
+def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
+    """The leaderboard and what it says, within 110 columns."""
+    lines = []
+    if board.rows:
+        lines = [
+            f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
+            leaderboard.aligned(leaderboard.cells(board)),
+            f"Δ: difference to {leaderboard.REFERENCE} in points, paired by seed. Seeds {_span(seeds)}.",
+        ]
+    return "\n".join([*lines, *leaderboard.verdict(board)])
+
+
+def _draw(
+    config: Config,
+    folder: Path,
+    study: optuna.Study,
+    trials: pd.DataFrame,
+    confirmed: pd.DataFrame,
+    board: Leaderboard,
+) -> list[Note]:
+    """Save every figure that can be made."""
+    best = next(iter(records.chosen_names(trials, config)[len(BASELINES) :]), None)
+    overrides = dict(zip(trials.label, trials.overrides, strict=True))
+    shown = {board.winner.name: config.with_overrides(board.winner.overrides)} if board.winner else {}
+    if best and all(name in BASELINES for name in shown):
+        shown[best] = config.with_overrides(overrides[best])  # a baseline's own curriculum shows little
+
+    def curriculum_figure() -> Figure:
+        if not shown:
+            raise ValueError("no trial is complete")
+        return figures.schedules(shown)
+
+    def samples_figure() -> Figure:
+        name = next((name for name, own in shown.items() if not is_real_only(own)), None)
+        if name is None:
+            raise ValueError("no complete trial has a generator")
+        runs = confirmed[confirmed.name == name].sort_values("seed").label if len(confirmed) else []
+        label = next(iter(runs), name)
+        return figures.sample_growth(folder / "samples" / label, f"G(z) over G_ema(z), {label}")
+
+    wanted: dict[str, tuple[str, Callable[[], Figure]]] = {
+        "search": ("Best score over images spent", lambda: figures.search_progress(trials)),
+        "curves": ("Learning curves", lambda: figures.learning_curves(trials)),
+        "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure),
+        "importances": ("Importance of searched fields", lambda: figures.importance(*records.importances(study))),
+        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials)),
+        "samples": ("Samples by progress", samples_figure),
+    }
+    notes = []
+    for name, (title, draw) in wanted.items():
+        file = folder / "figures" / f"{name}.png"
+        try:
+            figures.save(draw(), file)
+            notes.append((f"![{title}](figures/{name}.png)", ""))
+        except ValueError as reason:
+            file.unlink(missing_ok=True)  # of an earlier report
+            notes.append((title, str(reason)))
+    return notes
+
+
+def _document(
+    config: Config, folder: Path, trials: pd.DataFrame, board: Leaderboard, seeds: list[int], drawn: list[Note]
+) -> str:
+    """report.md"""
+    parts = [f"# {config.name}"]
+    if board.rows:
+        parts += [
+            leaderboard.markdown(leaderboard.cells(board)),
+            f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
+            f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
+            f"Δ: difference to {leaderboard.REFERENCE} in points, paired by seed.",
+            _budgets(config, board)
+            + " The test split was read once, at the end of these runs; every choice was made on validation.",
+        ]
+    parts.append("  \n".join(leaderboard.verdict(board)))
+    if board.winner:
+        settings = [f"| `{path}` | {_value(value)} |" for path, value in board.winner.overrides.items()]
+        table = "\n".join(["| field | value |", "| --- | ---: |", *settings])
+        parts += [
+            f"## Settings of {board.winner.name}",
+            "Set on top of `config.json`:" if settings else "The configuration of `config.json` as it is.",
+            *([table] if settings else []),
+            "## Its encoder",
+            f'```python\nfrom synthcl import load_encoder\n\nencoder = load_encoder("{_shown(folder / ENCODER)}")\n```',
+        ]
+    parts.append("## Figures")
+    parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
+    parts += ["## Trials", leaderboard.markdown(_trial_cells(trials), align="llrrl")]
+    parts += [
+        "## Look closer",
+        f"```sh\ntensorboard --logdir {_shown(folder / 'tensorboard')} --host 127.0.0.1\n"
+        f"optuna-dashboard {_shown(folder / records.JOURNAL)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _budgets(config: Config, board: Leaderboard) -> str:
+    """What the rows were trained for: the same for all, unless the space has a field that changes it."""
+    budgets: dict[str, list[str]] = {}
+    for row in board.rows:
+        training = config.with_overrides(row.overrides).training
+        budget = f"{training.steps:,} optimiser steps of {2 * training.batch_images:,} views"
+        budgets.setdefault(budget, []).append(row.name)
+    if len(budgets) == 1:
+        return f"Every row has equal optimiser steps and equal views: {next(iter(budgets))}."
+    listed = "; ".join(f"{budget} for {', '.join(names)}" for budget, names in budgets.items())
+    return f"The rows differ in their budget, so they do not compare curricula alone: {listed}."
+
+
+def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:
+    table = [["trial", "state", "images", "score", "settings"]]
+    for row in trials.itertuples():
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        score = "-" if pd.isna(row.score) else f"{row.score:.2f}"
+        settings = ", ".join(f"{_short(path)}={_value(value)}" for path, value in row.overrides.items())
+        table.append([row.label, state, f"{row.images:,}", score, "baseline" if row.baseline else settings])
+    return table
+
+
+def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
+    """The winner's encoder: of its seeds, the one with the best validation score."""
+    runs = confirmed[confirmed.name == winner.name].sort_values(["score", "seed"], ascending=[False, True])
+    run: Any = runs.iloc[0]
+    with Checkpoint(f"{storage.ray_path}/{run.checkpoint}").as_directory() as folder:
+        state = checkpoint.load(Path(folder), torch.device("cpu"))
+    config = checkpoint.config_of(state)
+    encoder = make_encoder(config.encoder, config.data.channels)
+    encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
+    over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
+    scores = {"run": run.label, "this_seed": run.metrics, "over_seeds": over_seeds}
+    save_encoder(storage.folder / ENCODER, encoder, config, scores)
+
+
+def _short(path: str) -> str:
+    """The last two parts of a dotted field, one where the first is only a section."""
+    parts = path.split(".")
+    return ".".join(parts[-2:]) if len(parts) > 2 else parts[-1]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):  # a whole schedule, of a baseline
+        return ", ".join(f"{name} {_value(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _span(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _shown(path: Path) -> str:
+    """Relative to where the command was given, when it lies below."""
+    here = Path.cwd()
+    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,291 @@
+"""The report says what the records say, and nothing that the test split decided."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+import torch
+from run_folder import BEST_SEED, CONFIRMED, RUNGS, SEEDS, SOURCE, make_run, run_config
+
+from synthcl import checkpoint, load_encoder
+from synthcl.errors import UserError
+from synthcl.search import figures, leaderboard, records, report
+from synthcl.search.searcher import STUDY, journal
+from synthcl.storage import Storage
+
+LINEAR = f"test/linear/{SOURCE}@100"
+TRANSFER = "test/transfer/mean"
+FIGURES = {"search", "curves", "schedules", "importances", "trade-off", "samples"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with its report."""
+    root = tmp_path_factory.mktemp("runs")
+    folder = make_run(root)
+    write(folder)
+    return folder
+
+
+def write(folder: Path) -> None:
+    report.write(run_config(folder.parent), Storage(str(folder.parent), folder.name))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not rendered, which takes most of a report's time."""
+    monkeypatch.setattr(figures, "save", lambda figure, file: None)
+
+
+def board_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "leaderboard.json").read_text())
+
+
+def test_means_spreads_and_paired_differences_are_those_of_the_records(written: Path) -> None:
+    rows = {row["name"]: row for row in board_of(written)["rows"]}
+    assert rows.keys() == CONFIRMED.keys()
+    for name, runs in CONFIRMED.items():
+        for metric, column in (("score", 0), (LINEAR, 2), (TRANSFER, 3)):
+            values = [scores[column] for scores in runs]
+            got = rows[name]["scores"][metric]
+            assert got["mean"] == pytest.approx(sum(values) / 3)
+            assert got["std"] == pytest.approx(stdev(values))
+            assert got["n"] == 3
+    # trial-002 minus real-only by seed: 80 - 79, 80.5 - 80, 82 - 81; mean 2.5/3, variance (1/36 + 4/36 + 1/36) / 2
+    difference = rows["trial-002"]["minus real-only"][LINEAR]
+    assert difference["mean"] == pytest.approx(2.5 / 3)
+    assert difference["std"] == pytest.approx((1 / 12) ** 0.5)
+    # in transfer: 60.5 - 59, 61 - 60, 66 - 64; mean 1.5, variance (0 + 0.25 + 0.25) / 2
+    difference = rows["trial-002"]["minus real-only"][TRANSFER]
+    assert difference["mean"] == pytest.approx(1.5)
+    assert difference["std"] == pytest.approx(0.5)
+    assert rows["real-only"]["minus real-only"] == {}
+
+
+def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> None:
+    board = board_of(written)
+    tested = {row["name"]: row["scores"][LINEAR]["mean"] for row in board["rows"]}
+    assert tested["trial-004"] > tested["trial-002"]
+    assert [row["name"] for row in board["rows"]] == ["trial-002", "trial-004", "real-only", "frozen-gan"]
+    assert board["winner"] == "trial-002"
+    assert board["best"] == {"linear": "trial-002", "transfer": "trial-004"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_terminal_shows_the_table_within_110_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(make_run(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "trial-002  85.00±1.00 80.83±1.04 75.83±1.04 65.83±1.04 78.83±1.04 62.50±3.04 +0.83±0.29 +1.50±0.50 3" in lines
+    )
+    assert "Winner by mean validation score (linear): trial-002." in lines
+    assert max(map(len, lines[: len(lines) - 2])) <= 110  # the last two are paths
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_winning_baseline_is_said_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    better = [(90.0, 50.0, 70.0, 50.0)] * 3
+    folder = make_run(tmp_path, confirmed=CONFIRMED | {"real-only": better})
+    write(folder)
+    sentence = "No searched curriculum beat the baseline real-only on validation in this run."
+    assert sentence in capsys.readouterr().out
+    text = (folder / "report.md").read_text()
+    assert sentence in text
+    assert "Schedules of real-only and trial-002" in text  # a baseline's own curriculum shows nothing
+    assert "![Samples by progress](figures/samples.png)" in text  # of the best trial
+    assert json.loads((folder / "encoder.json").read_text())["scores"]["run"].startswith("real-only")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_missing_seeds_and_unconfirmed_trials_are_said(tmp_path: Path) -> None:
+    fewer = {name: runs[:2] if name == "real-only" else runs for name, runs in CONFIRMED.items() if name != "trial-004"}
+    folder = make_run(tmp_path, confirmed=fewer)
+    write(folder)
+    text = (folder / "report.md").read_text()
+    assert "real-only is missing seeds that did not finish: 1002." in text
+    assert "Chosen but without any finished seed: trial-004." in text
+    rows = {row["name"]: row for row in board_of(folder)["rows"]}
+    assert rows["trial-002"]["minus real-only"][LINEAR]["n"] == 2
+    assert rows["trial-002"]["minus real-only"][LINEAR]["mean"] == pytest.approx((1.0 + 0.5) / 2)
+    assert rows["trial-002"]["scores"][LINEAR]["n"] == 3
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, confirmed={name: runs[:1] for name, runs in CONFIRMED.items()})
+    write(folder)
+    first = board_of(folder)["rows"][0]
+    assert first["scores"][LINEAR] == {"mean": 80.0, "std": None, "n": 1}
+    assert "| trial-002 | 84.00 | 80.00 |" in (folder / "report.md").read_text()
+
+
+def test_every_state_of_a_trial_is_shown(written: Path) -> None:
+    lines = {line.split(" | ")[0][2:]: line for line in (written / "report.md").read_text().splitlines() if "|" in line}
+    assert "| pruned | 2,048 | 66.00 |" in lines["trial-003"]
+    assert "| diverged: loss/contrast became nan by step 24 (3072 images) | 3,072 | 68.00 |" in lines["trial-005"]
+    assert "| failed | 0 | - |" in lines["trial-007"]
+    assert "| complete | 8,192 | 81.00 |" in lines["trial-008"]
+    assert lines["trial-003"].endswith(
+        "hardness.kind=linear, hardness.start=0.3, temperature=0.13, hardness.end=0.15 |"
+    )
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_rows_of_different_budgets_are_not_called_equal(written: Path, tmp_path: Path) -> None:
+    text = (written / "report.md").read_text()
+    assert "Every row has equal optimiser steps and equal views: 64 optimiser steps of 256 views." in text
+    folder = make_run(tmp_path)
+    for file in (folder / "confirm").glob("trial-004*"):
+        record = json.loads(file.read_text())
+        record["overrides"]["training.batch_images"] = 64
+        file.write_text(json.dumps(record))
+    write(folder)
+    text = (folder / "report.md").read_text()
+    assert "128 optimiser steps of 128 views for trial-004" in text
+    assert "Every row has equal" not in text
+
+
+def test_spent_images_count_every_trial_in_the_order_they_ended() -> None:
+    start = datetime(2026, 1, 1)
+    rows = [  # label, baseline, state, images, score, hours until it ended
+        ("real-only", True, "complete", 800, 90.0, 1),
+        ("trial-001", False, "complete", 800, 70.0, 4),
+        ("trial-002", False, "pruned", 100, 99.0, 2),
+        ("trial-003", False, "diverged", 200, None, 3),
+        ("trial-004", False, "complete", 800, 60.0, 5),
+        ("trial-005", False, "running", 50, None, None),
+        ("trial-006", False, "complete", 800, 75.0, 6),
+    ]
+    frame = pd.DataFrame(rows, columns=["label", "baseline", "state", "images", "score", "hours"])
+    frame["finished"] = [start + timedelta(hours=h) if h == h else pd.NaT for h in frame.hours]
+    progress = records.best_so_far(frame)
+    assert list(progress.label) == ["trial-002", "trial-003", "trial-001", "trial-004", "trial-006"]
+    assert list(progress.spent_images) == [100, 300, 1100, 1900, 2700]
+    assert list(progress.best.dropna()) == [70.0, 70.0, 75.0]
+
+
+def test_the_pareto_front_holds_what_nothing_beats_in_both() -> None:
+    points = [(80, 60), (82, 65), (84, 61), (84, 59), (81, 65), (86, 55), (70, None)]
+    frame = pd.DataFrame(points, columns=["linear", "transfer"], dtype=float)
+    front = records.pareto_front(frame)
+    assert list(zip(front.linear, front.transfer, strict=True)) == [(82, 65), (84, 61), (86, 55)]
+
+
+def test_learning_curves_leave_out_the_zero_of_a_divergence(written: Path) -> None:
+    trials = records.trials_frame(records.open_study(written), run_config(written.parent)).set_index("label")
+    assert trials.curve["trial-005"] == {RUNGS[0]: 68.0}
+    assert trials.curve["trial-006"] == {RUNGS[0]: 69.5, RUNGS[1]: 72.0}
+
+
+def test_importances_use_the_first_rung_while_few_trials_are_complete(written: Path) -> None:
+    shares, where, count = records.importances(records.open_study(written))
+    assert (where, count) == (
+        "first rung",
+        5,
+    )  # three complete, two pruned; not the diverged, the failed, the baselines
+    assert shares.keys() == {"curriculum.hardness.kind", "curriculum.hardness.start", "training.temperature"}
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_importances_find_the_field_that_matters_once_enough_are_complete() -> None:
+    study = optuna.create_study(direction="maximize")
+    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("matters", "idle")}
+    for number in range(12):
+        params = {"matters": number / 11, "idle": (number * 5 % 12) / 11}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=space, value=50 + 10 * params["matters"])
+        )
+    shares, where, count = records.importances(study)
+    assert (where, count) == ("whole budget", 12)
+    assert next(iter(shares)) == "matters"
+    assert shares["matters"] > 0.8
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_figure_that_cannot_be_drawn_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "samples.png").write_bytes(b"of an earlier report")
+    for file in (folder / "samples" / "trial-002-seed1000").glob("*.png"):
+        file.unlink()
+    write(folder)
+    assert not (folder / "figures" / "samples.png").exists()
+    assert "left out, there are no samples in samples/trial-002-seed1000." in (folder / "report.md").read_text()
+
+
+def test_all_figures_are_there_and_the_report_shows_them(written: Path) -> None:
+    assert {file.stem for file in (written / "figures").iterdir()} == FIGURES
+    text = (written / "report.md").read_text()
+    assert all(f"](figures/{name}.png)" in text for name in FIGURES)
+    assert "tensorboard --logdir" in text
+    assert "optuna-dashboard" in text
+
+
+def test_the_exported_encoder_is_the_winners_best_seed_by_validation(written: Path) -> None:
+    encoder = load_encoder(written / "encoder.safetensors")
+    folder = written / "confirm-1" / f"trial-002-seed{BEST_SEED['trial-002']}" / "checkpoint_000002"
+    expected = checkpoint.load(folder, torch.device("cpu"))["trainer"]["networks"]["encoder"]
+    assert encoder.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
+    card = json.loads((written / "encoder.json").read_text())
+    assert card["config"]["training"]["seed"] == BEST_SEED["trial-002"]
+    assert card["scores"]["this_seed"][LINEAR] == 82.0
+    assert card["scores"]["over_seeds"][LINEAR]["n"] == len(SEEDS)
+
+
+def test_a_second_report_is_the_same(written: Path) -> None:
+    files = [file for file in written.rglob("*") if file.is_file()]
+    before = {file: file.read_bytes() for file in files}
+    write(written)
+    assert {file: file.read_bytes() for file in written.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_confirm_records_the_search_is_still_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(tmp_path, confirmed={})
+    write(folder)
+    assert "No configuration has been confirmed on fresh seeds yet" in capsys.readouterr().out
+    assert board_of(folder)["rows"] == []
+    assert "trial-002" in (folder / "report.md").read_text()
+    assert not (folder / "encoder.safetensors").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_study_without_trials_is_reported(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, confirmed={})
+    (folder / "study.journal").unlink()
+    optuna.create_study(study_name=STUDY, storage=journal(folder / "study.journal"), direction="maximize")
+    write(folder)
+    assert "left out" in (folder / "report.md").read_text()
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no file study\.journal"):
+        write(tmp_path / "empty")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    (folder / "confirm-1" / "trial-002-seed1002" / "checkpoint_000002" / "checkpoint.pt").unlink()
+    with pytest.raises(UserError, match="trial-002-seed1002"):
+        write(folder)
+    assert (folder / "report.md").is_file()
+
+
+def test_figures_are_written_whole(tmp_path: Path) -> None:
+    figures.save(figures.schedules({"preset": run_config(tmp_path)}), tmp_path / "figures" / "one.png")
+    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["one.png"]
+
+
+def test_markdown_keeps_a_bar_inside_its_cell() -> None:
+    assert leaderboard.markdown([["a", "b"], ["x|y", "1"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"

@@ -1,0 +1,138 @@
+"""`python tune/search.py` as a user runs it, with real local Ray: whole, again, extended, killed and diverging."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from tiny_run import TINY, arguments
+
+from synthcl import load_encoder
+from synthcl.search.searcher import load_study
+
+ROOT = Path(__file__).parents[1]
+SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
+
+
+def search(*more, overrides=TINY, check=True):
+    return subprocess.run([*SEARCH, *more, *arguments(overrides)], capture_output=True, text=True, check=check, timeout=600)
+
+
+def trials(folder):
+    return load_study(folder / "study.journal").trials
+
+
+def confirmed(folder):
+    return {file.stem for file in (folder / "confirm").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A finished `--smoke-test`; the folder of its run."""
+    storage = tmp_path_factory.mktemp("smoke")
+    subprocess.run([*SEARCH, "--smoke-test", "--storage", str(storage)], capture_output=True, text=True, check=True)
+    return storage / "fashion-mini-smoke"
+
+
+def test_a_search_leaves_everything_a_user_takes_away(smoke):
+    for name in ("config.json", "report.md", "leaderboard.json", "study.journal", "encoder.safetensors", "encoder.json"):
+        assert (smoke / name).stat().st_size > 0, name
+    assert list((smoke / "figures").glob("*.png"))
+    assert list((smoke / "samples").glob("trial-*/*.png"))
+    assert load_encoder(smoke / "encoder.safetensors").training is False
+
+
+def test_baselines_and_trials_share_the_study_and_every_trial_ended(smoke):
+    study = trials(smoke)
+    assert {trial.user_attrs["label"] for trial in study if "arm" in trial.user_attrs} == {"real-only", "frozen-gan"}
+    assert len(study) == 6
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study)
+    budget = max(trial.user_attrs["images"] for trial in study)
+    for trial in study:
+        assert (trial.state == TrialState.COMPLETE) == (trial.user_attrs["images"] == budget)
+
+
+def test_the_search_never_saw_a_test_score_and_the_confirm_stage_did(smoke):
+    for trial in trials(smoke):
+        assert not any(name.startswith("test/") for name in trial.user_attrs["metrics"])
+    records = [json.loads(file.read_text()) for file in (smoke / "confirm").glob("*.json")]
+    assert len(records) == 6
+    assert all("test/linear/fashion-mini@100" in record["metrics"] for record in records)
+    assert all(record["seed"] >= 1000 for record in records)
+
+
+def test_all_runs_of_a_table_spent_the_same_images(smoke):
+    records = [json.loads(file.read_text()) for file in (smoke / "confirm").glob("*.json")]
+    assert len({record["images"] for record in records}) == 1
+
+
+def test_tensorboard_has_scalars_and_hparams_of_every_run(smoke):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    runs = list((smoke / "tensorboard").iterdir())
+    assert len(runs) == 12
+    for run in runs:
+        events = EventAccumulator(str(run)).Reload()
+        assert "loss/contrast" in events.Tags()["scalars"]
+        assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+
+
+def test_the_same_command_again_says_that_the_search_is_complete(smoke):
+    again = subprocess.run(
+        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent)], capture_output=True, text=True, check=True
+    )
+    assert "complete" in again.stdout
+    assert len(trials(smoke)) == 6
+
+
+def test_another_config_under_the_same_name_is_refused(smoke):
+    other = subprocess.run(
+        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent), "training.temperature=0.3"], capture_output=True, text=True
+    )
+    assert other.returncode == 2
+    assert "training.temperature=0.2" in other.stderr
+
+
+def test_a_killed_search_goes_on_and_can_be_extended(tmp_path):
+    overrides = TINY | {"training.kimg": 2.048, "compute.storage": str(tmp_path)}
+    folder = tmp_path / "fashion-mini"
+    process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "study.journal").is_file() and any(t.state == TrialState.COMPLETE for t in trials(folder)):
+            break
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {trial.number: trial.params for trial in trials(folder)}
+
+    assert "goes on" in search(overrides=overrides).stdout
+    after = trials(folder)
+    assert all(trial.state != TrialState.RUNNING for trial in after)
+    finished = [trial for trial in after if trial.state != TrialState.FAIL]
+    assert len(finished) == 5
+    assert all(before[number] == after[number].params for number in before)
+    points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
+    assert len(set(points)) == len(points)
+    first = confirmed(folder)
+
+    search("--trials", "+2", overrides=overrides)
+    assert len([trial for trial in trials(folder) if trial.state != TrialState.FAIL]) == 7
+    assert first <= confirmed(folder)
+
+
+def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("training.learning_rate: {choices: [1.0e-3, 1.0e+30]}\n")
+    overrides = TINY | {"compute.storage": str(tmp_path), "search.space": str(space), "search.trials": 4, "search.startup_trials": 4}
+    search(overrides=overrides)
+    ended = trials(tmp_path / "fashion-mini")
+    diverged = [trial for trial in ended if "diverged" in trial.user_attrs]
+    assert diverged
+    assert all(trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] == 1e30 for trial in diverged)
+    assert any(trial.state == TrialState.COMPLETE and trial.params for trial in ended)

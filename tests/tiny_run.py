@@ -1,0 +1,29 @@
+"""Overrides that make any run of the default preset tiny, for tests that start real processes."""
+
+TINY = {
+    "data.image_fraction": 0.02,
+    "data.image_size": 16,
+    "encoder.width": 4,
+    "encoder.projector_hidden": 16,
+    "encoder.projector_dim": 8,
+    "gan.latent_dim": 8,
+    "gan.generator_width": 4,
+    "gan.discriminator_width": 4,
+    "gan.warmup_kimg": 0.256,
+    "gan.warmup_batch_images": 32,
+    "training.kimg": 0.512,
+    "training.batch_images": 32,
+    "training.log_kimg": 0.064,
+    "evaluation.rungs": [0.25, 0.5, 1.0],
+    "evaluation.max_label_images": 200,
+    "evaluation.transfer": ["digits"],
+    "search.trials": 3,
+    "search.startup_trials": 2,
+    "search.confirm_top": 1,
+    "search.confirm_seeds": 1,
+}
+
+
+def arguments(overrides):
+    """The overrides as `field=value` arguments."""
+    return [f"{field}={value}" for field, value in overrides.items()]
