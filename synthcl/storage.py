@@ -17,7 +17,8 @@ class Storage:
     """The run's place under the storage root.
 
     Small files that the driver writes (study, records, report, TensorBoard) live in `folder`; Ray writes its own
-    state and the checkpoints under `ray_path`. For a plain folder both are the same place. For a URI, `folder` is a
+    state and the checkpoints under `ray_path` (`ray_folder` on its file system). For a plain folder all are the same
+    place. For a URI, `folder` is a
     mirror on this machine, `pull` fills it and `push` sends what changed.
 
     Args:
@@ -40,9 +41,10 @@ class Storage:
             cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "synthcl"
             self.shared = cache / hashlib.sha256(root.encode()).hexdigest()[:12]
             self.ray_path = f"{root.rstrip('/')}/{name}"
+            self.ray_folder = f"{self._base}/{name}"
         else:
             self.shared = Path(root).expanduser().absolute()
-            self.ray_path = str(self.shared / name)
+            self.ray_path = self.ray_folder = str(self.shared / name)
         self.name = name
         self.folder = self.shared / name
         self._sent: dict[Path, tuple[int, int]] = {}

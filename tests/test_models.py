@@ -95,6 +95,21 @@ def test_generator_and_discriminator_see_each_row_alone(spectral):
         torch.testing.assert_close(sliced.get_buffer(name), buffer)
 
 
+def test_generator_begins_without_a_checkerboard():
+    generator = make_generator(GanConfig(), 1, 28)
+    stages = []
+    for layer in generator.layers:
+        if isinstance(layer, nn.PixelShuffle):
+            layer.register_forward_hook(lambda layer, inputs, output: stages.append(output))
+    generator(torch.randn(2, 64))
+    assert [stage.shape[-1] for stage in stages] == [14, 28]
+    for stage in stages:
+        corner = stage[:, :, ::2, ::2]
+        assert corner.std() > 0
+        for subpixel in (stage[:, :, ::2, 1::2], stage[:, :, 1::2, ::2], stage[:, :, 1::2, 1::2]):
+            torch.testing.assert_close(subpixel, corner)
+
+
 def test_generator_has_no_running_statistics():
     assert not list(make_generator(GanConfig(), 1, 28).buffers())
 

@@ -64,7 +64,7 @@ class Generator(nn.Module):
         self.first = nn.Linear(latent_dim, widths[0] * self.base**2)
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [PixelNorm(), nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.2)]
+            layers += [PixelNorm(), _doubling(inputs, outputs), nn.PixelShuffle(2), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -72,6 +72,18 @@ class Generator(nn.Module):
         stage = self.first(latents).view(len(latents), -1, self.base, self.base)
         stage = F.leaky_relu(stage, 0.2).contiguous(memory_format=torch.channels_last)
         return 0.5 * (self.layers(stage).tanh() + 1)
+
+
+def _doubling(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution before a pixel shuffle whose four subpixels begin equal: no checkerboard to unlearn.
+
+    Source: Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution".
+    """
+    convolution = nn.Conv2d(inputs, 4 * outputs, 3, padding=1)
+    with torch.no_grad():
+        for parameter in convolution.parameters():
+            parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+    return convolution
 
 
 class PixelNorm(nn.Module):

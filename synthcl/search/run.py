@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
@@ -26,7 +26,7 @@ from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.export import write_text
 from synthcl.logs import is_metric
-from synthcl.search import report
+from synthcl.search import records, report
 from synthcl.search.log import StageLog, label
 from synthcl.search.scheduler import RungScheduler
 from synthcl.search.searcher import StudySearch, load_study
@@ -34,10 +34,6 @@ from synthcl.search.space import Space
 from synthcl.search.trial import CurriculumTrial, nested_trial
 from synthcl.storage import Storage
 from synthcl.warmup import GanState
-
-JOURNAL = "study.journal"
-FIRST_FRESH_SEED = 1000
-"""confirm seeds are training.seed + 1000, + 1001, ...: none that a trial was chosen with"""
 
 
 def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int = 0) -> Path:
@@ -64,6 +60,7 @@ def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int
     if not state.unfinished:
         print(f"{config.name}: complete; --trials +N extends it, --fresh starts over")
         report.write(config, storage)
+        storage.push()
         return storage.folder
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -128,7 +125,7 @@ def _require_same(file: Path, config: Config) -> None:
 
 
 def _search(config: Config, space: Space, storage: Storage, gan: GanState | None, stage: dict[str, Any]) -> None:
-    journal = storage.folder / JOURNAL
+    journal = storage.folder / records.JOURNAL
     extending = stage["name"] != "search-1"
     baselines = () if extending else BASELINES
     runs = stage["trials"] + len(baselines)
@@ -150,7 +147,8 @@ def _search(config: Config, space: Space, storage: Storage, gan: GanState | None
         )
 
     _fit(config, storage, stage["name"], gan, False, new_tuner)
-    if not best_trials(journal, 1):
+    trials = records.trials_frame(load_study(journal), config)
+    if not ((trials.state == "complete") & ~trials.baseline).any():
         raise UserError(
             f"search {config.name!r}: none of {stage['trials']} trials finished its budget; see {storage.ray_path}/"
             f"{stage['name']} for their errors"
@@ -158,14 +156,11 @@ def _search(config: Config, space: Space, storage: Storage, gan: GanState | None
 
 
 def _confirm(config: Config, storage: Storage, gan: GanState | None, stage: dict[str, Any]) -> None:
-    chosen = {arm: ARMS[arm] for arm in BASELINES}
-    chosen |= {
-        trial.user_attrs["label"]: trial.params for trial in best_trials(storage.folder / JOURNAL, config.search.confirm_top)
-    }
+    trials = records.trials_frame(records.open_study(storage.folder), config).set_index("label")
     plan = []
-    for name, overrides in chosen.items():
-        for offset in range(config.search.confirm_seeds):
-            seed = config.training.seed + FIRST_FRESH_SEED + offset
+    for name in records.chosen_names(trials.reset_index(), config):
+        overrides = ARMS[name] if name in ARMS else trials.overrides[name]
+        for seed in records.confirm_seeds(config):
             label = f"{name}-seed{seed}"
             if not (storage.folder / "confirm" / f"{label}.json").is_file():
                 plan.append({"label": label, "name": name, "overrides": overrides | {"training.seed": seed}})
@@ -193,7 +188,7 @@ def _confirm(config: Config, storage: Storage, gan: GanState | None, stage: dict
                 "images": result.metrics["images"],
                 "seconds": result.metrics["time_total_s"],
                 "metrics": {name: value for name, value in result.metrics.items() if is_metric(name)},
-                "checkpoint": f"{stage['name']}/{run['label']}/{Path(_checkpoint_path(result)).name}",
+                "checkpoint": os.path.relpath(_checkpoint_path(result), storage.ray_folder),
             }
             write_text(storage.folder / "confirm" / f"{run['label']}.json", json.dumps(record, indent=2) + "\n")
 
@@ -253,13 +248,6 @@ def _run_config(config: Config, storage: Storage, name: str, runs: int) -> tune.
         failure_config=tune.FailureConfig(max_failures=2),
         verbose=0,
     )
-
-
-def best_trials(journal: Path, count: int) -> list[optuna.trial.FrozenTrial]:
-    """The study's best finished trials by validation score, baselines aside."""
-    finished = load_study(journal).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trials = [trial for trial in finished if "arm" not in trial.user_attrs and trial.value is not None]
-    return sorted(trials, key=lambda trial: trial.value or 0.0, reverse=True)[:count]
 
 
 def _recorded(journal: Path) -> dict[int, dict[str, float]]:
