@@ -111,13 +111,14 @@ class Storage:
         """Forget the run, or one part of it: `--fresh`. Cached GANs stay, they are shared.
 
         Args:
-            part: a name inside the run's folder; everything that begins with it goes.
+            part: name of a folder or of files without their suffix, inside the run's folder; empty means all.
         """
-        for path in list(self.folder.glob(f"{part}*")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(self.folder.glob("*")):
+            if part in ("", path.name, path.stem):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.is_uri and self._remote.get_file_info(f"{self._base}/{self.name}").type == fs.FileType.Directory:
             for info in self._remote.get_file_info(fs.FileSelector(f"{self._base}/{self.name}")):
-                if info.base_name.startswith(part):
+                if part in ("", info.base_name, Path(info.base_name).stem):
                     directory = info.type == fs.FileType.Directory
                     (self._remote.delete_dir if directory else self._remote.delete_file)(info.path)
 

@@ -201,6 +201,20 @@ def test_real_only_step_equals_simclr_by_hand():
         torch.testing.assert_close(updated.detach(), parameter.detach() - at.learning_rate * gradient)
 
 
+def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
+    def drawn(seed, step):
+        config = tiny_config({"training.seed": seed})
+        at, mix, pixels = curriculum.knobs(config, 0.5), curriculum.mix(config, 0.5), random_images().pixels
+        batch = joint.make_batch(config, at, mix, step, pixels[:8], pixels[8:12], CPU)
+        return batch.latents, *(draw.top for draw in (batch.draw, batch.augmentation_real, batch.augmentation_fake))
+
+    first = drawn(0, 0)
+    assert all(torch.equal(one, other) for one, other in zip(first, drawn(0, 0), strict=True))
+    for key in ((0, 1), (1, 0)):
+        assert not any(torch.equal(one, other) for one, other in zip(first, drawn(*key), strict=True))
+    assert not torch.equal(first[2], first[3])
+
+
 @pytest.mark.parametrize(("pair", "per_image"), [(True, 2), (False, 2), (True, 4), (False, 4)])
 def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_image):
     config = tiny_config({"method.pair": pair, "method.views_per_image": per_image})

@@ -14,7 +14,7 @@ TEMPERATURES = [0.07, 0.2, 1.0, 5.0]
 
 
 def nt_xent_loop(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
-    """Chen et al. 2020, eq. 1: mean over all i of -log(exp(s_ij / t) / sum_{k != i} exp(s_ik / t)), j the other view."""
+    """Chen et al. 2020, eq. 1: mean over i of -log(exp(s_ij / t) / sum_{k != i} exp(s_ik / t)), j the other view."""
     z, count = np.concatenate([first, second]), len(first)
     total = 0.0
     for i in range(2 * count):

@@ -79,8 +79,9 @@ def test_push_sends_changes_and_nothing_else(tmp_path, remote):
 
     other = remote("second")
     other.pull()
+    (tmp_path / "bucket" / "run" / "same").write_text("again")
     other.push()  # what has just been pulled is not sent back
-    assert (tmp_path / "bucket" / "run" / "same").read_text() == "marked"
+    assert (tmp_path / "bucket" / "run" / "same").read_text() == "again"
 
 
 def test_pull_leaves_rays_own_files_where_ray_reads_them(tmp_path, remote):
@@ -111,6 +112,22 @@ def test_clear_forgets_the_run_here_and_there_but_keeps_gans_and_other_runs(tmp_
     write(storage.folder / "study.json")
     storage.push()
     assert "run/study.json" in names(tmp_path / "bucket")
+
+
+@pytest.mark.parametrize("as_uri", [False, True])
+def test_clear_of_a_part_spares_parts_whose_name_begins_alike(tmp_path, remote, as_uri):
+    storage = remote("first") if as_uri else Storage(str(tmp_path / "bucket"), "run")
+    parts = ("train-frozen", "train-frozen-weak")
+    for part in parts:
+        write(storage.folder / f"{part}.json")
+        write(storage.folder / f"{part}.safetensors")
+    storage.push()
+    for part in parts:
+        write(tmp_path / "bucket" / "run" / part / "checkpoint" / "checkpoint.pt")  # Ray's own
+    storage.clear("train-frozen")
+    left = ["train-frozen-weak.json", "train-frozen-weak.safetensors"]
+    assert names(tmp_path / "bucket" / "run") == sorted([*left, "train-frozen-weak/checkpoint/checkpoint.pt"])
+    assert [path.name for path in sorted(storage.folder.iterdir()) if path.is_file()] == left
 
 
 def test_probe_leaves_nothing_behind_at_a_uri(tmp_path, remote):

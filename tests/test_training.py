@@ -110,6 +110,14 @@ def test_saving_and_sampling_disturb_nothing(tmp_path):
     assert_bitwise_equal(disturbed, undisturbed)
 
 
+def test_training_goes_on_in_training_mode_whoever_looked_at_the_networks():
+    undisturbed, disturbed = make(), make()
+    undisturbed.advance(2)
+    disturbed.networks.encoder.eval()
+    disturbed.advance(2)
+    assert_bitwise_equal(disturbed, undisturbed)
+
+
 def test_a_run_is_a_function_of_its_seed_and_leaves_the_global_generator_alone():
     runs = [make({"training.seed": seed}) for seed in (0, 0, 1)]
     torch.manual_seed(3)
