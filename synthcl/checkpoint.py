@@ -13,20 +13,12 @@ import torchvision
 from torch import Tensor
 
 from synthcl import rng
-from synthcl.config import Config
+from synthcl.config import WHERE_IT_RUNS, Config, first_difference
 from synthcl.errors import UserError
 
 FILE = "checkpoint.pt"
 SAMPLES = "samples.png"
 FORMAT = 1
-
-# Sections that may differ between the run that wrote a checkpoint and the one that goes on with it.
-_FREE_SECTIONS = {"name", "compute", "search", "evaluation"}
-# Fields of other sections that say where data lie, or when to log and save, not what is learnt.
-_FREE_FIELDS = {
-    "data": {"root", "download", "loader_workers", "resident_limit_mib"},
-    "training": {"checkpoint_minutes", "log_kimg"},
-}
 
 
 def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor | None) -> None:
@@ -102,17 +94,12 @@ def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
     Raises:
         UserError: naming the first field that differs.
     """
-    written, wanted = state["config"], config.model_dump(mode="json")
-    for section in wanted:
-        if section in _FREE_SECTIONS:
-            continue
-        for field, value in wanted[section].items():
-            other = written.get(section, {}).get(field)
-            if other != value and field not in _FREE_FIELDS.get(section, ()):
-                raise UserError(
-                    f"checkpoint {str(path)!r} was written with {section}.{field}={other!r}, this run has {value!r}; "
-                    "continue with the same configuration or start in another folder"
-                )
+    if differs := first_difference(state["config"], config, {*WHERE_IT_RUNS, "search", "evaluation"}):
+        field, written, wanted = differs
+        raise UserError(
+            f"checkpoint {str(path)!r} was written with {field}={written!r}, this run has {wanted!r}; "
+            "continue with the same configuration or start in another folder"
+        )
 
 
 def sample_generator(config: Config) -> torch.Generator:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import socket
 import tempfile
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,14 @@ import ray.train.torch
 import torch
 from ray.util.queue import Queue
 
-from synthcl.config import Config
+from synthcl.config import WHERE_IT_RUNS, Config, require_same_config
 from synthcl.curriculum import is_real_only
-from synthcl.data import open_split
+from synthcl.data import ImageSource, open_split
 from synthcl.errors import UserError
 from synthcl.evaluation.rungs import evaluation
-from synthcl.export import load_any, save_encoder
+from synthcl.export import load_any, save_encoder, write_text
 from synthcl.logs import RunLog, is_metric
+from synthcl.preflight import open_data
 from synthcl.storage import Storage
 from synthcl.training import Trainer, legs
 from synthcl.warmup import GanState, cached_gan, warm_up
@@ -47,23 +51,45 @@ def connect(config: Config, driver_cpus: float = 0) -> None:
         UserError: when the cluster cannot be reached or lacks what one trial needs.
     """
     address = config.compute.address or os.environ.get("RAY_ADDRESS") or "local"
+    require_answer(address)
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not ray.is_initialized():
         try:
             # The dashboard listens on loopback; nested Train runs need its state API to free their workers.
-            ray.init(
-                address=address,
-                include_dashboard=config.compute.workers_per_trial > 1 if address == "local" else None,
-                dashboard_host="127.0.0.1" if address == "local" else None,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+            if address == "local":
+                ray.init(
+                    address=address,
+                    include_dashboard=config.compute.workers_per_trial > 1,
+                    dashboard_host="127.0.0.1",
+                    **quiet,
+                )
+            else:
+                ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(
-                f"compute.address {address!r}: no Ray cluster answers there ({reason}); start one with 'ray start --head' "
-                "or leave compute.address empty for this machine"
-            ) from None
+            raise _no_cluster(address, error) from None
     require_resources(config, resources(), driver_cpus)
+
+
+def require_answer(address: str) -> None:
+    """Refuse at once an address of the form host:port where nobody listens; Ray itself tries for minutes.
+
+    Raises:
+        UserError: naming the address and the reason.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"compute.address {address!r}: no Ray cluster answers there ({reason}); start one with "
+        "'ray start --head' or leave compute.address empty for this machine"
+    )
 
 
 def resources() -> dict[str, float]:
@@ -98,7 +124,7 @@ def require_resources(config: Config, available: dict[str, float], driver_cpus: 
             )
 
 
-def warmed_gan(config: Config, storage: Storage) -> GanState | None:
+def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanState | None:
     """The GAN that all trials share, from the cache under the storage root or trained now; None when none is needed.
 
     Where trials get GPUs, the warm-up gets one too, on whichever node has it free.
@@ -108,7 +134,6 @@ def warmed_gan(config: Config, storage: Storage) -> GanState | None:
     """
     if is_real_only(config):
         return None
-    images = open_split(config.data, "unlabelled", "cpu").images
     gpus = min(1.0, gpus_per_worker(config, resources()))
     train = partial(_warm_up_on_gpu, config, gpus) if gpus else None
     gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train)
@@ -123,7 +148,7 @@ def _warm_up_on_gpu(config: Config, gpus: float) -> tuple[GanState, dict[str, fl
         state, statistics = warm_up(config, open_split(config.data, "unlabelled", device).images, device)
         return {name: {key: value.cpu() for key, value in part.items()} for name, part in state.items()}, statistics
 
-    return ray.get(warm_up_there.remote())  # type: ignore[no-any-return]
+    return ray.get(warm_up_there.remote())
 
 
 def fit(
@@ -133,7 +158,7 @@ def fit(
     name: str,
     *,
     test: bool = False,
-    callbacks: list[ray.train.UserCallback] | None = None,
+    callbacks: Sequence[ray.train.UserCallback] = (),
 ) -> ray.train.Result:
     """Train one configuration on `compute.workers_per_trial` Ray Train workers; the same call again continues.
 
@@ -160,7 +185,7 @@ def fit(
             storage_path=root,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(max_failures=2),
-            callbacks=callbacks or [],
+            callbacks=list[Any](callbacks),
         ),
     )
     return trainer.fit()
@@ -184,12 +209,18 @@ def run_training(config: Config, name: str, *, fresh: bool = False) -> Path:
     storage.probe()
     if fresh:
         storage.clear(name)
+        shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.pull()
-    target = storage.folder / f"{name}.safetensors"
+    recorded, target = storage.folder / f"{name}.config.json", storage.folder / f"{name}.safetensors"
+    require_same_config(recorded, config, WHERE_IT_RUNS)
     if target.is_file():
-        raise UserError(f"{target} exists: the run is complete; --fresh starts over, name=... makes a run of its own")
+        print(f"{target}: complete; --fresh starts over")
+        return target
+    images = open_data(config)
+    storage.folder.mkdir(parents=True, exist_ok=True)
+    write_text(recorded, config.model_dump_json(indent=2) + "\n")
     connect(config)
-    gan = warmed_gan(config, storage)
+    gan = warmed_gan(config, images, storage)
     with Relay(config, storage.folder / "tensorboard" / name) as relay:
         result = fit(config, gan, storage.ray_path, name, callbacks=[relay.callback])
     if result.error or result.checkpoint is None:
@@ -244,10 +275,8 @@ class Relay:
             self._log.report(metrics)
             contrast = metrics["history"][-1]["loss/contrast"] if metrics["history"] else float("nan")
             score = f"score {metrics['score']:6.2f}" if "score" in metrics else ""
-            print(
-                f"{metrics['images'] / 1000:8.1f} kimg {metrics['progress']:5.0%}  contrastive loss {contrast:.3f}  {score}",
-                flush=True,
-            )
+            spent = f"{metrics['images'] / 1000:8.1f} kimg {metrics['progress']:5.0%}"
+            print(f"{spent}  contrastive loss {contrast:.3f}  {score}", flush=True)
 
 
 def _train_on_worker(settings: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -251,7 +252,8 @@ class Config(Section):
             )
         if self.search.objective != "linear" and not self.evaluation.transfer:
             raise ValueError(
-                f"search.objective {self.search.objective!r} needs a data set in evaluation.transfer; name one or use linear"
+                f"search.objective {self.search.objective!r} needs a data set in evaluation.transfer; "
+                "name one or use linear"
             )
         return self
 
@@ -285,12 +287,63 @@ class Config(Section):
             for part in parents:
                 node = node.get(part) if isinstance(node, dict) else None
                 if not isinstance(node, dict):
-                    raise UserError(f"override {path}={value!r}: there is no field {path!r}; --dry-run lists all fields")
+                    raise UserError(
+                        f"override {path}={value!r}: there is no field {path!r}; --dry-run lists all fields"
+                    )
             if leaf not in node:
                 known = ", ".join(sorted(node))
-                raise UserError(f"override {path}={value!r}: there is no field {path!r}; {_where(parents)} has: {known}")
+                raise UserError(
+                    f"override {path}={value!r}: there is no field {path!r}; {_where(parents)} has: {known}"
+                )
             node[leaf] = value
         return _validate(tree, "override")
+
+
+def first_difference(written: dict[str, Any], config: Config, free: Collection[str]) -> tuple[str, Any, Any] | None:
+    """The first field in which a recorded config differs from this one, with both values.
+
+    Args:
+        written: a config as JSON values, perhaps of an older version.
+        config: the one at hand.
+        free: sections, or dotted fields, that may differ.
+    """
+    for section, fields in config.model_dump(mode="json").items():
+        for field, value in fields.items() if isinstance(fields, dict) else ():
+            other = (written.get(section) or {}).get(field)
+            if other != value and not {section, f"{section}.{field}"} & set(free):
+                return f"{section}.{field}", other, value
+    return None
+
+
+def require_same_config(file: Path, config: Config, free: Collection[str]) -> None:
+    """Refuse to go on under the config of a file where another one is asked for.
+
+    Args:
+        file: a `config.json`; nothing is checked where there is none.
+        config: the one at hand.
+        free: sections, or dotted fields, that may differ.
+
+    Raises:
+        UserError: naming the first field that differs.
+    """
+    if file.is_file() and (differs := first_difference(json.loads(file.read_text()), config, free)):
+        field, written, wanted = differs
+        raise UserError(
+            f"{file} has {field}={written!r}, asked for {wanted!r}; "
+            "use --fresh to start over or name=... for a run of its own"
+        )
+
+
+WHERE_IT_RUNS = (
+    "compute",
+    "data.root",
+    "data.download",
+    "data.loader_workers",
+    "data.resident_limit_mib",
+    "training.checkpoint_minutes",
+    "training.log_kimg",
+)
+"""Fields that say where a run happens and when it logs and saves, not what it learns."""
 
 
 def _where(parents: list[str]) -> str:
@@ -311,7 +364,9 @@ def _validate(tree: Any, origin: str) -> Config:
 
 def preset_names() -> list[str]:
     """Names of the presets shipped with the package."""
-    return sorted(entry.name[:-5] for entry in resources.files("synthcl.presets").iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name[:-5] for entry in resources.files("synthcl.presets").iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def load_preset(name_or_path: str) -> Config:

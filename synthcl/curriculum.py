@@ -91,7 +91,8 @@ def knobs(config: Config, progress: float) -> Knobs:
         hardness=value(curriculum.hardness, progress),
         pair_decay=0.5 ** (config.training.batch_images / half_life_images),
         view_strength=value(curriculum.view_strength, progress),
-        synthetic_fraction=1 - mix(config, progress).real * config.method.views_per_image / (2 * config.training.batch_images),
+        synthetic_fraction=1
+        - mix(config, progress).real * config.method.views_per_image / (2 * config.training.batch_images),
     )
 
 

@@ -153,7 +153,8 @@ def joint_step(
         contrasted = contrast(networks, batch, for_encoder, twin, config, statistics)
         descend(contrasted + deceived, optimizers.encoder, optimizers.generator)
 
-    assert networks.generator is not None and networks.generator_ema is not None
+    assert networks.generator is not None
+    assert networks.generator_ema is not None
     follow(networks.generator_ema, networks.generator, knobs.pair_decay)
     return statistics | {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
 
@@ -189,9 +190,7 @@ def contrast(
     return loss
 
 
-def judge(
-    networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]
-) -> Tensor:
+def judge(networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]) -> Tensor:
     """D's loss on real and generated images."""
     assert networks.discriminator is not None
     loss, observed = adversary.discriminator_objective(
@@ -201,9 +200,7 @@ def judge(
     return loss
 
 
-def deceive(
-    networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]
-) -> Tensor:
+def deceive(networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]) -> Tensor:
     """G's adversarial loss; D is looked through, not taught."""
     assert networks.discriminator is not None
     with frozen(networks.discriminator):

@@ -21,7 +21,7 @@ class _Fork(torch.autograd.Function):
         return images.view_as(images), images.view_as(images)
 
     @staticmethod
-    def backward(ctx: Any, contrastive: Tensor, realism: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, contrastive: Tensor, realism: Tensor) -> tuple[Tensor, None, None, None]:
         squares = torch.stack([contrastive.float().square().sum(), realism.float().square().sum()])
         # A process's images get the gradient of the sum of all losses, world_size times that of their mean.
         contrastive_norm, realism_norm = (parallel.mean(squares) / parallel.world_size()).sqrt().unbind()
@@ -61,4 +61,4 @@ def fork(
     """
     if hardness == 0:
         return images.detach(), images  # spares the backward pass through T into the images
-    return _Fork.apply(images, hardness, unit, norms)  # type: ignore[no-any-return]
+    return _Fork.apply(images, hardness, unit, norms)

@@ -18,8 +18,7 @@ class Storage:
 
     Small files that the driver writes (study, records, report, TensorBoard) live in `folder`; Ray writes its own
     state and the checkpoints under `ray_path` (`ray_folder` on its file system). For a plain folder all are the same
-    place. For a URI, `folder` is a
-    mirror on this machine, `pull` fills it and `push` sends what changed.
+    place. For a URI, `folder` is a mirror on this machine, `pull` fills it and `push` sends what changed.
 
     Args:
         root: folder, or URI such as `s3://bucket/synthcl`.
@@ -72,7 +71,8 @@ class Storage:
                 self._remote.delete_file(remote)
         except (OSError, ArrowException) as error:
             raise UserError(
-                f"compute.storage {self.root!r} cannot be written ({_first_line(error)}); name a folder or URI you may write"
+                f"compute.storage {self.root!r} cannot be written ({_first_line(error)}); "
+                "name a folder or URI you may write"
             ) from None
         if not whole:
             raise UserError(f"compute.storage {self.root!r} gives back other bytes than were written")
@@ -93,7 +93,9 @@ class Storage:
                 continue
             target = self.shared / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            fs.copy_files(info.path, str(target), source_filesystem=self._remote, destination_filesystem=fs.LocalFileSystem())
+            fs.copy_files(
+                info.path, str(target), source_filesystem=self._remote, destination_filesystem=fs.LocalFileSystem()
+            )
             self._sent[target] = _stamp(target)
 
     def push(self) -> None:
@@ -104,7 +106,9 @@ class Storage:
             if file.is_file() and not file.name.startswith(".") and self._sent.get(file) != (stamp := _stamp(file)):
                 target = f"{self._base}/{file.relative_to(self.shared).as_posix()}"
                 self._remote.create_dir(target.rsplit("/", 1)[0], recursive=True)
-                fs.copy_files(str(file), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._remote)
+                fs.copy_files(
+                    str(file), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._remote
+                )
                 self._sent[file] = stamp
 
     def clear(self, part: str = "") -> None:
@@ -124,7 +128,7 @@ class Storage:
 
 
 def _is_rays(relative: Path) -> bool:
-    """Whether a file belongs to a Ray experiment (`search-1`, `confirm-1`, `train-joint`), which Ray reads from the URI itself."""
+    """Whether a file belongs to a Ray experiment (`search-1`, `train-joint`), which Ray reads from the URI itself."""
     return len(relative.parts) > 2 and relative.parts[1].split("-")[0] in ("search", "confirm", "train", "workers")
 
 

@@ -1,8 +1,8 @@
 """The trainer: steps, rungs and checkpoints. It knows nothing of Ray and runs on a bare GPU box.
 
-    trainer = Trainer(config, images, gan, device)
-    for report in legs(trainer, evaluate):
-        ...                                  # a leg ends at a rung, or when a checkpoint is due
+trainer = Trainer(config, images, gan, device)
+for report in legs(trainer, evaluate):
+    ...                                  # a leg ends at a rung, or when a checkpoint is due
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from synthcl.config import Config
 from synthcl.data import ImageSource, epoch_indices, stream
 from synthcl.errors import Diverged, UserError
 from synthcl.joint import Networks, Optimizers, joint_step, make_batch
-from synthcl.models.encoder import Projector, make_encoder
+from synthcl.models.encoder import make_encoder, make_projector
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.models.norm import synchronise_batch_norm
 from synthcl.rng import seed_from
@@ -178,8 +178,13 @@ Evaluate = Callable[[Trainer, bool], Metrics]
 """(trainer, whether the budget is spent) -> metrics that include a finite `score`, higher is better"""
 
 
-def legs(trainer: Trainer, evaluate: Evaluate) -> Iterator[Metrics]:
+def legs(trainer: Trainer, evaluate: Evaluate, pause_at_seconds: float = math.inf) -> Iterator[Metrics]:
     """Run the rest of the budget, stopping at every rung and whenever a checkpoint is due.
+
+    Args:
+        trainer: may have been resumed.
+        evaluate: called at rungs.
+        pause_at_seconds: of `time.monotonic`; a checkpoint is due then, too.
 
     Yields:
         images, progress, seconds and history of the leg; at a rung also what `evaluate` measured. A run that
@@ -192,7 +197,8 @@ def legs(trainer: Trainer, evaluate: Evaluate) -> Iterator[Metrics]:
             began = time.monotonic()
             metrics: Metrics = {"diverged": False}
             try:
-                metrics["history"] = trainer.advance(target, began + 60 * training.checkpoint_minutes)
+                checkpoint_due = began + 60 * training.checkpoint_minutes
+                metrics["history"] = trainer.advance(target, min(checkpoint_due, pause_at_seconds))
                 trained = time.monotonic()
                 if trainer.step == target:
                     metrics |= evaluate(trainer, target == training.steps)
@@ -211,7 +217,7 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(config.training.seed, "initialisation"))
         encoder = make_encoder(config.encoder, config.data.channels)
-        projector = Projector(encoder.feature_dim, config.encoder.projector_hidden, config.encoder.projector_dim)
+        projector = make_projector(config.encoder, encoder)
         networks = Networks(encoder, projector)
         if not curriculum.is_real_only(config):
             if gan is None:
@@ -267,6 +273,6 @@ def require_enough_images(config: Config, available: int) -> None:
     needed = max(curriculum.mix(config, progress).real for progress in rungs)
     if available < needed:
         raise UserError(
-            f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} of a step; "
-            f"lower training.batch_images to at most {available} or raise data.image_fraction"
+            f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "
+            f"of a step; lower training.batch_images to at most {available} or raise data.image_fraction"
         )

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from synthcl import adversary, rng
 from synthcl.config import Config
+from synthcl.data import ImageSource
 from synthcl.errors import UserError
 from synthcl.joint import descend, follow, frozen, resize, to_float
 from synthcl.models.gan import make_discriminator, make_generator
@@ -34,35 +35,9 @@ GanState = dict[str, dict[str, Tensor]]
 """{"generator": state dict of the averaged G, "discriminator": state dict of D}"""
 
 
-class Images(Protocol):
-    """What the warm-up needs of an image source."""
-
-    content_key: str
-
-    def __len__(self) -> int: ...
-
-    def fetch(self, indices: Tensor) -> Tensor:
-        """uint8 (n, C, H, W) on the device."""
-
-
-def warm_up(config: Config, images: Images, device: torch.device, progress: bool = True) -> GanState:
-    """Train G and D on the unlabelled images alone for `gan.warmup_kimg` thousand real images.
-
-    Args:
-        config: the gan section and the image sizes; nothing of the training section.
-        images: the unlabelled images.
-        device: where to train.
-        progress: show a progress bar.
-
-    Raises:
-        UserError: when the training diverges.
-    """
-    return _train(config, images, device, progress)[0]
-
-
 def cached_gan(
     config: Config,
-    images: Images,
+    images: ImageSource,
     folder: Path,
     device: torch.device,
     progress: bool = True,
@@ -85,7 +60,7 @@ def cached_gan(
     path = folder / f"{key}.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        state, statistics = train() if train else _train(config, images, device, progress)
+        state, statistics = train() if train else warm_up(config, images, device, progress)
         samples = _samples(config, state["generator"], device)
         record = {"settings": _settings(config, images), "statistics": statistics}
         _replace(folder / f"{key}.png", lambda target: save_image(samples, target, nrow=8, format="png"))
@@ -97,12 +72,12 @@ def cached_gan(
     return _read(path, config, device)
 
 
-def cache_key(config: Config, images: Images) -> str:
+def cache_key(config: Config, images: ImageSource) -> str:
     """First 16 hex digits of the SHA-256 over everything the warm-up depends on."""
     return hashlib.sha256(json.dumps(_settings(config, images), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _settings(config: Config, images: Images) -> dict[str, Any]:
+def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
     return {
         "images": images.content_key,
         "gan": config.gan.model_dump(mode="json", exclude=JOINT_ONLY),
@@ -112,7 +87,23 @@ def _settings(config: Config, images: Images) -> dict[str, Any]:
     }
 
 
-def _train(config: Config, images: Images, device: torch.device, progress: bool) -> tuple[GanState, dict[str, float]]:
+def warm_up(
+    config: Config, images: ImageSource, device: torch.device, progress: bool = True
+) -> tuple[GanState, dict[str, float]]:
+    """Train G and D on the unlabelled images alone for `gan.warmup_kimg` thousand real images.
+
+    Args:
+        config: the gan section and the image sizes; nothing of the training section.
+        images: the unlabelled images.
+        device: where to train.
+        progress: show a progress bar.
+
+    Returns:
+        The averaged generator with the discriminator, and the last statistics.
+
+    Raises:
+        UserError: when the training diverges.
+    """
     gan, batch = config.gan, config.gan.warmup_batch_images
     generator, discriminator = _networks(config, device)
     average = copy.deepcopy(generator).requires_grad_(False)

@@ -9,7 +9,12 @@ from synthcl import load_preset
 from synthcl.search.scheduler import RungScheduler, rung_images
 
 CONFIG = load_preset("fashion-mini").with_overrides(
-    {"training.kimg": 10, "training.batch_images": 100, "evaluation.rungs": [0.3, 0.5, 1.0], "search.reduction_factor": 2}
+    {
+        "training.kimg": 10,
+        "training.batch_images": 100,
+        "evaluation.rungs": [0.3, 0.5, 1.0],
+        "search.reduction_factor": 2,
+    }
 )
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 

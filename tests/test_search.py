@@ -20,7 +20,9 @@ SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
 
 
 def search(*more, overrides=TINY, check=True):
-    return subprocess.run([*SEARCH, *more, *arguments(overrides)], capture_output=True, text=True, check=check, timeout=600)
+    return subprocess.run(
+        [*SEARCH, *more, *arguments(overrides)], capture_output=True, text=True, check=check, timeout=600
+    )
 
 
 def trials(folder):
@@ -40,7 +42,14 @@ def smoke(tmp_path_factory):
 
 
 def test_a_search_leaves_everything_a_user_takes_away(smoke):
-    for name in ("config.json", "report.md", "leaderboard.json", "study.journal", "encoder.safetensors", "encoder.json"):
+    for name in (
+        "config.json",
+        "report.md",
+        "leaderboard.json",
+        "study.journal",
+        "encoder.safetensors",
+        "encoder.json",
+    ):
         assert (smoke / name).stat().st_size > 0, name
     assert list((smoke / "figures").glob("*.png"))
     assert list((smoke / "samples").glob("trial-*/*.png"))
@@ -92,7 +101,9 @@ def test_the_same_command_again_says_that_the_search_is_complete(smoke):
 
 def test_another_config_under_the_same_name_is_refused(smoke):
     other = subprocess.run(
-        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent), "training.temperature=0.3"], capture_output=True, text=True
+        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent), "training.temperature=0.3"],
+        capture_output=True,
+        text=True,
     )
     assert other.returncode == 2
     assert "training.temperature=0.2" in other.stderr
@@ -129,10 +140,17 @@ def test_a_killed_search_goes_on_and_can_be_extended(tmp_path):
 def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path):
     space = tmp_path / "space.yaml"
     space.write_text("training.learning_rate: {choices: [1.0e-3, 1.0e+30]}\n")
-    overrides = TINY | {"compute.storage": str(tmp_path), "search.space": str(space), "search.trials": 4, "search.startup_trials": 4}
+    overrides = TINY | {
+        "compute.storage": str(tmp_path),
+        "search.space": str(space),
+        "search.trials": 4,
+        "search.startup_trials": 4,
+    }
     search(overrides=overrides)
     ended = trials(tmp_path / "fashion-mini")
     diverged = [trial for trial in ended if "diverged" in trial.user_attrs]
     assert diverged
-    assert all(trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] == 1e30 for trial in diverged)
+    assert all(
+        trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] == 1e30 for trial in diverged
+    )
     assert any(trial.state == TrialState.COMPLETE and trial.params for trial in ended)

@@ -51,7 +51,9 @@ def test_only_a_trial_that_spent_its_budget_is_complete(space, journal):
     searcher.on_trial_complete("whole", report(80.0, 200, 1.0))
     searcher.on_trial_result("stopped", report(60.0))
     searcher.on_trial_complete("stopped", report(60.0))
-    searcher.on_trial_complete("diverged", report(0.0, 40, 0.2, diverged=True, reason="loss became nan") | {"diverged": True})
+    searcher.on_trial_complete(
+        "diverged", report(0.0, 40, 0.2, diverged=True, reason="loss became nan") | {"diverged": True}
+    )
     searcher.on_trial_complete("broken", None, error=True)
 
     whole, stopped, diverged, broken = load_study(journal).trials

@@ -41,7 +41,9 @@ def test_a_conditional_dimension_exists_only_where_its_condition_holds(tmp_path)
 
 
 def test_whole_bounds_make_an_integer_and_others_a_float(tmp_path):
-    space = space_from(tmp_path, "training.batch_images: {low: 64, high: 64}\ntraining.temperature: {low: 0.1, high: 1}")
+    space = space_from(
+        tmp_path, "training.batch_images: {low: 64, high: 64}\ntraining.temperature: {low: 0.1, high: 1}"
+    )
     point = space.sample(optuna.create_study().ask())
     assert point["training.batch_images"] == 64
     assert isinstance(point["training.batch_images"], int)

@@ -18,7 +18,7 @@ SECOND = {"label": "b", "overrides": {"training.temperature": 0.1}}
 @pytest.fixture(scope="module")
 def gan():
     images = open_split(BASE.data, "unlabelled", torch.device("cpu")).images
-    return warm_up(BASE, images, torch.device("cpu"), progress=False)
+    return warm_up(BASE, images, torch.device("cpu"), progress=False)[0]
 
 
 def make(run, gan, test=False):

@@ -52,8 +52,8 @@ def test_generator_learns_where_the_images_are_bright():
         warmup_generator_learning_rate=5e-3,
         warmup_discriminator_learning_rate=5e-3,
     )
-    before = sample(settings, warmup.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False))
-    after = sample(settings, warmup.warm_up(settings, Images(), DEVICE, progress=False))
+    before = sample(settings, warmup.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False)[0])
+    after = sample(settings, warmup.warm_up(settings, Images(), DEVICE, progress=False)[0])
     contrast_before = before[..., :8].mean() - before[..., 8:].mean()
     contrast_after = after[..., :8].mean() - after[..., 8:].mean()
     assert abs(contrast_before) < 0.1
@@ -63,17 +63,17 @@ def test_generator_learns_where_the_images_are_bright():
 def test_warm_up_is_a_function_of_its_settings_and_leaves_the_global_generator_alone():
     torch.manual_seed(3)
     untouched = torch.random.get_rng_state()
-    first = warmup.warm_up(config(), Images(), DEVICE, progress=False)
+    first = warmup.warm_up(config(), Images(), DEVICE, progress=False)[0]
     assert torch.equal(torch.random.get_rng_state(), untouched)
     torch.manual_seed(4)
-    assert equal(first, warmup.warm_up(config(), Images(), DEVICE, progress=False))
+    assert equal(first, warmup.warm_up(config(), Images(), DEVICE, progress=False)[0])
 
 
 def test_averaged_generator_lags_behind():
-    untrained = warmup.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False)["generator"]
+    untrained = warmup.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False)[0]["generator"]
 
     def moved(half_life_kimg):
-        trained = warmup.warm_up(config(warmup_half_life_kimg=half_life_kimg), Images(), DEVICE, progress=False)
+        trained = warmup.warm_up(config(warmup_half_life_kimg=half_life_kimg), Images(), DEVICE, progress=False)[0]
         return sum((trained["generator"][name] - value).norm().item() for name, value in untrained.items())
 
     assert 0 < moved(10.0) < 0.1 * moved(0.001)
@@ -81,27 +81,27 @@ def test_averaged_generator_lags_behind():
 
 def test_real_images_are_resized_to_the_generators_size():
     settings = config(image_size=8)
-    state = warmup.warm_up(settings, Images(), DEVICE, progress=False)
+    state = warmup.warm_up(settings, Images(), DEVICE, progress=False)[0]
     assert sample(settings, state, size=8).shape == (64, 1, 8, 8)
 
 
 def test_progress_bar_is_shown_on_request(capsys):
-    warmup.warm_up(config(), Images(), DEVICE, progress=False)
+    warmup.warm_up(config(), Images(), DEVICE, progress=False)[0]
     assert capsys.readouterr().err == ""
-    warmup.warm_up(config(), Images(), DEVICE, progress=True)
+    warmup.warm_up(config(), Images(), DEVICE, progress=True)[0]
     assert "GAN warm-up" in capsys.readouterr().err
 
 
 def test_divergence_names_the_learning_rates():
     settings = config(warmup_kimg=2.0, warmup_generator_learning_rate=1e30, warmup_discriminator_learning_rate=1e30)
     with pytest.raises(UserError, match=r"warmup_generator_learning_rate \(1e\+30\)"):
-        warmup.warm_up(settings, Images(), DEVICE, progress=False)
+        warmup.warm_up(settings, Images(), DEVICE, progress=False)[0]
 
 
 def test_cache_is_made_once_and_read_again(tmp_path, monkeypatch):
     folder = tmp_path / "deep" / "cache"
     first = warmup.cached_gan(config(), Images(), folder, DEVICE, progress=False)
-    assert equal(first, warmup.warm_up(config(), Images(), DEVICE, progress=False))
+    assert equal(first, warmup.warm_up(config(), Images(), DEVICE, progress=False)[0])
     key = warmup.cache_key(config(), Images())
     assert sorted(path.name for path in folder.iterdir()) == [f"{key}.json", f"{key}.png", f"{key}.safetensors"]
     record = json.loads((folder / f"{key}.json").read_text())

@@ -20,7 +20,9 @@ from synthcl.export import load_any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="encoder.safetensors, checkpoint.pt, or a checkpoint's folder")
-    parser.add_argument("overrides", nargs="*", metavar="field=value", help="such as data.root=/data or evaluation.transfer=[mnist]")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="field=value", help="such as data.root=/data or evaluation.transfer=[mnist]"
+    )
     parser.add_argument("--test", action="store_true", help="also read the test splits, once every choice is made")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_intermixed_args()

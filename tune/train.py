@@ -20,7 +20,8 @@ def main() -> None:
     config = apply_arm(cli.config_from(arguments), arguments.arm)
     if arguments.dry_run:
         print(config.model_dump_json(indent=2))
-        print(f"{config.training.steps} steps of {config.training.batch_images} images ({2 * config.training.batch_images} views)")
+        views = 2 * config.training.batch_images
+        print(f"{config.training.steps} steps of {config.training.batch_images} images ({views} views)")
         return
 
     from synthcl.cluster import run_training

@@ -1,5 +1,9 @@
 """The encoder that is pretrained, and the projector its contrastive loss looks through."""
 
+from __future__ import annotations
+
+from typing import cast
+
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
@@ -71,6 +75,11 @@ def _resnet(config: EncoderConfig, channels: int) -> nn.Module:
     network.feature_dim = network.fc.in_features
     network.fc = nn.Identity()
     return network
+
+
+def make_projector(config: EncoderConfig, encoder: nn.Module) -> Projector:
+    """The head that maps an encoder's features to the embeddings the loss sees."""
+    return Projector(cast(int, encoder.feature_dim), config.projector_hidden, config.projector_dim)
 
 
 class Projector(nn.Module):

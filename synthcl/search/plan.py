@@ -9,7 +9,7 @@ import torch
 from synthcl.arms import BASELINES
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
-from synthcl.models.encoder import Projector, make_encoder
+from synthcl.models.encoder import make_encoder, make_projector
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.search.space import Space
 
@@ -25,7 +25,7 @@ def describe(config: Config, space: Space) -> str:
     rows = {
         "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "
         f"({', '.join(BASELINES)}), rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
-        "confirm": f"best {search.confirm_top} and the baselines on {search.confirm_seeds} fresh seeds, {confirms} runs",
+        "confirm": f"{confirms} runs: the best {search.confirm_top} and the baselines on {search.confirm_seeds} seeds",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
         "images": f"at most {(runs + confirms) * training.steps * training.batch_images / 1000:.0f} kimg, "
@@ -41,7 +41,7 @@ def checkpoint_bytes(config: Config) -> int:
     """Size of one checkpoint: weights, and the optimisers' moments for those that learn."""
     with torch.device("meta"):
         encoder = make_encoder(config.encoder, config.data.channels)
-        projector = Projector(encoder.feature_dim, config.encoder.projector_hidden, config.encoder.projector_dim)
+        projector = make_projector(config.encoder, encoder)
         learners, followers = [encoder, projector], []
     if not is_real_only(config):
         generator = make_generator(config.gan, config.data.channels, config.gan_image_size)

@@ -22,10 +22,11 @@ from ray.tune import PlacementGroupFactory
 
 from synthcl import cluster
 from synthcl.arms import ARMS, BASELINES
-from synthcl.config import Config
+from synthcl.config import WHERE_IT_RUNS, Config, require_same_config
 from synthcl.errors import UserError
 from synthcl.export import write_text
 from synthcl.logs import is_metric
+from synthcl.preflight import open_data
 from synthcl.search import records, report
 from synthcl.search.log import StageLog, label
 from synthcl.search.scheduler import RungScheduler
@@ -66,8 +67,9 @@ def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    images = open_data(config)
     cluster.connect(config, driver_cpus=1 if config.compute.workers_per_trial > 1 else 0)
-    gan = cluster.warmed_gan(config, storage)
+    gan = cluster.warmed_gan(config, images, storage)
     for stage in state.unfinished:
         if stage["kind"] == "search":
             _search(config, space, storage, gan, stage)
@@ -86,7 +88,7 @@ class _State:
         self._file, self._storage = storage.folder / "state.json", storage
         self.stages: list[dict[str, Any]] = json.loads(self._file.read_text()) if self._file.is_file() else []
         if self.stages:
-            _require_same(storage.folder / "config.json", config)
+            require_same_config(storage.folder / "config.json", config, {*WHERE_IT_RUNS, "search.trials"})
         if not self.stages or extend:
             number = 1 + len(self.stages) // 2
             trials = extend if self.stages else config.search.trials
@@ -109,19 +111,6 @@ class _State:
     def _write(self) -> None:
         write_text(self._file, json.dumps(self.stages, indent=2) + "\n")
         self._storage.push()
-
-
-def _require_same(file: Path, config: Config) -> None:
-    """Refuse to continue a run under another configuration; where it runs may change."""
-    written = json.loads(file.read_text())
-    wanted = config.model_dump(mode="json")
-    for section in wanted.keys() - {"compute", "name"}:
-        for field, value in wanted[section].items():
-            if written.get(section, {}).get(field) != value and (section, field) != ("search", "trials"):
-                raise UserError(
-                    f"run {config.name!r} exists with {section}.{field}={written.get(section, {}).get(field)!r}, asked for "
-                    f"{value!r}; use --fresh to start over or name=... for a run of its own"
-                )
 
 
 def _search(config: Config, space: Space, storage: Storage, gan: GanState | None, stage: dict[str, Any]) -> None:
@@ -177,8 +166,8 @@ def _confirm(config: Config, storage: Storage, gan: GanState | None, stage: dict
 
     results = _fit(config, storage, stage["name"], gan, True, new_tuner)
     (storage.folder / "confirm").mkdir(exist_ok=True)
-    for result in results:
-        if result.error is None and result.metrics and result.metrics.get("progress") == 1:
+    for result in (results[index] for index in range(len(results))):
+        if result.error is None and result.metrics and result.config and result.metrics.get("progress") == 1:
             run = result.config["run"]
             record = {
                 "name": run["name"],

@@ -67,7 +67,12 @@ class StudySearch(OptunaSearch):
             super().__init__(space.sample, "score", "max", None, sampler, STUDY, storage)
         self._baselines = list(baselines)
         if known == 0 and first_point:
-            self._ot_study.enqueue_trial(first_point)
+            self.study.enqueue_trial(first_point)
+
+    @property
+    def study(self) -> optuna.Study:
+        assert self._ot_study is not None
+        return self._ot_study
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The config of one Tune trial: its label, the overrides and the arm of a baseline."""
@@ -81,11 +86,9 @@ class StudySearch(OptunaSearch):
     def _suggest_baseline(self, trial_id: str, arm: str) -> dict[str, Any]:
         # A baseline is no point of the space: it enters the study without parameters, so no model sees it. An
         # enqueued point must not be spent on it, hence add_trial in place of ask.
-        self._ot_study.add_trial(
-            optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"label": arm, "arm": arm})
-        )
-        frozen = self._ot_study.get_trials(deepcopy=False)[-1]
-        self._ot_trials[trial_id] = optuna.trial.Trial(self._ot_study, frozen._trial_id)
+        self.study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"label": arm, "arm": arm}))
+        frozen = self.study.get_trials(deepcopy=False)[-1]
+        self._ot_trials[trial_id] = optuna.trial.Trial(self.study, frozen._trial_id)
         return {"label": arm, "overrides": ARMS[arm]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -109,11 +112,11 @@ class StudySearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         """Continue after an interruption: a trial asked for but lost before Tune knew of it is told as failed."""
         super().restore(checkpoint_path)
-        self._ot_study.sampler.reseed_rng()  # else it would repeat what it drew after its state was written
+        self.study.sampler.reseed_rng()  # else it would repeat what it drew after its state was written
         known = {trial.number for trial in self._ot_trials.values()}
-        for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in known:
-                self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                self.study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _exists(storage: JournalStorage) -> bool:

@@ -77,7 +77,8 @@ class Space:
 
     def point_of(self, config: Config) -> dict[str, Any]:
         """The config's own values along the dimensions, where they lie in the space."""
-        tree, point = config.model_dump(mode="json"), {}
+        tree = config.model_dump(mode="json")
+        point: dict[str, Any] = {}
         for path, dimension in self.dimensions.items():
             value: Any = tree
             for part in path.split("."):
@@ -112,7 +113,9 @@ def load_space(file: Path, config: Config) -> Space:
     except yaml.YAMLError as error:
         raise UserError(f"space {str(file)!r} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, dict) or not tree:
-        raise UserError(f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping")
+        raise UserError(
+            f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
+        )
     dimensions: dict[str, Dimension] = {}
     for path, entry in tree.items():
         try:
@@ -153,7 +156,9 @@ def _check(space: Space, config: Config, file: Path) -> None:
             raise UserError(f"space {str(file)!r} holds invalid configurations: {error}") from None
         if _warmup_reads(point) != _warmup_reads(config):
             shared = sorted(path for path in overrides if path.split(".")[0] in ("gan", "data"))
-            raise UserError(f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it")
+            raise UserError(
+                f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
+            )
 
 
 def _warmup_reads(config: Config) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Evidence: arms, seeds and numbers of images compared at equal steps and equal views."""

@@ -1,0 +1,154 @@
+"""One run from its first step to its record, in as many sittings as it takes."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import time
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from synthcl import checkpoint, data
+from synthcl.config import Config, DataConfig
+from synthcl.curriculum import is_real_only
+from synthcl.evaluation.rungs import evaluation
+from synthcl.evidence.plan import Run
+from synthcl.evidence.records import Place, Record, digest
+from synthcl.export import write_text
+from synthcl.training import Metrics, Trainer, legs
+from synthcl.warmup import cached_gan
+
+Leg = dict[str, Any]
+"""images, seconds, metrics and the last logged statistics of one stretch of training"""
+
+
+def perform(run: Run, place: Place, stop_at: float = math.inf) -> bool:
+    """Train what is left of a run, score it and write its record; test is scored once, at its end.
+
+    Args:
+        run: what to do; nothing is done again.
+        place: of record, checkpoint and warmed-up GANs.
+        stop_at: seconds since the epoch; the first logged point after it is the last of this sitting.
+
+    Returns:
+        Whether the run is finished.
+    """
+    if place.record(run).is_file():
+        shutil.rmtree(place.checkpoint(run), ignore_errors=True)  # the end was cut short after the record
+        return True
+    if time.time() >= stop_at:
+        return False
+    trainer = _trainer(run, place)
+    finished = _resume(trainer, run, place)
+    pause_at = time.monotonic() + stop_at - time.time()
+    for metrics in legs(trainer, evaluation(_all_images(run.config), test=True), pause_at):
+        finished.append(_leg(metrics))
+        if metrics["diverged"] or metrics["progress"] == 1:
+            _write_record(run, place, finished, trainer.device, metrics.get("reason"))
+            return True
+        place.checkpoint(run).mkdir(parents=True, exist_ok=True)
+        write_text(place.legs(run), json.dumps(finished))  # first: legs after the checkpoint are dropped on resume
+        trainer.save(place.checkpoint(run))
+        if time.time() >= stop_at:
+            break
+    return False
+
+
+def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
+    """Make the GAN that all runs on the same images begin with, unless it is there.
+
+    Args:
+        run: any of those runs.
+        place: of the cache.
+        stop_at: seconds since the epoch; not begun after it, but then carried to its end.
+
+    Returns:
+        Whether it is there.
+    """
+    if time.time() >= stop_at:
+        return False
+    _limit_threads(run.config)
+    device = _device()
+    cached_gan(run.config, _unlabelled(run.config.data, device), place.gans, device, progress=False)
+    return True
+
+
+def _trainer(run: Run, place: Place) -> Trainer:
+    _limit_threads(run.config)
+    device = _device()
+    images = _unlabelled(run.config.data, device)
+    gan = None if is_real_only(run.config) else cached_gan(run.config, images, place.gans, device, progress=False)
+    return Trainer(run.config, images, gan, device)
+
+
+def _resume(trainer: Trainer, run: Run, place: Place) -> list[Leg]:
+    """Continue from the run's checkpoint, if it has one; the legs that led there."""
+    if not (place.checkpoint(run) / checkpoint.FILE).is_file():
+        return []
+    trainer.load(place.checkpoint(run))
+    written: list[Leg] = json.loads(place.legs(run).read_text())
+    return [leg for leg in written if leg["images"] <= trainer.images_seen]
+
+
+def _leg(metrics: Metrics) -> Leg:
+    history = metrics["history"]
+    return {
+        "images": metrics["images"],
+        "seconds": {name: metrics[f"seconds/{name}"] for name in ("train", "evaluate") if f"seconds/{name}" in metrics},
+        "metrics": {
+            name: value
+            for name, value in metrics.items()
+            if name == "score" or name.split("/")[0] in ("val", "test", "features")
+        },
+        "statistics": {name: value for name, value in history[-1].items() if name != "images"} if history else {},
+    }
+
+
+def _write_record(run: Run, place: Place, finished: list[Leg], device: torch.device, diverged: str | None) -> None:
+    training = run.config.training
+    record: Record = {
+        "arm": run.arm,
+        "images": run.images,
+        "seed": run.seed,
+        "steps": training.steps,
+        "views_per_step": 2 * training.batch_images,
+        "diverged": diverged,
+        "metrics": {} if diverged else finished[-1]["metrics"],
+        "statistics": finished[-1]["statistics"],
+        "rungs": [
+            {"images_seen": leg["images"], "score": leg["metrics"]["score"], "statistics": leg["statistics"]}
+            for leg in finished
+            if "score" in leg["metrics"] and leg["statistics"]
+        ],
+        "seconds": {name: sum(leg["seconds"].get(name, 0.0) for leg in finished) for name in ("train", "evaluate")},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
+        "versions": checkpoint.versions(),
+        "digest": digest(run.config),
+        "config": run.config.model_dump(mode="json"),
+    }
+    place.records.mkdir(parents=True, exist_ok=True)
+    write_text(place.record(run), json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(place.checkpoint(run), ignore_errors=True)
+
+
+def _all_images(config: Config) -> Config:
+    """Probes see every label whatever the run was pretrained on; one configuration lets runs share what is opened."""
+    return config.with_overrides({"data.image_fraction": 1.0})
+
+
+def _limit_threads(config: Config) -> None:
+    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=4)
+def _unlabelled(config: DataConfig, device: torch.device) -> data.ImageSource:
+    """The pretraining images, opened once per process."""
+    return data.open_split(config, "unlabelled", device).images

@@ -1,0 +1,88 @@
+"""The programs as their users meet them: every mistake is one line and exit code 2, before anything is spent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_run import TINY, arguments
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = ("search", "train", "evaluate")
+
+
+def run(program, *more, timeout=120, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / f"tune/{program}.py"), *more],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_shows_examples(program):
+    done = run(program, "--help")
+    assert done.returncode == 0
+    assert f"python tune/{program}.py" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["search", "train"])
+def test_a_dry_run_prints_the_config_and_the_plan_and_writes_nothing(program, tmp_path):
+    done = run(program, "--dry-run", "--storage", str(tmp_path / "runs"), "training.kimg=12.8")
+    assert done.returncode == 0
+    assert '"kimg": 12.8' in done.stdout
+    assert "100 steps of 128 images (256 views)" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "line"),
+    [
+        ("search", ["--preset", "nowhere"], "preset 'nowhere' is unknown; choose cifar10"),
+        ("search", ["training.speed=3"], "there is no field 'training.speed'"),
+        ("search", ["training.temperature=-1"], "training.temperature = -1"),
+        ("search", ["temperature"], "is not of the form field=value"),
+        ("search", ["--trials", "many"], "--trials 'many' is not a count"),
+        ("search", ["search.space=nowhere"], "search.space 'nowhere'"),
+        ("search", ["data.source=nowhere"], "data.source 'nowhere' is unknown; choose"),
+        ("search", ["--preset", "folder", "data.root=nowhere"], "nowhere"),
+        ("search", ["--preset", "cifar10", "data.root=nowhere"], "nowhere"),
+        ("search", ["evaluation.transfer=[nowhere]"], "nowhere"),
+        ("search", ["data.image_fraction=0.001"], "gives 8 unlabelled images, fewer than the 128 of a step"),
+        ("search", ["training.batch_images=250", "compute.workers_per_trial=4"], "must be a multiple of 8"),
+        ("search", ["--storage", "/proc/version/below"], "compute.storage '/proc/version/below' cannot be written"),
+        ("search", ["--storage", "gopher://x/y"], "compute.storage 'gopher://x/y'"),
+        ("train", ["--arm", "nowhere"], "arm 'nowhere' is unknown; choose real-only"),
+        ("train", ["gan.generator=nowhere:Generator"], "nowhere"),
+        ("evaluate", ["nowhere.safetensors"], "there is no file 'nowhere.safetensors'"),
+        ("evaluate", ["nowhere"], "there is no file nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(program, given, line, tmp_path):
+    storage = [] if program == "evaluate" or "--storage" in given else ["--storage", str(tmp_path / "runs")]
+    done = run(program, *given, *storage)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert line in done.stderr
+    assert not list(tmp_path.glob("runs/gan/*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["compute.workers_per_trial=64"], "compute.workers_per_trial=64 needs 64 CPUs"),
+        (["compute.gpus_per_worker=99"], "needs 99 GPUs a trial"),
+        (["--address", "127.0.0.1:1"], "compute.address '127.0.0.1:1': no Ray cluster answers there"),
+    ],
+)
+def test_a_cluster_that_cannot_serve_is_found_before_any_training(given, line, tmp_path):
+    small = [word for word in arguments(TINY) if not word.startswith("training.batch_images")]
+    done = run("train", "--storage", str(tmp_path), *small, "training.batch_images=128", *given)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert line in done.stderr
+    assert not (tmp_path / "gan").exists()
