@@ -11,10 +11,11 @@ The same command again continues; finished runs are never made again.
 
 import argparse
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 from synthcl import cli
 from synthcl.errors import UserError
-from synthcl.evidence.execute import execute, in_this_process, on_ray, processes
+from synthcl.evidence.execute import Pool, execute, in_this_process, on_ray, processes
 from synthcl.evidence.plan import plan, read_arms, read_counts
 from synthcl.evidence.records import Place, is_finished
 
@@ -48,11 +49,13 @@ def main() -> None:
         print(config.model_dump_json(indent=2))
         print("\n".join(f"{run.label}{'  finished' if is_finished(run, place) else ''}" for run in runs))
         return
+    chosen: AbstractContextManager[Pool]
     if not arguments.no_ray:
-        pool = on_ray(config)
+        chosen = nullcontext(on_ray(config))
     else:
-        pool = in_this_process if arguments.parallel == 1 else processes(arguments.parallel)
-    whole = execute(runs, place, pool, arguments.minutes)
+        chosen = nullcontext(in_this_process) if arguments.parallel == 1 else processes(arguments.parallel)
+    with chosen as pool:
+        whole = execute(runs, place, pool, arguments.minutes)
     finished = sum(is_finished(run, place) for run in runs)
     if finished:
         print(write(place))

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from synthcl.config import Config, load_preset, parse_overrides, preset_names
@@ -50,7 +51,9 @@ def config_from(arguments: argparse.Namespace) -> Config:
     for option in ("address", "storage"):
         if getattr(arguments, option) is not None:
             overrides[f"compute.{option}"] = getattr(arguments, option)
-    return config.with_overrides(overrides | parse_overrides(arguments.overrides))
+    config = config.with_overrides(overrides | parse_overrides(arguments.overrides))
+    root = Path(config.data.root).expanduser().absolute()  # workers run in folders of their own
+    return config.with_overrides({"data.root": str(root)})
 
 
 def main(program: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray._private.state import state as ray_state
 from ray.util.queue import Queue
 
 from synthcl.config import WHERE_IT_RUNS, Config, require_same_config
@@ -93,8 +94,10 @@ def _no_cluster(address: str, error: Exception) -> UserError:
 
 
 def resources() -> dict[str, float]:
-    """What the joined cluster has, by kind."""
-    return dict(ray.cluster_resources())
+    """What the joined cluster has, by kind, or may grow to where it has an autoscaler."""
+    largest = ray_state.get_max_resources_from_cluster_config() or {}
+    there = ray.cluster_resources()
+    return {kind: max(there.get(kind, 0), largest.get(kind, 0)) for kind in {*there, *largest}}
 
 
 def gpus_per_worker(config: Config, available: dict[str, float]) -> float:

@@ -1,9 +1,13 @@
 """The programs as their users meet them: every mistake is one line and exit code 2, before anything is spent."""
 
-import os
+import io
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from tiny_run import TINY, arguments
@@ -12,14 +16,17 @@ ROOT = Path(__file__).parents[1]
 PROGRAMS = ("search", "train", "evaluate")
 
 
-def run(program, *more, timeout=120, **environment):
-    return subprocess.run(
-        [sys.executable, str(ROOT / f"tune/{program}.py"), *more],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | environment,
-    )
+def run(program, *given):
+    """Run a program in this process: importing torch and Ray for every line of a table would take minutes."""
+    script = str(ROOT / f"tune/{program}.py")
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_path(script, run_name="__main__")
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+    return SimpleNamespace(returncode=code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -81,7 +88,8 @@ def test_bad_input_is_one_line_and_exit_code_2(program, given, line, tmp_path):
 )
 def test_a_cluster_that_cannot_serve_is_found_before_any_training(given, line, tmp_path):
     small = [word for word in arguments(TINY) if not word.startswith("training.batch_images")]
-    done = run("train", "--storage", str(tmp_path), *small, "training.batch_images=128", *given)
+    program = [sys.executable, str(ROOT / "tune/train.py"), "--storage", str(tmp_path), *small]
+    done = subprocess.run([*program, "training.batch_images=128", *given], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert line in done.stderr

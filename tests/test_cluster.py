@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from optuna.trial import TrialState
 from tiny_run import TINY, arguments
 
-from synthcl import load_encoder, load_preset
+from synthcl import cluster, load_encoder, load_preset
 from synthcl.data import open_split
+from synthcl.export import load_any
+from synthcl.search import records, run
 from synthcl.search.searcher import load_study
+from synthcl.search.space import load_space
+from synthcl.storage import Storage
 from synthcl.training import Trainer
 from synthcl.warmup import cached_gan
 
@@ -63,21 +68,29 @@ def test_a_killed_training_goes_on_and_a_finished_one_says_so(tmp_path):
     assert "training.kimg=4.096" in other.stderr
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a trial of two half-CPU workers and its driver needs two CPUs")
-def test_a_search_with_two_workers_a_trial_ends_with_a_report(tmp_path):
-    overrides = TINY | {
-        "compute.storage": str(tmp_path),
-        "compute.workers_per_trial": 2,
-        "compute.cpus_per_worker": 0.5,
-        "training.kimg": 0.256,
-        "search.trials": 2,
-        "search.reduction_factor": 4,
-    }
-    done = subprocess.run(command("search", overrides), capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "fashion-mini"
-    ended = load_study(folder / "study.journal").trials
-    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in ended)
-    records = [json.loads(file.read_text()) for file in (folder / "confirm").glob("*.json")]
-    assert len(records) == 3
-    assert load_encoder(folder / "encoder.safetensors")
+@pytest.fixture
+def local_ray():
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two half-CPU workers and their driver need two CPUs")
+def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_path, monkeypatch, local_ray):
+    overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2, "compute.cpus_per_worker": 0.5}
+    config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256, "search.trials": 1})
+    space = load_space(ROOT / "tune/spaces/curriculum.yaml", config)
+    storage = Storage(config.compute.storage, config.name)
+    storage.folder.mkdir(parents=True)
+    monkeypatch.setattr(run, "BASELINES", ("real-only",))
+    monkeypatch.setattr(records, "BASELINES", ("real-only",))
+    cluster.connect(config, driver_cpus=1)
+    gan = cluster.warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
+
+    run._search(config, space, storage, gan, {"name": "search-1", "kind": "search", "trials": 1})
+    ended = load_study(storage.folder / "study.journal").trials
+    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
+    assert all(len(trial.intermediate_values) == 3 for trial in ended)
+    run._confirm(config, storage, gan, {"name": "confirm-1", "kind": "confirm"})
+    saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())
+    encoder, _ = load_any(storage.folder / saved["checkpoint"])
+    assert encoder.training is False

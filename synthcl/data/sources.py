@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torchvision import datasets
 
 from synthcl import rng
@@ -122,7 +124,8 @@ def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str
         def open_part(config: DataConfig) -> Part:
             folder = Path(config.root) / place
             try:
-                opened = dataset(config.root, download=config.download, **choice)
+                with _alone(config):
+                    opened = dataset(config.root, download=config.download, **choice)
             except Exception as error:  # network, checksums, broken archives: every one has its own type
                 reason = (str(error).splitlines() or [type(error).__name__])[0].split(". You can use")[0].rstrip(".:")
                 remedy = (
@@ -144,6 +147,14 @@ def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str
         return open_part
 
     return Source(opener(**train), opener(**test), opener(**extra) if extra else None)
+
+
+def _alone(config: DataConfig) -> AbstractContextManager[object]:
+    """Where a download may happen, one process of this machine does it and the others wait."""
+    if not config.download:
+        return nullcontext()
+    Path(config.root).mkdir(parents=True, exist_ok=True)
+    return FileLock(Path(config.root) / ".download.lock")
 
 
 def _listed(folder: Path, root: Path) -> Part:

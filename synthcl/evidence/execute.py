@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from tqdm import tqdm
@@ -68,29 +68,30 @@ def in_this_process(jobs: list[Job]) -> Iterator[bool]:
         yield job()
 
 
-def processes(count: int) -> Pool:
+@contextmanager
+def processes(count: int) -> Iterator[Pool]:
     """`count` processes of this machine, which share its GPU if it has one.
 
     Args:
         count: at least 1.
     """
+    # A fresh interpreter each: CUDA and threads do not survive a fork.
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_parent)
 
     def pool(jobs: list[Job]) -> Iterator[bool]:
-        # A fresh interpreter each: CUDA and threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as executor:
-            try:
-                for future in as_completed([executor.submit(job) for job in jobs]):
-                    yield future.result()
-            except BrokenProcessPool:
-                raise UserError(
-                    f"one of {count} processes was killed, for want of memory perhaps; lower --parallel. "
-                    "The same command goes on where it stopped"
-                ) from None
-            finally:
-                executor.shutdown(cancel_futures=True)
+        try:
+            for future in as_completed([executor.submit(job) for job in jobs]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of {count} processes was killed, for want of memory perhaps; lower --parallel. "
+                "The same command goes on where it stopped"
+            ) from None
 
-    return pool
+    try:
+        yield pool
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def on_ray(config: Config) -> Pool:

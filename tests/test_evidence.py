@@ -1,0 +1,308 @@
+"""Evidence: exact images, equal budgets, runs that go on where they stopped, and a table from the records alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tiny_run import TINY, arguments
+
+from synthcl.config import load_preset
+from synthcl.data import open_split
+from synthcl.errors import UserError
+from synthcl.evidence import execute, runs
+from synthcl.evidence.plan import plan, read_arms, read_counts, unlabelled_count
+from synthcl.evidence.records import Place, is_finished, read_all
+from synthcl.evidence.report import write
+from synthcl.evidence.table import summarise
+from synthcl.training import Trainer
+
+ROOT = Path(__file__).parents[1]
+DIGITS = TINY | {
+    "name": "tiny",
+    "data.source": "digits",
+    "data.image_fraction": 0.05,
+    "training.kimg": 0.256,  # 8 steps
+    "training.log_kimg": 0.032,
+    "evaluation.rungs": [0.5, 1.0],
+    "evaluation.label_fractions": [1.0],
+    "evaluation.max_label_images": 100,
+    "evaluation.transfer": [],
+}
+
+
+def config(folder, **overrides):
+    return load_preset("fashion-mini").with_overrides(DIGITS | {"compute.storage": str(folder)} | overrides)
+
+
+def runs_of(base, arms="real-only,joint", images="40,80", seeds=1):
+    return plan(base, read_arms(arms), read_counts(images, base, headroom=False), seeds)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished comparison: its configuration, and its runs."""
+    base = config(tmp_path_factory.mktemp("evidence"))
+    chosen = runs_of(base)
+    assert execute.execute(chosen, Place(base), execute.in_this_process)
+    return base, chosen
+
+
+# What is compared
+
+
+def test_image_counts_are_exact_and_nested(tmp_path):
+    base = config(tmp_path)
+    total = unlabelled_count(base.data)
+    counts = [37, 100, 613, total]
+    seen = []
+    for run in plan(base, read_arms("real-only"), counts, 1):
+        images = open_split(run.config.data, "unlabelled", "cpu").images
+        assert len(images) == run.images
+        seen.append({image.numpy().tobytes() for image in images.pixels})
+    assert all(fewer <= more for fewer, more in pairwise(seen))
+
+
+def test_every_arm_has_every_count_and_seed_at_the_same_budget(tmp_path):
+    base = config(tmp_path, **{"training.seed": 7})
+    chosen = runs_of(base, "real-only,frozen-gan,joint", "40,80", seeds=2)
+    assert len({run.label for run in chosen}) == len(chosen) == 12
+    assert {run.seed for run in chosen} == {7, 8}
+    assert len({(run.config.training.steps, run.config.training.batch_images) for run in chosen}) == 1
+    assert all(run.config.training.seed == run.seed for run in chosen)
+
+
+def test_headroom_counts_go_up_to_all_images(tmp_path):
+    base = config(tmp_path)
+    total = unlabelled_count(base.data)
+    assert 1000 < total < 2000
+    assert read_counts("100", base, headroom=True) == [100, 200, 500, 1000, total]
+    assert read_counts("60,all", base, headroom=False) == [60, total]
+    assert read_counts(None, base, headroom=False) == [round(0.05 * total)]
+
+
+def test_an_arm_can_come_from_a_file_or_from_a_confirm_record(tmp_path):
+    plain, record = tmp_path / "a.yaml", tmp_path / "b.json"
+    plain.write_text("training.temperature: 0.5\n")
+    record.write_text(json.dumps({"overrides": {"method.pair": False, "training.seed": 1001}, "seed": 1001}))
+    arms = read_arms(f"joint,warm={plain},winner={record}")
+    assert arms == {"joint": {}, "warm": {"training.temperature": 0.5}, "winner": {"method.pair": False}}
+
+
+@pytest.mark.parametrize(
+    ("arms", "images", "message"),
+    [
+        ("nonsense", "40", "arm 'nonsense' is unknown"),
+        ("joint,joint", "40", "there already"),
+        ("joint=x.yaml", "40", "there already"),
+        ("mine=missing.yaml", "40", "missing.yaml"),
+        ("", "40", "names no arm"),
+        ("joint", "40,many", "not a list of numbers"),
+        ("joint", "99999", "has 11.. unlabelled images"),
+        ("real-only", "8", "fewer than the 32 of a step"),
+    ],
+)
+def test_an_impossible_plan_is_refused_before_anything_runs(tmp_path, arms, images, message):
+    with pytest.raises(UserError, match=message):
+        runs_of(config(tmp_path), arms, images)
+
+
+def test_an_arm_with_a_budget_of_its_own_is_refused(tmp_path):
+    file = tmp_path / "longer.yaml"
+    file.write_text("training.kimg: 0.512\n")
+    with pytest.raises(UserError, match=r"longer' trains 16 steps of 64 views, the comparison 8 of 64"):
+        runs_of(config(tmp_path), f"longer={file}", "40")
+
+
+# Runs
+
+
+@pytest.mark.parametrize("arm", ["real-only", "joint"])
+def test_a_run_in_many_sittings_gives_the_numbers_of_an_unbroken_one(finished, tmp_path, arm):
+    whole = next(run for run in finished[1] if run.arm == arm)
+    base = config(tmp_path)
+    broken = next(run for run in runs_of(base) if run.label == whole.label)
+    sittings = 1
+    while not runs.perform(broken, Place(base), stop_at=time.time() + 1e-3):
+        assert not is_finished(broken, Place(base))
+        sittings += 1
+    assert sittings > 4
+    assert numbers(broken, base) == numbers(whole, finished[0])
+    assert not Place(base).checkpoint(broken).exists()
+
+
+def test_a_run_killed_while_it_saves_gives_the_numbers_of_an_unbroken_one(finished, tmp_path, monkeypatch):
+    whole = finished[1][1]
+    base = config(tmp_path, **{"training.checkpoint_minutes": 1e-6})
+    place = Place(base)
+    killed = next(run for run in runs_of(base) if run.label == whole.label)
+    save, saves = Trainer.save, []
+
+    def die_after_the_first_rung(trainer, folder):
+        saves.append(trainer.step)
+        if len(saves) == 4:
+            raise KeyboardInterrupt
+        save(trainer, folder)
+
+    monkeypatch.setattr(Trainer, "save", die_after_the_first_rung)
+    with pytest.raises(KeyboardInterrupt):
+        runs.perform(killed, place)
+    assert json.loads(place.legs(killed).read_text())[-1]["images"] > 32 * saves[2]
+    monkeypatch.setattr(Trainer, "save", save)
+    assert runs.perform(killed, place)
+    assert numbers(killed, base) == numbers(whole, finished[0])
+
+
+def numbers(run, base):
+    record = json.loads(Place(base).record(run).read_text())
+    return {name: record[name] for name in ("metrics", "statistics", "rungs", "digest", "steps")}
+
+
+def test_records_have_what_the_table_needs_at_equal_steps_and_views(finished):
+    base, chosen = finished
+    records = read_all(Place(base))
+    assert {(r["arm"], r["images"], r["seed"]) for r in records} == {(r.arm, r.images, r.seed) for r in chosen}
+    assert {(record["steps"], record["views_per_step"]) for record in records} == {(8, 64)}
+    for record in records:
+        for name in ("linear/digits@100", "knn/digits"):
+            assert {f"val/{name}", f"test/{name}"} <= record["metrics"].keys()
+        assert [rung["images_seen"] for rung in record["rungs"]] == [128, 256]
+        assert record["seconds"]["train"] > 0
+        assert ("synthetic/pair_similarity" in record["statistics"]) == (record["arm"] == "joint")
+
+
+def test_each_number_of_images_has_one_gan_made_of_just_those(finished):
+    base, _ = finished
+    assert len(list(Place(base).gans.glob("*.safetensors"))) == 2
+
+
+def test_finished_runs_are_not_made_again(finished, monkeypatch):
+    base, chosen = finished
+    monkeypatch.setattr(runs, "perform", None)
+    assert execute.execute(chosen, Place(base), execute.in_this_process)
+
+
+def test_when_the_time_is_up_nothing_is_begun(tmp_path):
+    base = config(tmp_path)
+    assert not execute.execute(runs_of(base), Place(base), execute.in_this_process, minutes=0)
+    assert not list(tmp_path.glob("**/*.json"))
+
+
+def test_a_record_of_another_configuration_is_refused(finished):
+    changed = finished[0].with_overrides({"training.temperature": 0.3})
+    with pytest.raises(UserError, match=r"training.temperature=0.2, asked for 0.3"):
+        execute.execute(runs_of(changed), Place(changed), execute.in_this_process)
+
+
+def test_a_run_that_diverges_is_recorded_and_in_no_mean(tmp_path):
+    base = config(tmp_path, **{"training.learning_rate": 1e30})
+    assert execute.execute(runs_of(base, "real-only", "40"), Place(base), execute.in_this_process)
+    [record] = read_all(Place(base))
+    assert "became" in record["diverged"]
+    evidence = summarise([record])
+    assert evidence.rows == {"val": [], "test": []}
+    assert len(evidence.diverged) == 1
+
+
+# Report
+
+
+def test_the_report_needs_the_records_alone(finished, tmp_path):
+    base, _ = finished
+    elsewhere = config(tmp_path)
+    shutil.copytree(Place(base).records, Place(elsewhere).records, ignore=shutil.ignore_patterns("report"))
+    printed = write(Place(elsewhere))
+    assert printed.index("## Test") < printed.index("## Validation")
+    folder = Place(elsewhere).report
+    assert (folder / "evidence.md").read_text().count("real-only (oracle)") == 2
+    rows = json.loads((folder / "evidence.json").read_text())["rows"]["test"]
+    assert [(row["arm"], row["images"]) for row in rows] == [
+        ("real-only", 40),
+        ("joint", 40),
+        ("real-only", 80),
+        ("joint", 80),
+    ]
+    assert (folder / "scores-test.png").stat().st_size > 0
+
+
+def test_statistics_of_constructed_records():
+    gains = {("real-only", 100): 0, ("real-only", 1000): 4, ("joint", 100): 3, ("joint", 1000): 5}
+    records = [
+        constructed(arm, images, seed, 60 + seed + gain) for (arm, images), gain in gains.items() for seed in (0, 1, 2)
+    ]
+    evidence = summarise(records)
+    assert evidence.oracle == 1000
+    row = next(row for row in evidence.rows["val"] if (row.arm, row.images) == ("joint", 100))
+    assert (row.scores["linear@100"].mean, row.scores["linear@100"].std, row.seeds) == (64.0, 1.0, (0, 1, 2))
+    difference, share = row.difference["linear@100"], row.recovered["linear@100"]
+    assert (difference.value, difference.low, difference.high, difference.n) == (3, 3, 3, 3)  # the seed cancels
+    assert (share.value, share.low, share.high) == pytest.approx((0.75, 0.75, 0.75))
+    assert evidence.rows["test"][1].scores["linear@100"].mean == 54.0
+    assert evidence.headroom["val"][100]["linear@100"].value == 4
+    # joint has 63 with 100 images and 65 with 1000: real-only's 64 lies half way, at 316
+    top = next(row for row in evidence.rows["val"] if (row.arm, row.images) == ("joint", 1000))
+    assert top.efficiency["linear@100"].value == pytest.approx(10**0.5)
+    assert not top.recovered
+
+
+def test_only_seeds_that_both_have_are_compared():
+    records = [constructed("real-only", 100, seed, 60) for seed in (0, 1)]
+    records += [constructed("joint", 100, seed, score) for seed, score in ((1, 62), (2, 90))]
+    row = summarise(records).rows["val"][1]
+    assert row.scores["linear@100"].n == 2
+    assert (row.difference["linear@100"].value, row.difference["linear@100"].n) == (2, 1)
+    assert row.difference["linear@100"].low is None
+
+
+def constructed(arm, images, seed, score):
+    settings = {
+        "name": "made",
+        "data": {"source": "digits"},
+        "evaluation": {"label_fractions": [1.0], "transfer": []},
+    }
+    return {
+        "arm": arm,
+        "images": images,
+        "seed": seed,
+        "steps": 8,
+        "views_per_step": 64,
+        "diverged": None,
+        "metrics": {"val/linear/digits@100": score, "test/linear/digits@100": score - 10},
+        "statistics": {"loss/contrast": 1.0},
+        "device": "none",
+        "config": settings,
+    }
+
+
+# Where runs are made
+
+
+def test_processes_without_ray_and_optuna_make_gan_runs_and_report(tmp_path):
+    program = f"""
+import runpy, sys
+sys.modules["ray"] = sys.modules["optuna"] = sys.modules["tensorboard"] = None
+sys.argv[0] = {str(ROOT / "benchmarks/evidence.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    chosen = ["--arms", "real-only,joint", "--images", "40", "--seeds", "1", "--storage", str(tmp_path)]
+    command = [sys.executable, "-c", program, *chosen, "--no-ray", "--parallel", "2", *arguments(DIGITS)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "### Difference to real-only" in printed
+    assert len(list((tmp_path / "tiny" / "evidence").glob("*.json"))) == 2
+
+
+def test_ray_runs_all_jobs_and_shows_a_users_error_as_it_is(tmp_path):
+    import ray
+
+    pool = execute.on_ray(config(tmp_path))
+    try:
+        assert sorted(pool([partial(bool, value) for value in (1, 0, 1)])) == [False, True, True]
+        with pytest.raises(UserError, match=r"^arm 'nonsense' is unknown"):
+            list(pool([partial(read_arms, "nonsense")]))
+    finally:
+        ray.shutdown()
