@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported: our own log replaces the default loggers, and only rungs carry a score.
+# Read by Ray when it is imported: our own log replaces the default loggers, only rungs carry a score, and an
+# interrupt must leave a stage unfinished where Tune would return as if it were done.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -210,19 +212,21 @@ def run_training(config: Config, name: str, *, fresh: bool = False) -> Path:
     """
     storage = Storage(config.compute.storage, config.name)
     storage.probe()
-    if fresh:
-        storage.clear(name)
-        shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.pull()
     recorded, target = storage.folder / f"{name}.config.json", storage.folder / f"{name}.safetensors"
-    require_same_config(recorded, config, WHERE_IT_RUNS)
-    if target.is_file():
+    if not fresh:
+        require_same_config(recorded, config, WHERE_IT_RUNS)
+    if target.is_file() and not fresh:
         print(f"{target}: complete; --fresh starts over")
         return target
     images = open_data(config)
+    connect(config)
+    if fresh:  # not before everything that can be refused has been checked
+        for part in (name, f"{name}.config"):
+            storage.clear(part)
+        shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.folder.mkdir(parents=True, exist_ok=True)
     write_text(recorded, config.model_dump_json(indent=2) + "\n")
-    connect(config)
     gan = warmed_gan(config, images, storage)
     with Relay(config, storage.folder / "tensorboard" / name) as relay:
         result = fit(config, gan, storage.ray_path, name, callbacks=[relay.callback])

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_folder import make_run, run_config
-
-from synthcl.search import report
-from synthcl.storage import Storage
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -16,22 +12,15 @@ nbformat = pytest.importorskip("nbformat")
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "analysis.ipynb"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    folder = make_run(tmp_path)
-    report.write(run_config(tmp_path), Storage(str(tmp_path), folder.name))
-    return folder
-
-
-def test_every_cell_runs_on_a_finished_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SYNTHCL_RUN", str(run))
+def test_every_cell_runs_on_a_finished_search(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHCL_RUN", str(smoke))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     printed = "".join(output.get("text", "") for output in outputs)
-    assert "trial-002" in printed
+    assert "real-only" in printed
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 8  # progress, curves, trade-off, importance, schedules, scalars, samples, neighbours
 

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from optuna.trial import TrialState
 from tiny_run import TINY, arguments
 
@@ -31,14 +30,6 @@ def trials(folder):
 
 def confirmed(folder):
     return {file.stem for file in (folder / "confirm").glob("*.json")}
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A finished `--smoke-test`; the folder of its run."""
-    storage = tmp_path_factory.mktemp("smoke")
-    subprocess.run([*SEARCH, "--smoke-test", "--storage", str(storage)], capture_output=True, text=True, check=True)
-    return storage / "fashion-mini-smoke"
 
 
 def test_a_search_leaves_everything_a_user_takes_away(smoke):
@@ -107,6 +98,23 @@ def test_another_config_under_the_same_name_is_refused(smoke):
     )
     assert other.returncode == 2
     assert "training.temperature=0.2" in other.stderr
+
+
+def test_bad_input_beside_fresh_loses_nothing(smoke):
+    words = ["--smoke-test", "--storage", str(smoke.parent), "--fresh", "data.source=nowhere"]
+    refused = subprocess.run([*SEARCH, *words], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert len(trials(smoke)) == 6
+    assert (smoke / "encoder.safetensors").is_file()
+
+
+def test_another_space_under_the_same_name_is_refused(smoke, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("training.temperature: {low: 0.1, high: 0.5}\n")
+    words = ["--smoke-test", "--storage", str(smoke.parent), f"search.space={space}"]
+    refused = subprocess.run([*SEARCH, *words], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "search.space" in refused.stderr
 
 
 def test_a_killed_search_goes_on_and_can_be_extended(tmp_path):

@@ -54,10 +54,8 @@ def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int
     """
     storage = Storage(config.compute.storage, config.name)
     storage.probe()
-    if fresh:
-        storage.clear()
     storage.pull()
-    state = _State(storage, config, extend)
+    state = _State(storage, config, space, fresh, extend)
     if not state.unfinished:
         print(f"{config.name}: complete; --trials +N extends it, --fresh starts over")
         report.write(config, storage)
@@ -69,26 +67,40 @@ def run_search(config: Config, space: Space, *, fresh: bool = False, extend: int
         logging.getLogger(noisy).setLevel(logging.ERROR)
     images = open_data(config)
     cluster.connect(config, driver_cpus=1 if config.compute.workers_per_trial > 1 else 0)
+    if fresh:
+        storage.clear()  # not before everything that can be refused has been checked
+    state.write()
     gan = cluster.warmed_gan(config, images, storage)
     for stage in state.unfinished:
         if stage["kind"] == "search":
             _search(config, space, storage, gan, stage)
         else:
             _confirm(config, storage, gan, stage)
-        state.finish(stage)
+        stage["done"] = True
+        state.write()
     report.write(config, storage)
     storage.push()
     return storage.folder
 
 
 class _State:
-    """The stages of a run, on disk after every change."""
+    """The stages of a run with its config and space: read when a run goes on, on disk after every change.
 
-    def __init__(self, storage: Storage, config: Config, extend: int) -> None:
-        self._file, self._storage = storage.folder / "state.json", storage
-        self.stages: list[dict[str, Any]] = json.loads(self._file.read_text()) if self._file.is_file() else []
+    Raises:
+        UserError: when the run on disk had another config or space.
+    """
+
+    def __init__(self, storage: Storage, config: Config, space: Space, fresh: bool, extend: int) -> None:
+        self._storage, self._config, self._space = storage, config, space
+        file = storage.folder / "state.json"
+        self.stages: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() and not fresh else []
         if self.stages:
             require_same_config(storage.folder / "config.json", config, {*WHERE_IT_RUNS, "search.trials"})
+            if (storage.folder / "space.yaml").read_text() != space.text:
+                raise UserError(
+                    f"run {config.name!r} searched another space, {storage.folder / 'space.yaml'}; "
+                    "use --fresh to start over or name=... for a run of its own"
+                )
         if not self.stages or extend:
             number = 1 + len(self.stages) // 2
             trials = extend if self.stages else config.search.trials
@@ -96,20 +108,17 @@ class _State:
                 {"name": f"search-{number}", "kind": "search", "trials": trials, "done": False},
                 {"name": f"confirm-{number}", "kind": "confirm", "done": False},
             ]
-        storage.folder.mkdir(parents=True, exist_ok=True)
-        write_text(storage.folder / "config.json", config.model_dump_json(indent=2) + "\n")
-        self._write()
 
     @property
     def unfinished(self) -> list[dict[str, Any]]:
         return [stage for stage in self.stages if not stage["done"]]
 
-    def finish(self, stage: dict[str, Any]) -> None:
-        stage["done"] = True
-        self._write()
-
-    def _write(self) -> None:
-        write_text(self._file, json.dumps(self.stages, indent=2) + "\n")
+    def write(self) -> None:
+        folder = self._storage.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.json", self._config.model_dump_json(indent=2) + "\n")
+        write_text(folder / "space.yaml", self._space.text)
+        write_text(folder / "state.json", json.dumps(self.stages, indent=2) + "\n")
         self._storage.push()
 
 

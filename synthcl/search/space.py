@@ -62,10 +62,10 @@ class Dimension(Section):
 
 
 class Space:
-    """An ordered set of dimensions, by dotted field of the config."""
+    """An ordered set of dimensions, by dotted field of the config, and the YAML text they were read from."""
 
-    def __init__(self, dimensions: dict[str, Dimension]) -> None:
-        self.dimensions = dimensions
+    def __init__(self, dimensions: dict[str, Dimension], text: str) -> None:
+        self.dimensions, self.text = dimensions, text
 
     def sample(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
         """Overrides for one trial, each asked of Optuna in the file's order."""
@@ -109,7 +109,8 @@ def load_space(file: Path, config: Config) -> Space:
         known = ", ".join(sorted(other.stem for other in file.parent.glob("*.yaml"))) or "none"
         raise UserError(f"search.space {file.stem!r}: there is no file {str(file)!r}; spaces there: {known}")
     try:
-        tree = yaml.safe_load(file.read_text())
+        text = file.read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"space {str(file)!r} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, dict) or not tree:
@@ -127,7 +128,7 @@ def load_space(file: Path, config: Config) -> Space:
         for field in dimensions[path].when:
             if field not in list(dimensions)[:-1]:
                 raise UserError(f"space {str(file)!r}: {path}: when names {field!r}, which is no earlier dimension")
-    space = Space(dimensions)
+    space = Space(dimensions, text)
     _check(space, config, file)
     return space
 
