@@ -1,7 +1,7 @@
 """Compare arms at equal steps and equal views: arms x numbers of unlabelled images x seeds.
 
 python benchmarks/evidence.py --headroom --seeds 3                        does more real data help here at all?
-python benchmarks/evidence.py --arms real-only,frozen-gan,joint --images 500,1000,all
+python benchmarks/evidence.py --arms real-only,frozen-gan,joint --images 500,1000 --oracle all
 python benchmarks/evidence.py --arms real-only,tuned=winner.yaml          overrides of your own as an arm
 python benchmarks/evidence.py --preset cifar10 --no-ray --parallel 4 --minutes 9
 python benchmarks/evidence.py --report                                    tables and figures of what is there
@@ -25,6 +25,7 @@ def main() -> None:
     cli.add_config_arguments(parser)
     parser.add_argument("--arms", default="real-only,frozen-gan,joint", help="arms, or name=FILE with overrides")
     parser.add_argument("--images", help="such as 500,1000,all; the preset's own number if left out")
+    parser.add_argument("--oracle", help="real-only also with so many images, such as all")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from training.seed on")
     parser.add_argument("--headroom", action="store_true", help="real-only with n, 2n, 5n, 10n ... images")
     parser.add_argument("--no-ray", action="store_true", help="on this machine, without Ray")
@@ -44,7 +45,9 @@ def main() -> None:
         return
 
     arms = read_arms("real-only" if arguments.headroom else arguments.arms)
-    runs = plan(config, arms, read_counts(arguments.images, config, arguments.headroom), arguments.seeds)
+    counts = read_counts(arguments.images, config, arguments.headroom)
+    oracle = read_counts(arguments.oracle, config, headroom=False) if arguments.oracle else []
+    runs = plan(config, arms, counts, arguments.seeds, oracle)
     if arguments.dry_run:
         print(config.model_dump_json(indent=2))
         print("\n".join(f"{run.label}{'  finished' if is_finished(run, place) else ''}" for run in runs))

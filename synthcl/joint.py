@@ -156,7 +156,9 @@ def joint_step(
     assert networks.generator is not None
     assert networks.generator_ema is not None
     follow(networks.generator_ema, networks.generator, knobs.pair_decay)
-    return statistics | {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
+    if knobs.hardness > 0:  # else the node that measures them was not passed
+        statistics |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
+    return statistics
 
 
 def synthesise(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from synthcl.config import Config, EncoderConfig
 from synthcl.data import ResidentImages, Split
 from synthcl.errors import UserError
-from synthcl.evaluation import knn, objective, protocol, score, test_scores
+from synthcl.evaluation import knn, objective, protocol, score
 from synthcl.evaluation.collapse import collapse
 from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order
@@ -304,7 +304,9 @@ def test_metric_names_say_the_protocol(opened):
     assert set(score(encoder, settings(), CPU, quick=True)) == named("val", CHEAP)
     by_transfer = settings(**{"search.objective": "transfer"})
     assert set(score(encoder, by_transfer, CPU, quick=True)) == named("val", CHEAP, QUICK_TRANSFER)
-    assert set(test_scores(encoder, settings(), CPU)) == named("test", LINEAR, CHEAP, TRANSFER)
+    both = score(encoder, settings(), CPU, quick=False, test=True)
+    assert set(both) == set(full) | named("test", LINEAR, CHEAP, TRANSFER)
+    assert {name: both[name] for name in full} == full
     assert all(0 <= value <= 100 for value in full.values())
     assert full["val/linear/toy@100"] > 60  # chance is 25
     assert full["val/transfer/mean"] == pytest.approx(
@@ -319,7 +321,7 @@ def test_scoring_on_validation_never_opens_test_and_opens_the_rest_once(opened):
 
 
 def test_test_scores_fit_on_train_choose_on_validation_and_open_test_once(opened):
-    scores = test_scores(Pooled(), settings(), CPU)
+    scores = score(Pooled(), settings(), CPU, quick=False, test=True)
     assert len(opened) == len(set(opened)) == 9
     embedded = {
         part: Labelled(encode(Pooled(), split.images, None, 1000, 16), split.labels)

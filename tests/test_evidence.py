@@ -77,6 +77,17 @@ def test_every_arm_has_every_count_and_seed_at_the_same_budget(tmp_path):
     assert all(run.config.training.seed == run.seed for run in chosen)
 
 
+def test_the_oracle_is_real_only_with_more_images(tmp_path):
+    base = config(tmp_path)
+    chosen = plan(base, read_arms("joint"), [40, 80], 1, oracle=[80, 200])
+    assert [(run.arm, run.images) for run in chosen] == [
+        ("joint", 40),
+        ("joint", 80),
+        ("real-only", 80),
+        ("real-only", 200),
+    ]
+
+
 def test_headroom_counts_go_up_to_all_images(tmp_path):
     base = config(tmp_path)
     total = unlabelled_count(base.data)
@@ -282,18 +293,26 @@ def constructed(arm, images, seed, score):
 # Where runs are made
 
 
-def test_processes_without_ray_and_optuna_make_gan_runs_and_report(tmp_path):
+def test_without_ray_optuna_and_tensorboard_it_makes_gan_run_and_report(tmp_path):
     program = f"""
 import runpy, sys
 sys.modules["ray"] = sys.modules["optuna"] = sys.modules["tensorboard"] = None
 sys.argv[0] = {str(ROOT / "benchmarks/evidence.py")!r}
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    chosen = ["--arms", "real-only,joint", "--images", "40", "--seeds", "1", "--storage", str(tmp_path)]
-    command = [sys.executable, "-c", program, *chosen, "--no-ray", "--parallel", "2", *arguments(DIGITS)]
+    chosen = ["--no-ray", "--arms", "joint", "--images", "40", "--seeds", "1", "--storage", str(tmp_path)]
+    command = [sys.executable, "-c", program, *chosen, *arguments(DIGITS)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "### Difference to real-only" in printed
-    assert len(list((tmp_path / "tiny" / "evidence").glob("*.json"))) == 2
+    assert "## Last logged statistics of training" in printed
+    assert (tmp_path / "tiny" / "evidence" / "joint-n40-seed0.json").is_file()
+
+
+def test_another_process_gives_the_same_numbers(finished, tmp_path):
+    base = config(tmp_path)
+    [chosen] = runs_of(base, "real-only", "40")
+    with execute.processes(1) as pool:
+        assert list(pool([partial(runs.perform, chosen, Place(base))])) == [True]
+    assert numbers(chosen, base) == numbers(finished[1][0], finished[0])
 
 
 def test_ray_runs_all_jobs_and_shows_a_users_error_as_it_is(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from run_folder import BEST_SEED, CONFIRMED, RUNGS, SEEDS, SOURCE, make_run, run_config
 
-from synthcl import checkpoint, load_encoder
+from synthcl import checkpoint, load_encoder, style
 from synthcl.errors import UserError
 from synthcl.search import figures, leaderboard, records, report
 from synthcl.search.searcher import STUDY, journal
@@ -283,7 +283,7 @@ def test_a_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_figures_are_written_whole(tmp_path: Path) -> None:
-    figures.save(figures.schedules({"preset": run_config(tmp_path)}), tmp_path / "figures" / "one.png")
+    style.save(figures.schedules({"preset": run_config(tmp_path)}), tmp_path / "figures" / "one.png")
     assert [file.name for file in (tmp_path / "figures").iterdir()] == ["one.png"]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from synthcl import cli
 from synthcl.config import parse_overrides
-from synthcl.evaluation.protocol import score, test_scores
+from synthcl.evaluation.protocol import score
 from synthcl.export import load_any
 
 
@@ -31,9 +31,7 @@ def main() -> None:
     config = config.with_overrides(parse_overrides(arguments.overrides))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
-    scores = score(encoder, config, device, quick=False)
-    if arguments.test:
-        scores |= test_scores(encoder, config, device)
+    scores = score(encoder, config, device, quick=False, test=arguments.test)
     if arguments.json:
         print(json.dumps(scores))
     else:

@@ -1,6 +1,6 @@
 """What a frozen encoder is worth: probes, neighbours, transfer, and the protocol that names their scores."""
 
 from synthcl.evaluation.features import Labelled, encode
-from synthcl.evaluation.protocol import objective, score, test_scores
+from synthcl.evaluation.protocol import objective, score
 
-__all__ = ["Labelled", "encode", "objective", "score", "test_scores"]
+__all__ = ["Labelled", "encode", "objective", "score"]

@@ -6,8 +6,8 @@
     val/transfer/<target>@100   logistic probe on another data set; val/transfer/mean is their mean
     val/transfer-ridge/<target> ridge probe there, at early rungs of a search by transfer; and .../mean
 
-Every probe is fitted on train and its regularisation chosen on validation. `score` also reports validation and
-never opens a test split. `test_scores` reports the same probes on test under `test/`: nothing is fitted again on
+Every probe is fitted on train and its regularisation chosen on validation, and `score` never opens a test split
+unless told to. Then the same fitted probes are scored on test as well, under `test/`: nothing is fitted again on
 train and validation together, so the two columns differ in the images scored and in nothing else.
 """
 
@@ -25,11 +25,13 @@ from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order
 from synthcl.evaluation.linear import logistic, ridge
 
-Prefix = Literal["val", "test"]
+Part = Literal["val", "test"]
 
 
-def score(encoder: nn.Module, config: Config, device: torch.device, *, quick: bool) -> dict[str, float]:
-    """Validation scores of a frozen encoder, in percent.
+def score(
+    encoder: nn.Module, config: Config, device: torch.device, *, quick: bool, test: bool = False
+) -> dict[str, float]:
+    """Scores of a frozen encoder, in percent.
 
     Args:
         encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim), on `device`.
@@ -37,26 +39,37 @@ def score(encoder: nn.Module, config: Config, device: torch.device, *, quick: bo
         device: where images, features and probes live.
         quick: true at every rung but the last: nearest neighbours and ridge only, and transfer only when the
             search's objective asks for it.
+        test: also score the test splits; once, when every choice has been made.
 
     Raises:
         UserError: when features are not finite, or train or validation lacks a class.
     """
-    return _scores(encoder, config, device, "val", quick)
+    settings, source = config.evaluation, config.data.source
+    task = _embed(encoder, config, device, None, test)
+    ridge_probe = ridge(task.train, task.validation, task.classes)
+    metrics = {}
+    for part, images in task.scored.items():
+        metrics[f"{part}/knn/{source}"] = knn.accuracy(task.train, images, task.classes, settings.knn_neighbours)
+        metrics[f"{part}/ridge/{source}"] = ridge_probe.accuracy(images)
+    if not quick:
+        for fraction in settings.label_fractions:
+            labelled = task.train.first(label_count(fraction, task.train_images, task.classes))
+            probe = logistic(labelled, task.validation, task.classes)
+            for part, images in task.scored.items():
+                metrics[f"{part}/linear/{source}@{100 * fraction:g}"] = probe.accuracy(images)
+    elif config.search.objective == "linear":
+        return metrics
 
-
-def test_scores(encoder: nn.Module, config: Config, device: torch.device) -> dict[str, float]:
-    """Test scores of a frozen encoder, in percent; call it once, when every choice has been made.
-
-    Args:
-        encoder, config, device: as for `score`.
-
-    Raises:
-        UserError: when features are not finite, or train or validation lacks a class.
-    """
-    return _scores(encoder, config, device, "test", quick=False)
-
-
-test_scores.__test__ = False  # type: ignore[attr-defined]  # pytest: a name, not a test
+    kind, fit, suffix = ("transfer-ridge", ridge, "") if quick else ("transfer", logistic, "@100")
+    for target in settings.transfer:
+        task = _embed(encoder, config, device, target, test)
+        probe = fit(task.train, task.validation, task.classes)
+        for part, images in task.scored.items():
+            metrics[f"{part}/{kind}/{target}{suffix}"] = probe.accuracy(images)
+    for part in task.scored if settings.transfer else ():
+        reached = [metrics[f"{part}/{kind}/{target}{suffix}"] for target in settings.transfer]
+        metrics[f"{part}/{kind}/mean"] = sum(reached) / len(reached)
+    return metrics
 
 
 def objective(metrics: dict[str, float], config: Config) -> float:
@@ -92,52 +105,25 @@ def objective(metrics: dict[str, float], config: Config) -> float:
 class _Task(NamedTuple):
     train: Labelled  # every prefix is stratified
     validation: Labelled
-    scored: Labelled  # validation again, or test
+    scored: dict[Part, Labelled]
     classes: int
     train_images: int  # before the cap on labels
 
 
-def _scores(encoder: nn.Module, config: Config, device: torch.device, prefix: Prefix, quick: bool) -> dict[str, float]:
-    settings, source = config.evaluation, config.data.source
-    task = _embed(encoder, config, device, prefix, target=None)
-    probe = ridge(task.train, task.validation, task.classes)
-    metrics = {
-        f"{prefix}/knn/{source}": knn.accuracy(task.train, task.scored, task.classes, settings.knn_neighbours),
-        f"{prefix}/ridge/{source}": probe.accuracy(task.scored),
-    }
-    if not quick:
-        for fraction in settings.label_fractions:
-            labelled = task.train.first(label_count(fraction, task.train_images, task.classes))
-            probe = logistic(labelled, task.validation, task.classes)
-            metrics[f"{prefix}/linear/{source}@{100 * fraction:g}"] = probe.accuracy(task.scored)
-    elif config.search.objective == "linear":
-        return metrics
-
-    kind, fit, suffix = ("transfer-ridge", ridge, "") if quick else ("transfer", logistic, "@100")
-    reached = {}
-    for target in settings.transfer:
-        task = _embed(encoder, config, device, prefix, target)
-        probe = fit(task.train, task.validation, task.classes)
-        reached[f"{prefix}/{kind}/{target}{suffix}"] = probe.accuracy(task.scored)
-    if reached:
-        metrics |= reached
-        metrics[f"{prefix}/{kind}/mean"] = sum(reached.values()) / len(reached)
-    return metrics
-
-
-def _embed(encoder: nn.Module, config: Config, device: torch.device, prefix: Prefix, target: str | None) -> _Task:
+def _embed(encoder: nn.Module, config: Config, device: torch.device, target: str | None, test: bool) -> _Task:
     def features(split: Split, rows: Tensor | None = None) -> Labelled:
         batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
         encoded = encode(encoder, split.images, rows, batch_images, config.view_size, workers)
         return Labelled(encoded, (split.labels if rows is None else split.labels[rows]).to(encoded.device))
 
     split = _open_for_fit(target, config.data, "train", device)
-    classes = len(split.classes)
     order = label_order(split.labels, config.data.split_seed)
-    train = features(split, order[: max(classes, config.evaluation.max_label_images)])
+    train = features(split, order[: max(len(split.classes), config.evaluation.max_label_images)])
     validation = features(_open_for_fit(target, config.data, "validation", device))
-    scored = validation if prefix == "val" else features(_open(target, config.data, "test", device))
-    return _Task(train, validation, scored, classes, len(order))
+    scored: dict[Part, Labelled] = {"val": validation}
+    if test:
+        scored["test"] = features(_open(target, config.data, "test", device))
+    return _Task(train, validation, scored, len(split.classes), len(order))
 
 
 def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:

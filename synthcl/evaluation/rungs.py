@@ -14,11 +14,8 @@ def evaluation(config: Config, test: bool) -> Evaluate:
 
     def measure(trainer: Trainer, final: bool) -> Metrics:
         encoder, device = trainer.networks.encoder, trainer.device
-        metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final))
-        metrics["score"] = protocol.objective(metrics, config)
-        if final and test:
-            metrics |= protocol.test_scores(encoder, config, device)
-        return metrics
+        metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final, test=final and test))
+        return metrics | {"score": protocol.objective(metrics, config)}
 
     def evaluate(trainer: Trainer, final: bool) -> Metrics:
         metrics, diverged = {}, None

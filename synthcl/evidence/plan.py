@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from synthcl.config import Config, DataConfig
 from synthcl.data import open_split
 from synthcl.errors import UserError
 from synthcl.training import require_enough_images
+
+REAL_ONLY = "real-only"
 
 Arms = dict[str, dict[str, Any]]
 """name -> overrides by dotted field"""
@@ -34,7 +37,7 @@ class Run:
         return f"{self.arm}-n{self.images}-seed{self.seed}"
 
 
-def plan(base: Config, arms: Arms, counts: list[int], seeds: int) -> list[Run]:
+def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequence[int] = ()) -> list[Run]:
     """Every run of a comparison; a whole comparison of the first seed comes first.
 
     Args:
@@ -42,6 +45,7 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int) -> list[Run]:
         arms: from `read_arms`.
         counts: numbers of unlabelled images; the images of a smaller number are among those of a larger one.
         seeds: how many.
+        oracle: numbers of images that real-only is trained with as well.
 
     Raises:
         UserError: when a number of images is too small or too large, or an arm has another budget.
@@ -53,10 +57,13 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int) -> list[Run]:
     total = unlabelled_count(base.data)
     runs = []
     for seed in range(base.training.seed, base.training.seed + seeds):
-        for count in counts:
+        for count in sorted({*counts, *oracle}):
             if not 1 <= count <= total:
                 raise UserError(f"images {count}: data.source {base.data.source!r} has {total} unlabelled images")
-            for arm, overrides in arms.items():
+            chosen = arms if count in counts else {}
+            if count in oracle:
+                chosen = chosen | {REAL_ONLY: ARMS[REAL_ONLY]}
+            for arm, overrides in chosen.items():
                 own = {"data.image_fraction": count / total, "training.seed": seed}
                 config = base.with_overrides(overrides | own)
                 _require_equal_budget(arm, config, base)

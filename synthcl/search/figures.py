@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,7 @@ from matplotlib.lines import Line2D
 from synthcl import curriculum
 from synthcl.config import Config
 from synthcl.search.records import best_so_far, pareto_front
-
-BLUE, LIGHT_BLUE, ORANGE = "#0072B2", "#7FB8DA", "#D55E00"
-GREEN, PURPLE, GREY = "#009E73", "#AA4499", "#B8B8B8"
-BASELINE_COLORS = {"real-only": "#000000", "frozen-gan": ORANGE}
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
+from synthcl.style import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 
 
 def search_progress(trials: pd.DataFrame) -> Figure:
@@ -39,11 +34,11 @@ def search_progress(trials: pd.DataFrame) -> Figure:
     at_the_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot(stopped, [0.015] * len(stopped), "|", color="#777777", markersize=9, label="stopped early", **at_the_axis)
     for row in trials[trials.baseline & (trials.state == "complete")].itertuples():
-        color = BASELINE_COLORS.get(row.label, PURPLE)
+        color = ARM_COLORS.get(row.label, PURPLE)
         axes.axhline(row.score, color=color, linestyle="--", linewidth=1, label=row.label)
     axes.set_xlim(left=0)
-    _describe(axes, "Best score over images spent", "thousand images spent by all trials", "validation score, %")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **_LEGEND)
+    describe(axes, "Best score over images spent", "thousand images spent by all trials", "validation score, %")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
 
 
@@ -63,7 +58,7 @@ def learning_curves(trials: pd.DataFrame) -> Figure:
         kimg, scores = [images / 1000 for images in row.curve], list(row.curve.values())
         name, color, width, line, order = "stopped early", GREY, 1.0, "-", 1
         if row.baseline:
-            name, color, width, line, order = row.label, BASELINE_COLORS.get(row.label, PURPLE), 1.3, "--", 3
+            name, color, width, line, order = row.label, ARM_COLORS.get(row.label, PURPLE), 1.3, "--", 3
         elif row.label in best:
             name, color, width, order = f"best, {row.label}", BLUE, 2.0, 4
         elif row.state == "complete":
@@ -72,10 +67,10 @@ def learning_curves(trials: pd.DataFrame) -> Figure:
             kimg, scores, line, color=color, linewidth=width, zorder=order, marker="o", markersize=3
         )[0]
     x = "thousand images (last rung: logistic probe; before: ridge probe)"
-    _describe(axes, "Learning curves", x, "validation score, %")
+    describe(axes, "Learning curves", x, "validation score, %")
     axes.set_xlim(left=0)
     order_of = sorted(handles, key=lambda name: -handles[name].get_zorder())
-    axes.legend([handles[name] for name in order_of], order_of, loc="center left", bbox_to_anchor=(1, 0.5), **_LEGEND)
+    axes.legend([handles[name] for name in order_of], order_of, loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
 
 
@@ -97,12 +92,12 @@ def schedules(configs: dict[str, Config]) -> Figure:
     for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for (name, config), color in zip(configs.items(), (BLUE, ORANGE, GREEN, PURPLE), strict=False):
             axes.plot(progress, [value(config, p) for p in progress], color=color, linewidth=1.6, label=name)
-        _describe(axes, title, "progress", "")
+        describe(axes, title, "progress", "")
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), max(high * 1.08, 1e-9))
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(configs), **_LEGEND)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(configs), **LEGEND)
     return figure
 
 
@@ -119,7 +114,7 @@ def importance(shares: dict[str, float], where: str, count: int) -> Figure:
     axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max(values))
-    _describe(axes, f"Importance of searched fields: score at the {where}, {count} trials", "share of variance", "")
+    describe(axes, f"Importance of searched fields: score at the {where}, {count} trials", "share of variance", "")
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -141,14 +136,14 @@ def trade_off(trials: pd.DataFrame) -> Figure:
     ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
     axes.step(front.linear, front.transfer, where="pre", color=GREEN, linewidth=1.2, label="Pareto front", **ring)
     for row in measured.itertuples():
-        color, marker = (BASELINE_COLORS.get(row.label, PURPLE), "s") if row.baseline else (BLUE, "o")
+        color, marker = (ARM_COLORS.get(row.label, PURPLE), "s") if row.baseline else (BLUE, "o")
         axes.plot(row.linear, row.transfer, marker, color=color, markersize=6)
     named = measured[measured.baseline | measured.label.isin(front.label)]
     for row in named.itertuples():
         axes.annotate(row.label, (row.linear, row.transfer), xytext=(7, 6), textcoords="offset points", fontsize=8)
     axes.margins(0.18)
-    _describe(axes, "Linear against transfer", "linear probe, validation, %", "transfer probe, validation, %")
-    axes.legend(loc="best", **_LEGEND)
+    describe(axes, "Linear against transfer", "linear probe, validation, %", "transfer probe, validation, %")
+    axes.legend(loc="best", **LEGEND)
     return figure
 
 
@@ -183,24 +178,6 @@ def sample_growth(folder: Path, title: str, rows: int = 6) -> Figure:
     return figure
 
 
-def save(figure: Figure, file: Path) -> None:
-    """Write a PNG whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    figure.savefig(temporary, format="png", dpi=130, bbox_inches="tight", pad_inches=0.08)
-    os.replace(temporary, file)
-
-
 def _one_panel(width: float = 7.2, height: float = 3.4) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
-
-
-def _describe(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#E6E6E6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from ray.tune import Checkpoint
 
-from synthcl import checkpoint
+from synthcl import checkpoint, style
 from synthcl.arms import BASELINES
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
@@ -108,7 +108,7 @@ def _draw(
     for name, (title, draw) in wanted.items():
         file = folder / "figures" / f"{name}.png"
         try:
-            figures.save(draw(), file)
+            style.save(draw(), file)
             notes.append((f"![{title}](figures/{name}.png)", ""))
         except ValueError as reason:
             file.unlink(missing_ok=True)  # of an earlier report
