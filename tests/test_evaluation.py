@@ -368,9 +368,9 @@ def test_the_objective_uses_ridge_scores_at_quick_rungs_only(kind, full, quick):
 
 
 def test_an_objective_that_was_not_measured_is_one_clear_line(opened):
-    config = settings(**{"search.objective": "weighted", "evaluation.transfer": []})
+    measured = score(Pooled(), settings(**{"evaluation.transfer": []}), CPU, quick=False)
     with pytest.raises(UserError, match=r"search.objective='weighted' needs the score 'val/transfer/mean'"):
-        objective(score(Pooled(), config, CPU, quick=False), config)
+        objective(measured, settings(**{"search.objective": "weighted"}))
 
 
 def test_scores_of_a_random_convolutional_encoder_on_digits():
