@@ -65,7 +65,7 @@ def test_ridge_with_more_dimensions_than_images_and_dead_dimensions():
 @pytest.mark.parametrize("penalty", LOGISTIC_PENALTIES)
 def test_logistic_equals_scikit_learn(penalty):
     train, validation = blobs(240, 0), blobs(60, 1)
-    probe = logistic(train, validation, 3, [penalty])
+    probe = logistic(train, validation, 3, [penalty], tolerance=1e-5)
     reference = LogisticRegression(C=1 / (len(train.labels) * penalty), tol=1e-10, max_iter=10000)
     reference.fit(standardised(train, train.features), train.labels.numpy())
     expected = reference.predict_proba(standardised(train, validation.features))
@@ -90,9 +90,9 @@ def test_logistic_gradient_vanishes_at_the_solution_even_on_separable_classes(re
 def test_warm_start_does_not_change_the_solution():
     train, validation = blobs(240, 0), blobs(3000, 1)
     for position, penalty in enumerate(LOGISTIC_PENALTIES):
-        cold = logistic(train, validation, 3, [penalty])
+        cold = logistic(train, validation, 3, [penalty], 1e-5)
         relabelled = Labelled(validation.features, cold.predict(validation.features))
-        warm = logistic(train, relabelled, 3, LOGISTIC_PENALTIES[: position + 1])
+        warm = logistic(train, relabelled, 3, LOGISTIC_PENALTIES[: position + 1], 1e-5)
         assert warm.validation_accuracy == 100
         if warm.penalty == penalty:  # else a stronger penalty decides every image alike
             torch.testing.assert_close(warm.logits(train.features), cold.logits(train.features), atol=5e-3, rtol=1e-3)

@@ -41,7 +41,7 @@ def write(folder: Path) -> None:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not rendered, which takes most of a report's time."""
-    monkeypatch.setattr(figures, "save", lambda figure, file: None)
+    monkeypatch.setattr(style, "save", lambda figure, file: None)
 
 
 def board_of(folder: Path) -> dict[str, Any]:
