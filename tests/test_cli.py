@@ -1,32 +1,13 @@
 """The programs as their users meet them: every mistake is one line and exit code 2, before anything is spent."""
 
-import io
-import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 import pytest
+from program import ROOT, run
 from tiny_run import TINY, arguments
 
-ROOT = Path(__file__).parents[1]
 PROGRAMS = ("search", "train", "evaluate")
-
-
-def run(program, *given):
-    """Run a program in this process: importing torch and Ray for every line of a table would take minutes."""
-    script = str(ROOT / f"tune/{program}.py")
-    out, err = io.StringIO(), io.StringIO()
-    with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            runpy.run_path(script, run_name="__main__")
-            code = 0
-        except SystemExit as leave:
-            code = leave.code
-    return SimpleNamespace(returncode=code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

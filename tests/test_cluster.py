@@ -82,7 +82,6 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     storage = Storage(config.compute.storage, config.name)
     storage.folder.mkdir(parents=True)
     monkeypatch.setattr(run, "BASELINES", ("real-only",))
-    monkeypatch.setattr(records, "BASELINES", ("real-only",))
     cluster.connect(config, driver_cpus=1)
     gan = cluster.warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
 
@@ -90,6 +89,7 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     ended = load_study(storage.folder / "study.journal").trials
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
     assert all(len(trial.intermediate_values) == 3 for trial in ended)
+    monkeypatch.setattr(records, "chosen_names", lambda trials, config: ["real-only"])
     run._confirm(config, storage, gan, {"name": "confirm-1", "kind": "confirm"})
     saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())
     encoder, _ = load_any(storage.folder / saved["checkpoint"])

@@ -6,15 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
+from program import ROOT, run
 from tiny_run import TINY, arguments
 
 from synthcl import load_encoder
 from synthcl.search.searcher import load_study
 
-ROOT = Path(__file__).parents[1]
 SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
 
 
@@ -74,52 +74,52 @@ def test_all_runs_of_a_table_spent_the_same_images(smoke):
 def test_tensorboard_has_scalars_and_hparams_of_every_run(smoke):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    runs = list((smoke / "tensorboard").iterdir())
-    assert len(runs) == 12
-    for run in runs:
-        events = EventAccumulator(str(run)).Reload()
+    folders = list((smoke / "tensorboard").iterdir())
+    assert len(folders) == 12
+    for folder in folders:
+        events = EventAccumulator(str(folder)).Reload()
         assert "loss/contrast" in events.Tags()["scalars"]
         assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
 
 
 def test_the_same_command_again_says_that_the_search_is_complete(smoke):
-    again = subprocess.run(
-        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent)], capture_output=True, text=True, check=True
-    )
+    again = run("search", "--smoke-test", "--storage", str(smoke.parent))
+    assert again.returncode == 0
     assert "complete" in again.stdout
     assert len(trials(smoke)) == 6
 
 
-def test_another_config_under_the_same_name_is_refused(smoke):
-    other = subprocess.run(
-        [*SEARCH, "--smoke-test", "--storage", str(smoke.parent), "training.temperature=0.3"],
-        capture_output=True,
-        text=True,
-    )
-    assert other.returncode == 2
-    assert "training.temperature=0.2" in other.stderr
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("training.temperature=0.3", "training.temperature=0.2"),
+        ("search.space={space}", "search.space='curriculum'"),
+        ("data.source=nowhere", "data.source='fashion-mini'"),
+    ],
+)
+def test_another_search_under_the_same_name_is_refused(smoke, tmp_path, given, message):
+    space = tmp_path / "space.yaml"
+    space.write_text("training.temperature: {low: 0.1, high: 0.5}\n")
+    refused = run("search", "--smoke-test", "--storage", str(smoke.parent), given.format(space=space))
+    assert refused.returncode == 2
+    assert message in refused.stderr
 
 
 def test_bad_input_beside_fresh_loses_nothing(smoke):
-    words = ["--smoke-test", "--storage", str(smoke.parent), "--fresh", "data.source=nowhere"]
-    refused = subprocess.run([*SEARCH, *words], capture_output=True, text=True)
+    refused = run("search", "--smoke-test", "--storage", str(smoke.parent), "--fresh", "data.source=nowhere")
     assert refused.returncode == 2
     assert len(trials(smoke)) == 6
     assert (smoke / "encoder.safetensors").is_file()
 
 
-def test_another_space_under_the_same_name_is_refused(smoke, tmp_path):
+def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
     space = tmp_path / "space.yaml"
-    space.write_text("training.temperature: {low: 0.1, high: 0.5}\n")
-    words = ["--smoke-test", "--storage", str(smoke.parent), f"search.space={space}"]
-    refused = subprocess.run([*SEARCH, *words], capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "search.space" in refused.stderr
-
-
-def test_a_killed_search_goes_on_and_can_be_extended(tmp_path):
-    overrides = TINY | {"training.kimg": 2.048, "compute.storage": str(tmp_path)}
-    folder = tmp_path / "fashion-mini"
+    space.write_text(
+        "training.learning_rate: {choices: [0.001, 1.0e+27, 1.0e+28, 1.0e+29, 1.0e+30]}\n"
+        "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
+    )
+    changes = {"training.kimg": 1.024, "compute.storage": str(tmp_path), "search.space": str(space), "search.trials": 4}
+    overrides, folder = TINY | changes, tmp_path / "fashion-mini"
     process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -134,31 +134,17 @@ def test_a_killed_search_goes_on_and_can_be_extended(tmp_path):
     after = trials(folder)
     assert all(trial.state != TrialState.RUNNING for trial in after)
     finished = [trial for trial in after if trial.state != TrialState.FAIL]
-    assert len(finished) == 5
+    assert len(finished) == 6
     assert all(before[number] == after[number].params for number in before)
     points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
     assert len(set(points)) == len(points)
-    first = confirmed(folder)
 
-    search("--trials", "+2", overrides=overrides)
+    diverged = [trial for trial in finished if "diverged" in trial.user_attrs]
+    assert diverged
+    assert all(trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] > 1 for trial in diverged)
+    assert any(trial.state == TrialState.COMPLETE and trial.params for trial in finished)
+
+    first = confirmed(folder)
+    assert "diverged" in search("--trials", "+1", overrides=overrides).stdout + (folder / "report.md").read_text()
     assert len([trial for trial in trials(folder) if trial.state != TrialState.FAIL]) == 7
     assert first <= confirmed(folder)
-
-
-def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path):
-    space = tmp_path / "space.yaml"
-    space.write_text("training.learning_rate: {choices: [1.0e-3, 1.0e+30]}\n")
-    overrides = TINY | {
-        "compute.storage": str(tmp_path),
-        "search.space": str(space),
-        "search.trials": 4,
-        "search.startup_trials": 4,
-    }
-    search(overrides=overrides)
-    ended = trials(tmp_path / "fashion-mini")
-    diverged = [trial for trial in ended if "diverged" in trial.user_attrs]
-    assert diverged
-    assert all(
-        trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] == 1e30 for trial in diverged
-    )
-    assert any(trial.state == TrialState.COMPLETE and trial.params for trial in ended)

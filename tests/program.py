@@ -1,0 +1,24 @@
+"""Run a program of tune/ in this process, for what ends before Ray starts."""
+
+import io
+import runpy
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(program, *given):
+    """Run a program in this process: importing torch and Ray for every line of a table would take minutes."""
+    script = str(ROOT / f"tune/{program}.py")
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_path(script, run_name="__main__")
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+    return SimpleNamespace(returncode=code or 0, stdout=out.getvalue(), stderr=err.getvalue())
