@@ -41,6 +41,10 @@ ARMS: dict[str, dict[str, Any]] = {
 BASELINES = ("real-only", "frozen-gan")
 """Arms that every search runs beside its trials."""
 
+CONTROL = "real-only+"
+"""`real-only+trial-009` is real-only with everything else as trial-009 has it: temperature and view strength help real
+images too, so a searched curriculum is worth what it gains over this one."""
+
 
 def apply_arm(config: Config, arm: str) -> Config:
     """The configuration of one arm.

@@ -90,6 +90,21 @@ def test_the_terminal_shows_the_table_within_110_columns(tmp_path: Path, capsys:
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_the_best_trial_is_confirmed_beside_real_only_with_its_other_settings(tmp_path: Path) -> None:
+    folder, config = make_run(tmp_path), run_config(tmp_path)
+    trials = records.trials_frame(records.open_study(folder), config)
+    names = records.chosen_names(trials, config)
+    assert names[:3] == ["real-only", "frozen-gan", "trial-002"]
+    assert names[-1] == "real-only+trial-002"
+    searched = records.overrides_of("trial-002", trials)
+    control = config.with_overrides(records.overrides_of(names[-1], trials))
+    assert searched
+    assert is_real_only(control)
+    assert not is_real_only(config.with_overrides(searched))
+    assert control.training == config.with_overrides(searched).training
+    assert records.overrides_of("real-only", trials) == ARMS["real-only"]
+
+
 def test_a_winning_baseline_is_said_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     better = [(90.0, 50.0, 70.0, 50.0)] * 3
     folder = make_run(tmp_path, confirmed=CONFIRMED | {"real-only": better})
@@ -110,7 +125,7 @@ def test_missing_seeds_and_unconfirmed_trials_are_said(tmp_path: Path) -> None:
     write(folder)
     text = (folder / "report.md").read_text()
     assert "real-only is missing seeds that did not finish: 1002." in text
-    assert "Chosen but without any finished seed: trial-004." in text
+    assert "Chosen but without any finished seed: trial-004, real-only+trial-002." in text
     rows = {row["name"]: row for row in board_of(folder)["rows"]}
     assert rows["trial-002"]["minus real-only"][LINEAR]["n"] == 2
     assert rows["trial-002"]["minus real-only"][LINEAR]["mean"] == pytest.approx((1.0 + 0.5) / 2)

@@ -18,14 +18,15 @@ def describe(config: Config, space: Space) -> str:
     """The plan of a search: runs, steps, images, views and disk, an upper bound where early stopping saves some."""
     training, search = config.training, config.search
     runs = search.trials + len(BASELINES)
-    confirms = (search.confirm_top + len(BASELINES)) * search.confirm_seeds
+    confirms = (search.confirm_top + len(BASELINES) + 1) * search.confirm_seeds
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
     place = storage if "://" in storage else str(Path(storage).expanduser().absolute())
     rows = {
         "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "
         f"({', '.join(BASELINES)}), rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
-        "confirm": f"{confirms} runs: the best {search.confirm_top} and the baselines on {search.confirm_seeds} seeds",
+        "confirm": f"{confirms} runs: the best {search.confirm_top}, the baselines and a control, "
+        f"{search.confirm_seeds} seeds each",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
         "images": f"at most {(runs + confirms) * training.steps * training.batch_images / 1000:.0f} kimg, "

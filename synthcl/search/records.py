@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from synthcl.arms import BASELINES
+from synthcl.arms import ARMS, BASELINES, CONTROL
 from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.search.searcher import load_study
@@ -106,10 +106,17 @@ def confirm_frame(folder: Path) -> pd.DataFrame:
 
 
 def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
-    """Labels of the baselines and of the trials that are due to be confirmed: the best complete ones by score."""
+    """What is due to be confirmed: the baselines, the best complete trials by score, and the control of the best."""
     finished = trials[(trials.state == "complete") & ~trials.baseline]
     best = finished.sort_values("score", ascending=False, kind="stable").head(config.search.confirm_top)
-    return [*BASELINES, *best.label]
+    return [*BASELINES, *best.label, *(CONTROL + label for label in best.label.head(1))]
+
+
+def overrides_of(name: str, trials: pd.DataFrame) -> dict[str, Any]:
+    """The overrides of one of `chosen_names`."""
+    searched = dict(zip(trials.label, trials.overrides, strict=True))
+    arm, _, label = name.partition("+")
+    return searched[label or name] | ARMS.get(arm, {})
 
 
 def confirm_seeds(config: Config) -> list[int]:

@@ -21,7 +21,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 
 from synthcl import cluster
-from synthcl.arms import ARMS, BASELINES
+from synthcl.arms import BASELINES
 from synthcl.config import WHERE_IT_RUNS, Config, require_same_config
 from synthcl.errors import UserError
 from synthcl.export import write_text
@@ -154,10 +154,10 @@ def _search(config: Config, space: Space, storage: Storage, gan: GanState | None
 
 
 def _confirm(config: Config, storage: Storage, gan: GanState | None, stage: dict[str, Any]) -> None:
-    trials = records.trials_frame(records.open_study(storage.folder), config).set_index("label")
+    trials = records.trials_frame(records.open_study(storage.folder), config)
     plan = []
-    for name in records.chosen_names(trials.reset_index(), config):
-        overrides = ARMS[name] if name in ARMS else trials.overrides[name]
+    for name in records.chosen_names(trials, config):
+        overrides = records.overrides_of(name, trials)
         for seed in records.confirm_seeds(config):
             label = f"{name}-seed{seed}"
             if not (storage.folder / "confirm" / f"{label}.json").is_file():
