@@ -15,6 +15,8 @@ import torch
 from run_folder import BEST_SEED, CONFIRMED, RUNGS, SEEDS, SOURCE, make_run, run_config
 
 from synthcl import checkpoint, load_encoder, style
+from synthcl.arms import ARMS
+from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.search import figures, leaderboard, records, report
 from synthcl.search.searcher import STUDY, journal
