@@ -115,11 +115,11 @@ def test_bad_input_beside_fresh_loses_nothing(smoke):
 def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
     space = tmp_path / "space.yaml"
     space.write_text(
-        "training.learning_rate: {choices: [0.001, 1.0e+27, 1.0e+28, 1.0e+29, 1.0e+30]}\n"
+        f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
         "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
     )
-    changes = {"training.kimg": 1.024, "compute.storage": str(tmp_path), "search.space": str(space), "search.trials": 4}
-    overrides, folder = TINY | changes, tmp_path / "fashion-mini"
+    overrides, folder = TINY | {"training.kimg": 1.024, "compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.space": str(space), "search.trials": 4, "search.startup_trials": 4}
     process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

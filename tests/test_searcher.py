@@ -1,5 +1,6 @@
 """The study behind Tune: how trials end in it, and that an interrupted one goes on."""
 
+import cloudpickle
 import pytest
 from optuna.trial import TrialState
 
@@ -78,24 +79,27 @@ def test_a_leg_that_ends_between_rungs_reports_nothing(space, journal):
 
 def test_after_an_interruption_the_study_has_no_orphans_and_repeats_no_point(space, journal, tmp_path):
     searcher = StudySearch(space, journal, 0, 0, baselines=())
+    resumed = cloudpickle.loads(cloudpickle.dumps(searcher))  # as Tune keeps it; its state is written later
     first = searcher.suggest("a")["overrides"]
     searcher.on_trial_complete("a", report(70.0, 200, 1.0))
     searcher.suggest("b")
     searcher.save(str(tmp_path / "state"))
-    searcher.suggest("lost")  # asked for after Tune last wrote its state
+    lost = searcher.suggest("lost")["overrides"]  # asked for after Tune last wrote its state
 
-    resumed = StudySearch(space, journal, 0, 0, baselines=())
     resumed.restore(str(tmp_path / "state"))
     states = [trial.state for trial in load_study(journal).trials]
-    assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL]
+    assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
     resumed.on_trial_complete("b", report(60.0, 200, 1.0))
     later = [resumed.suggest(f"later{i}")["overrides"] for i in range(3)]
+    assert later[0] == lost
     assert all(point != first for point in later)
     assert len({tuple(sorted(point.items())) for point in later}) == 3
 
 
 def test_an_extended_study_draws_anew(space, journal, tmp_path):
-    StudySearch(space, journal, 0, 10, baselines=()).suggest("a")
+    first = StudySearch(space, journal, 0, 10, baselines=())
+    first.suggest("a")
+    first.on_trial_complete("a", report(70.0, 200, 1.0))
     continued = StudySearch(space, journal, 0, 10, baselines=()).suggest("b")
     trials = load_study(journal).trials
     assert trials[0].params != continued["overrides"]

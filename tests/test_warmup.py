@@ -108,7 +108,7 @@ def test_cache_is_made_once_and_read_again(tmp_path, monkeypatch):
     assert record["settings"]["images"] == "squares"
     assert 0 <= record["statistics"]["accuracy"] <= 1
 
-    monkeypatch.setattr(warmup, "_train", None)  # may not be called again
+    monkeypatch.setattr(warmup, "warm_up", None)  # may not be called again
     assert equal(first, warmup.cached_gan(config(), Images(), folder, DEVICE))
 
 

@@ -66,6 +66,7 @@ class StudySearch(OptunaSearch):
             )
             super().__init__(space.sample, "score", "max", None, sampler, STUDY, storage)
         self._baselines = list(baselines)
+        self._ask_again_for_lost_trials()
         if known == 0 and first_point:
             self.study.enqueue_trial(first_point)
 
@@ -110,13 +111,20 @@ class StudySearch(OptunaSearch):
         super().on_trial_complete(trial_id, None if error else result, error)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Continue after an interruption: a trial asked for but lost before Tune knew of it is told as failed."""
+        """Continue after an interruption with every point that was asked for."""
         super().restore(checkpoint_path)
         self.study.sampler.reseed_rng()  # else it would repeat what it drew after its state was written
+        self._ask_again_for_lost_trials()
+
+    def _ask_again_for_lost_trials(self) -> None:
+        """A trial asked for shortly before an interruption, which Tune never knew of, is told as failed; its point is
+        asked for again. A lost baseline still is among those to come."""
         known = {trial.number for trial in self._ot_trials.values()}
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in known:
                 self.study.tell(trial.number, state=TrialState.FAIL)
+                if "arm" not in trial.user_attrs:
+                    self.study.enqueue_trial(trial.params)
 
 
 def _exists(storage: JournalStorage) -> bool:
