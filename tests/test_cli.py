@@ -7,6 +7,9 @@ import pytest
 from program import ROOT, run
 from tiny_run import TINY, arguments
 
+from synthcl import UserError, load_preset
+from synthcl.cluster import require_resources
+
 PROGRAMS = ("search", "train", "evaluate")
 
 
@@ -63,7 +66,6 @@ def test_bad_input_is_one_line_and_exit_code_2(program, given, line, tmp_path):
     ("given", "line"),
     [
         (["compute.workers_per_trial=64"], "compute.workers_per_trial=64 needs 64 CPUs"),
-        (["compute.gpus_per_worker=99"], "needs 99 GPUs a trial"),
         (["--address", "127.0.0.1:1"], "compute.address '127.0.0.1:1': no Ray cluster answers there"),
     ],
 )
@@ -75,3 +77,17 @@ def test_a_cluster_that_cannot_serve_is_found_before_any_training(given, line, t
     assert done.stderr.startswith("error: ")
     assert line in done.stderr
     assert not (tmp_path / "gan").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "line"),
+    [
+        ({"compute.gpus_per_worker": 99}, {"CPU": 8, "GPU": 4}, "needs 99 GPUs a trial, the cluster has 4"),
+        ({"compute.cpus_per_worker": 9}, {"CPU": 8}, "needs 9 CPUs a trial, the cluster has 8"),
+    ],
+)
+def test_what_a_trial_needs_is_compared_with_what_there_is(given, there, line):
+    config = load_preset("fashion-mini")
+    require_resources(config, there)
+    with pytest.raises(UserError, match=line):
+        require_resources(config.with_overrides(given), there)

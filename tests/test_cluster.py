@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import program
 import pytest
 import ray
 import torch
@@ -61,9 +62,8 @@ def test_a_killed_training_goes_on_and_a_finished_one_says_so(tmp_path):
     assert again.returncode == 0, again.stderr
     assert " 10%" not in again.stdout
     assert "100%" in again.stdout
-    third = subprocess.run(command("train", overrides), capture_output=True, text=True, timeout=300)
-    assert "complete" in third.stdout
-    other = subprocess.run(command("train", overrides | {"training.kimg": 5}), capture_output=True, text=True)
+    assert "complete" in program.run("train", *arguments(overrides)).stdout
+    other = program.run("train", *arguments(overrides | {"training.kimg": 5}))
     assert other.returncode == 2
     assert "training.kimg=4.096" in other.stderr
 
