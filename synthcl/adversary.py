@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -19,35 +21,43 @@ Source: Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Trainin
 """
 
 
-def augmentation_draw(config: Config, count: int, generator: torch.Generator) -> views.Draw:
-    """Draw the augmentation of `count` images; processes that share a batch take their rows of one draw.
+def augmentation_draw(config: Config, count: int, *generators: torch.Generator) -> views.Draw:
+    """Draw the augmentation of `count` images a generator; processes that share a batch take their rows of one draw.
 
     Args:
         config: `config.gan.augment_strength` is the strength.
         count: number of images.
-        generator: on the CPU.
+        generators: on the CPU.
     """
-    return views.draw(AUGMENTATION, count, config.gan.augment_strength, generator)
+    return views.draw(AUGMENTATION, count, config.gan.augment_strength, *generators)
 
 
-def discriminator_objective(
-    discriminator: nn.Module,
-    real: Tensor,
-    fake: Tensor,
-    config: Config,
-    draw_real: views.Draw | None,
-    draw_fake: views.Draw | None,
-) -> tuple[Tensor, dict[str, Tensor]]:
+class Shown(NamedTuple):
+    """What D sees: the same for its own update and for G's."""
+
+    real: Tensor  # (n, C, H, W) in [0, 1]
+    fake: Tensor  # (n, C, H, W) in [0, 1], with the graph that leads to G
+
+
+def show(real: Tensor, fake: Tensor, draw: views.Draw) -> Shown:
+    """Augment images for D.
+
+    Args:
+        real: (n, C, H, W) in [0, 1].
+        fake: (n, C, H, W) in [0, 1], generated.
+        draw: augmentation of the n real images, then of the n generated ones.
+    """
+    return Shown(*views.apply_to_each([real, fake], [len(real), len(fake)], draw, real.shape[-1]))
+
+
+def discriminator_objective(discriminator: nn.Module, shown: Shown, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """What D minimises: its adversarial loss and, where asked for, a gradient penalty at what it sees.
 
     Args:
         discriminator: images (n, C, H, W) in [0, 1] -> logits (n,).
-        real: (n, C, H, W) in [0, 1].
-        fake: (n, C, H, W) in [0, 1], generated; no gradient flows to it.
+        shown: to which no gradient flows.
         config: `config.gan` gives the loss and the penalty's weight (on real images for 'hinge', on both for
             'relativistic').
-        draw_real: augmentation of the n real images; None shows them as they are.
-        draw_fake: augmentation of the n generated images.
 
     Returns:
         The loss, and 0-dim statistics: `accuracy` (of the signs of the logits; of the order of each pair where
@@ -55,7 +65,7 @@ def discriminator_objective(
     """
     gan = config.gan
     penalised = gan.gradient_penalty > 0
-    seen = torch.cat([_look(real.detach(), draw_real), _look(fake.detach(), draw_fake)])  # (2n, C, H, W)
+    seen = torch.cat(shown).detach()  # (2n, C, H, W)
     seen.requires_grad_(penalised)
     logits = discriminator(seen)
     real_logits, fake_logits = logits.float().chunk(2)
@@ -73,24 +83,12 @@ def discriminator_objective(
     return loss, statistics
 
 
-def generator_objective(
-    discriminator: nn.Module,
-    fake: Tensor,
-    real: Tensor,
-    config: Config,
-    draw_fake: views.Draw | None,
-    draw_real: views.Draw | None,
-) -> Tensor:
-    """What G minimises against D; its gradient flows through D and the augmentation into `fake`.
+def generator_objective(discriminator: nn.Module, shown: Shown, config: Config) -> Tensor:
+    """What G minimises against D; its gradient flows through D into `shown.fake`.
 
-    Arguments as in `discriminator_objective`; real images are looked at for the relativistic loss only.
+    Arguments as in `discriminator_objective`; real images matter for the relativistic loss only.
     """
-    fake_seen = _look(fake, draw_fake)
     if config.gan.loss != "relativistic":
-        return generator_loss(discriminator(fake_seen).float(), None, config.gan.loss)
-    fake_logits, real_logits = discriminator(torch.cat([fake_seen, _look(real, draw_real)])).float().chunk(2)
+        return generator_loss(discriminator(shown.fake).float(), None, config.gan.loss)
+    real_logits, fake_logits = discriminator(torch.cat(shown)).float().chunk(2)
     return generator_loss(fake_logits, real_logits, config.gan.loss)
-
-
-def _look(images: Tensor, draw: views.Draw | None) -> Tensor:
-    return images if draw is None else views.apply(images, draw, images.shape[-1])

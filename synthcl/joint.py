@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthcl import adversary, parallel, rng, views
+from synthcl.adversary import Shown
 from synthcl.config import Config
 from synthcl.curriculum import Knobs, Mix
 from synthcl.losses import ppcl
@@ -61,10 +62,8 @@ class Batch:
     """(views,) int64: which views belong together"""
     draw: views.Draw
     """T's parameters, one per view"""
-    augmentation_real: views.Draw | None
-    """parameters of the augmentation D sees real images through"""
-    augmentation_fake: views.Draw | None
-    """parameters of the augmentation D sees generated images through"""
+    augmentation: views.Draw | None
+    """parameters of the augmentation D sees the judged images through, then the generated ones"""
 
 
 def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
@@ -104,19 +103,18 @@ def make_batch(
     draw = views.draw(config.views, total, knobs.view_strength, rng.generator(seed, "views", step))
     latents = torch.randn(mix.latents, config.gan.latent_dim, generator=rng.generator(seed, "latents", step))
     own = parallel.rows(mix.latents)
-    augmentations: list[views.Draw | None] = [None, None]
+    augmentation = None
     if len(judged):
-        for index, name in enumerate(("real", "fake")):
-            whole = adversary.augmentation_draw(config, mix.latents, rng.generator(seed, f"augment {name}", step))
-            augmentations[index] = whole.rows(own).to(device)
+        generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
+        whole = adversary.augmentation_draw(config, mix.latents, *generators)
+        augmentation = whole.rows(torch.arange(2 * mix.latents).view(2, -1)[:, own].flatten()).to(device)
     return Batch(
         real=to_float(real),
         latents=latents[own].to(device),
         judged=resize(to_float(judged), config.gan_image_size),
         groups=groups.to(device),
         draw=draw.rows(order).to(device),
-        augmentation_real=augmentations[0],
-        augmentation_fake=augmentations[1],
+        augmentation=augmentation,
     )
 
 
@@ -137,14 +135,16 @@ def joint_step(
         descend(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
         return statistics
 
-    descend(judge(networks, batch, fake.detach(), config, statistics), optimizers.discriminator)
+    norms = torch.zeros(2, device=fake.device)
+    for_encoder, for_discriminator = fork(fake, knobs.hardness, config.method.hardness_unit, norms)
+    assert batch.augmentation is not None
+    shown = adversary.show(batch.judged, for_discriminator, batch.augmentation)
+    descend(judge(networks, shown, config, statistics), optimizers.discriminator)
 
     if config.method.update == "alternating":
         descend(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
 
-    norms = torch.zeros(2, device=fake.device)
-    for_encoder, for_discriminator = fork(fake, knobs.hardness, config.method.hardness_unit, norms)
-    deceived = deceive(networks, batch, for_discriminator, config, statistics)
+    deceived = deceive(networks, shown, config, statistics)
     if config.method.update == "alternating":
         with frozen(networks.encoder), frozen(networks.projector):
             contrasted = contrast(networks, batch, for_encoder, twin, config, {})
@@ -169,6 +169,8 @@ def synthesise(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor
         fake = networks.generator(batch.latents)  # (latents, C, h, w)
     if not config.method.pair:
         return fake, None
+    if config.method.frozen:
+        return fake, fake  # G_ema never leaves it
     assert networks.generator_ema is not None
     with torch.no_grad():
         return fake, networks.generator_ema(batch.latents)
@@ -178,12 +180,13 @@ def contrast(
     networks: Networks, batch: Batch, fake: Tensor, twin: Tensor | None, config: Config, statistics: dict[str, Tensor]
 ) -> Tensor:
     """PPCL over two (or four) views of each real image and two of each synthetic one."""
-    blocks = [batch.real] * config.method.views_per_image
-    for images in (fake, twin):
+    sets, counts = [], []
+    for images, times in ((batch.real, config.method.views_per_image), (fake, 2), (twin, 2)):
         if images is not None and len(images):
-            blocks += [resize(images.float(), config.data.image_size)] * 2
-    seen = views.apply(torch.cat(blocks), batch.draw, config.view_size)  # (views, C, s, s)
-    features = networks.encoder(normalise(seen))  # (views, features)
+            sets.append(resize(images.float(), config.data.image_size))
+            counts.append(times * len(images))
+    seen = views.apply_to_each(sets, counts, batch.draw, config.view_size)  # (views, C, s, s) in parts
+    features = networks.encoder([normalise(part) for part in seen])  # (views, features)
     embeddings = networks.projector(features)  # (views, dim), unit-norm
     loss = ppcl(embeddings, batch.groups, config.training.temperature)
     statistics["loss/contrast"] = loss.detach()
@@ -192,23 +195,19 @@ def contrast(
     return loss
 
 
-def judge(networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]) -> Tensor:
+def judge(networks: Networks, shown: Shown, config: Config, statistics: dict[str, Tensor]) -> Tensor:
     """D's loss on real and generated images."""
     assert networks.discriminator is not None
-    loss, observed = adversary.discriminator_objective(
-        networks.discriminator, batch.judged, fake, config, batch.augmentation_real, batch.augmentation_fake
-    )
+    loss, observed = adversary.discriminator_objective(networks.discriminator, shown, config)
     statistics |= {"loss/discriminator": loss.detach()} | {f"gan/{name}": value for name, value in observed.items()}
     return loss
 
 
-def deceive(networks: Networks, batch: Batch, fake: Tensor, config: Config, statistics: dict[str, Tensor]) -> Tensor:
+def deceive(networks: Networks, shown: Shown, config: Config, statistics: dict[str, Tensor]) -> Tensor:
     """G's adversarial loss; D is looked through, not taught."""
     assert networks.discriminator is not None
     with frozen(networks.discriminator):
-        loss = adversary.generator_objective(
-            networks.discriminator, fake, batch.judged, config, batch.augmentation_fake, batch.augmentation_real
-        )
+        loss = adversary.generator_objective(networks.discriminator, shown, config)
     statistics["loss/generator"] = loss.detach()
     return loss
 
@@ -264,11 +263,13 @@ def watch(
         statistics["synthetic/pair_similarity"] = (first * slow).sum(dim=1).mean()
     if real_views > 1:
         real, synthetic = parallel.gather(features[:real_views]), parallel.gather(features[real_views:])
-        deviation_real, deviation_synthetic = real.std(dim=0), synthetic.std(dim=0)
+        deviation_real, deviation_synthetic = real.std(dim=0, correction=0), synthetic.std(dim=0, correction=0)
         total = deviation_real.square().sum().clamp(min=1e-12)
         gap = (real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()
         statistics["synthetic/realism_gap"] = gap.sum() / total
-        statistics["synthetic/diversity"] = deviation_synthetic.square().sum() / total
+        first, second, *_ = synthetic.view(parallel.world_size(), -1, latents, synthetic.shape[1]).transpose(0, 1)
+        both = (first - first.mean(dim=(0, 1))) * (second - second.mean(dim=(0, 1)))  # (processes, latents, features)
+        statistics["synthetic/diversity"] = both.mean(dim=(0, 1)).sum() / total
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ Differences from the same chain in torchvision, all on purpose:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from synthcl.config import ViewsConfig
 from synthcl.errors import UserError
+from synthcl.resampling import make_crops, resample
 
 _CROP_ATTEMPTS = 10  # as torchvision: a crop that sticks out is redrawn, and the tenth failure takes the whole image
 _CROP_AREA_FLOOR = 0.08  # smallest crop that strengths above 1 may reach, SimCLR's own for ImageNet
@@ -60,8 +62,8 @@ class Draw(NamedTuple):
         return Draw(*table.to(device, non_blocking=table.device.type == "cpu").unbind())
 
 
-def draw(config: ViewsConfig, count: int, strength: float, generator: torch.Generator) -> Draw:
-    """Draw the parameters of `count` views.
+def draw(config: ViewsConfig, count: int, strength: float, *generators: torch.Generator) -> Draw:
+    """Draw the parameters of `count` views for each generator, one set after the other.
 
     Strength scales what makes views differ: the removed share of the area, the exponent of the aspect ratio,
     the four jitter ranges, and the probabilities of grayscale and blur. The probability of flipping grows up to
@@ -73,7 +75,7 @@ def draw(config: ViewsConfig, count: int, strength: float, generator: torch.Gene
         config: ranges and probabilities at strength 1.
         count: number of views.
         strength: in [0, 2]; 0 leaves images as they are, up to resizing.
-        generator: on the CPU; the only source of randomness.
+        generators: on the CPU; the only sources of randomness.
 
     Raises:
         UserError: when strength is out of range.
@@ -82,7 +84,7 @@ def draw(config: ViewsConfig, count: int, strength: float, generator: torch.Gene
     """
     if not 0 <= strength <= 2:
         raise UserError(f"view strength {strength} must be in [0, 2]")
-    numbers = torch.rand(count, 2 * _CROP_ATTEMPTS + 12, generator=generator)
+    numbers = torch.cat([torch.rand(count, 2 * _CROP_ATTEMPTS + 12, generator=source) for source in generators])
     areas, ratios, others = numbers.split([_CROP_ATTEMPTS, _CROP_ATTEMPTS, 12], dim=1)
     y, x, flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, _ = others.unbind(1)
 
@@ -118,11 +120,11 @@ def draw(config: ViewsConfig, count: int, strength: float, generator: torch.Gene
 
 
 def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
-    """Make one view of every image; differentiable with respect to the images.
+    """Make one or several views of every image; differentiable with respect to the images.
 
     Args:
-        images: (n, C, H, W) floating point in [0, 1]; C is 1 (colour operations on chroma do nothing) or 3.
-        draw: of n views, on the device of the images.
+        images: (m, C, H, W) floating point in [0, 1]; C is 1 (colour operations on chroma do nothing) or 3.
+        draw: of n views, a multiple of m, on the device of the images; view i shows image i modulo m.
         size: pixels a side of a view.
 
     Returns:
@@ -131,65 +133,64 @@ def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
     Raises:
         UserError: when images and draw do not fit together.
     """
-    count, channels, height, width = images.shape
-    if count != len(draw.top) or channels not in (1, 3):
-        raise UserError(f"images of shape {tuple(images.shape)} must be ({len(draw.top)}, 1 or 3, H, W) for this draw")
-    with torch.autocast(images.device.type, enabled=False):
-        images = images.to(torch.promote_types(images.dtype, torch.float32))
-        draw = Draw._make(None if field is None else field.to(images.dtype) for field in draw)
-        rows = _resampling(draw.top, draw.height, size, height)  # (n, size, H)
-        mirrored = draw.left + draw.flip * draw.width, draw.width * (1 - 2 * draw.flip)
-        columns = _resampling(*mirrored, size, width)  # (n, size, W)
-        if draw.blur_sigma is not None:
-            blur = _blur(draw.blur_sigma, size)  # (n, size, size)
-            rows, columns = blur @ rows, blur @ columns
-        narrow = images.reshape(count, channels * height, width) @ columns.mT  # (n, C H, size)
-        views = rows[:, None] @ narrow.view(count, channels, height, size)  # (n, C, size, size)
-        return _recolour(views.flatten(2), draw).view_as(views).clamp(0, 1)
+    count = len(draw.top)
+    if count % max(1, len(images)) or images.shape[1] not in (1, 3):
+        shape = tuple(images.shape)
+        raise UserError(f"images of shape {shape} must be (m, 1 or 3, H, W) with m a divisor of the {count} views")
+    return apply_to_each([images], [count], draw, size)[0]
 
 
-def _resampling(start: Tensor, extent: Tensor, size: int, pixels: int) -> Tensor:
-    """Antialiased linear interpolation along one axis as matrices (n, size, pixels); a negative extent mirrors.
+def apply_to_each(sets: Sequence[Tensor], counts: Sequence[int], draw: Draw, size: int) -> list[Tensor]:
+    """Make views of several sets of images at once; a set that requires no gradient pays for none.
 
-    A view's pixel averages what a triangle around its centre covers, wide as one pixel of the image or of the
-    view, whichever is larger. Only what lies in the crop counts; a pixel on its edge counts by its share inside.
+    Args:
+        sets: each as `images` of `apply`, all of one height, width and device.
+        counts: of the views of each set, a multiple of its images; they add up to the draw's.
+        draw, size: as of `apply`.
     """
-    pixel = torch.arange(pixels, dtype=start.dtype, device=start.device)
-    place = torch.arange(size, dtype=start.dtype, device=start.device) + 0.5
-    start, extent = start[:, None] * pixels, extent[:, None] * pixels  # (n, 1)
-    per_support = 1 / (extent.abs() / size).clamp_min(1)
-    centres = (start + extent / size * place) * per_support  # (n, size)
-    distance = centres[:, :, None] - ((pixel + 0.5) * per_support)[:, None]  # (n, size, pixels)
-    low, high = torch.minimum(start, start + extent), torch.maximum(start, start + extent)
-    inside = (torch.minimum(pixel + 1, high) - torch.maximum(pixel, low)).clamp_min(0)  # (n, pixels)
-    weights = distance.abs_().neg_().add_(1).clamp_min_(0).mul_(inside[:, None])
-    return weights.div_(weights.sum(2, keepdim=True))
+    if not len(draw.top):
+        return [images.new_zeros(0, images.shape[1], size, size) for images in sets]
+    with torch.autocast(sets[0].device.type, enabled=False):
+        sets = [images.to(torch.promote_types(images.dtype, torch.float32)) for images in sets]
+        draw = Draw._make(None if field is None else field.to(sets[0].dtype) for field in draw)
+        left, width = draw.left + draw.flip * draw.width, draw.width * (1 - 2 * draw.flip)  # mirrored where flipped
+        crops = make_crops((draw.top, left), (draw.height, width), size, sets[0].shape[2:], draw.blur_sigma)
+        colours = _make_colours(draw, sets[0].shape[1])
+        views, start = [], 0
+        for images, count in zip(sets, counts, strict=True):
+            rows = slice(start, start := start + count)
+            view = resample(images, crops.rows(rows), size)  # (count, C, size, size)
+            views.append(_recolour(view.flatten(2), colours.rows(rows)).view_as(view).clamp(0, 1))
+        return views
 
 
-def _blur(sigma: Tensor, size: int) -> Tensor:
-    """Gaussian blur with reflected edges along one axis as matrices (n, size, size); sigma 0 is the identity."""
-    place = torch.arange(size, device=sigma.device)
-    reach = torch.arange(2 * size - 1, dtype=sigma.dtype, device=sigma.device)
-    kernel = torch.exp(-0.5 * (reach / sigma.clamp_min(1e-3)[:, None]) ** 2)  # (n, 2 size - 1), by distance
-    both_sides = torch.cat([kernel[:, 1:size].flip(1), kernel[:, :size]], dim=1)
-    # Entry (i, j) of an unfolded vector is its element i + j, which is far cheaper than indexing by distance.
-    weights = both_sides.unfold(1, size, 1).flip(1)  # distance |i - j|
-    weights.addcmul_(kernel.unfold(1, size, 1), (place > 0).to(sigma.dtype))  # i + j, around the first pixel
-    weights.addcmul_(kernel.flip(1).unfold(1, size, 1), (place < size - 1).to(sigma.dtype))  # around the last
-    return weights.div_(weights.sum(2, keepdim=True))
+class _Colours(NamedTuple):
+    """Jitter and grayscale of n views: matrix @ colour + spread * mean grey; grey stays grey after contrast."""
+
+    matrix: Tensor  # (n, 3, 3); (n, 1, 1) of grey images
+    spread: Tensor  # (n, 1, 1)
+    luma: Tensor  # (C,)
+
+    def rows(self, rows: slice) -> _Colours:
+        return _Colours(self.matrix[rows], self.spread[rows], self.luma)
 
 
-def _recolour(pixels: Tensor, draw: Draw) -> Tensor:
-    """Jitter and grayscale of pixels (n, C, P) as one affine map; grey stays grey under all that follows contrast."""
+def _make_colours(draw: Draw, channels: int) -> _Colours:
     gain = draw.brightness * draw.contrast
-    mean = pixels.mean(2)  # (n, C)
-    if pixels.shape[1] == 1:
-        offset = (draw.brightness - gain)[:, None] * mean
-        return torch.addcmul(offset[:, :, None], gain[:, None, None], pixels)
-    luma = torch.cat([mean.new_full((1,), weight) for weight in _LUMA])  # not new_tensor, which would wait for a GPU
-    offset = (draw.brightness - gain) * (mean @ luma)
+    spread = (draw.brightness - gain)[:, None, None]
+    if channels == 1:
+        return _Colours(gain[:, None, None], spread, gain.new_ones(1))
+    luma = torch.cat([gain.new_full((1,), weight) for weight in _LUMA])  # not new_tensor, which would wait for a GPU
     matrix = _saturate(1 - draw.grayscale, luma) @ _rotate_hue(draw.hue) @ _saturate(draw.saturation, luma)
-    return torch.baddbmm(offset[:, None, None], gain[:, None, None] * matrix, pixels)
+    return _Colours(gain[:, None, None] * matrix, spread, luma)
+
+
+def _recolour(pixels: Tensor, colours: _Colours) -> Tensor:
+    """Jitter and grayscale of pixels (n, C, P) as one affine map."""
+    offset = colours.spread * (pixels.mean(2) @ colours.luma)[:, None, None]
+    if pixels.shape[1] == 1:
+        return torch.addcmul(offset, colours.matrix, pixels)
+    return torch.baddbmm(offset, colours.matrix, pixels)
 
 
 def _saturate(factor: Tensor, luma: Tensor) -> Tensor:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
-import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.utils import save_image
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from synthcl import adversary, rng
 from synthcl.config import Config
 from synthcl.data import ImageSource
 from synthcl.errors import UserError
+from synthcl.files import write_whole
 from synthcl.joint import descend, follow, frozen, resize, to_float
 from synthcl.models.gan import make_discriminator, make_generator
 
@@ -63,12 +64,14 @@ def cached_gan(
         state, statistics = train() if train else warm_up(config, images, device, progress)
         samples = _samples(config, state["generator"], device)
         record = {"settings": _settings(config, images), "statistics": statistics}
-        _replace(folder / f"{key}.png", lambda target: save_image(samples, target, nrow=8, format="png"))
-        _replace(folder / f"{key}.json", lambda target: target.write_text(json.dumps(record, indent=2)))
+        png = io.BytesIO()
+        save_image(samples, png, nrow=8, format="png")
+        write_whole(folder / f"{key}.png", png.getvalue())
+        write_whole(folder / f"{key}.json", json.dumps(record, indent=2))
         tensors = {
             f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()
         }
-        _replace(path, lambda target: save_file(tensors, target))  # last: where it lies, the others do
+        write_whole(path, safetensors.torch.save(tensors))  # last: where it lies, the others do
     return _read(path, config, device)
 
 
@@ -121,16 +124,14 @@ def warm_up(
             chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
             real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)
             latents = torch.randn(batch, gan.latent_dim, generator=rng.generator(SEED, "latents", step)).to(device)
-            draw_real, draw_fake = (
-                adversary.augmentation_draw(config, batch, rng.generator(SEED, f"augment {name}", step)).to(device)
-                for name in ("real", "fake")
-            )
-            fake = generator(latents)
+            generators = (rng.generator(SEED, f"augment {name}", step) for name in ("real", "fake"))
+            augmentation = adversary.augmentation_draw(config, batch, *generators)
+            shown = adversary.show(real, generator(latents), augmentation.to(device))
 
-            loss, observed = adversary.discriminator_objective(discriminator, real, fake, config, draw_real, draw_fake)
+            loss, observed = adversary.discriminator_objective(discriminator, shown, config)
             descend(loss, for_discriminator)
             with frozen(discriminator):
-                deceived = adversary.generator_objective(discriminator, fake, real, config, draw_fake, draw_real)
+                deceived = adversary.generator_objective(discriminator, shown, config)
             descend(deceived, for_generator)
             follow(average, generator, decay)
 
@@ -168,15 +169,6 @@ def _samples(config: Config, state: dict[str, Tensor], device: torch.device) -> 
     generator.load_state_dict(state)
     latents = torch.randn(64, config.gan.latent_dim, generator=rng.generator(SEED, "samples"))
     return generator.eval()(latents.to(device))  # (64, C, h, w)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path, config: Config, device: torch.device) -> GanState:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from synthcl import adversary, rng, views
+from synthcl import adversary, rng
+from synthcl.adversary import Shown
 from synthcl.config import Config
 from synthcl.models.gan import make_discriminator
 
@@ -19,8 +20,8 @@ def images(seed, channels=1):
     return torch.rand(ROWS, channels, SIZE, SIZE, generator=rng.generator(seed))
 
 
-def draws(settings):
-    return [adversary.augmentation_draw(settings, ROWS, rng.generator("draw", side)) for side in range(2)]
+def draw_of(settings):
+    return adversary.augmentation_draw(settings, ROWS, *(rng.generator("draw", side) for side in range(2)))
 
 
 class Linear(nn.Module):
@@ -37,36 +38,34 @@ class Linear(nn.Module):
 
 def test_hinge_objective_is_the_equation():
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    loss, _ = adversary.discriminator_objective(discriminator, real, fake, config(), None, None)
+    loss, _ = adversary.discriminator_objective(discriminator, Shown(real, fake), config())
     expected = 0.0
     for side, sign in ((real, 1), (fake, -1)):
         expected += sum(max(0.0, 1 - sign * logit.item()) for logit in discriminator(side)) / ROWS
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-    deceived = adversary.generator_objective(discriminator, fake, real, config(), None, None)
+    deceived = adversary.generator_objective(discriminator, Shown(real, fake), config())
     assert deceived.item() == pytest.approx(-discriminator(fake).mean().item(), abs=1e-6)
 
 
 def test_relativistic_objectives_mirror_each_other():
     settings = config(loss="relativistic")
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    loss, _ = adversary.discriminator_objective(discriminator, real, fake, settings, None, None)
+    loss, _ = adversary.discriminator_objective(discriminator, Shown(real, fake), settings)
     margin = discriminator(real) - discriminator(fake)
     assert loss.item() == pytest.approx(torch.log1p(torch.exp(-margin)).mean().item(), rel=1e-5)
-    swapped = adversary.generator_objective(discriminator, real, fake, settings, None, None)
+    swapped = adversary.generator_objective(discriminator, Shown(fake, real), settings)
     assert swapped.item() == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "sides"), [("hinge", 1), ("relativistic", 2)])
 def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_weight_a_side(kind, sides):
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    for draw in ((None, None), draws(config())):
-        without, _ = adversary.discriminator_objective(discriminator, real, fake, config(loss=kind), *draw)
-        loss, statistics = adversary.discriminator_objective(
-            discriminator, real, fake, config(loss=kind, gradient_penalty=3.0), *draw
-        )
-        penalty = sides * discriminator.weight.square().sum().item() / 2
-        assert statistics["penalty"].item() == pytest.approx(penalty, rel=1e-5)
-        assert (loss - without).item() == pytest.approx(3 * penalty, rel=1e-4)
+    without, _ = adversary.discriminator_objective(discriminator, Shown(real, fake), config(loss=kind))
+    settings = config(loss=kind, gradient_penalty=3.0)
+    loss, statistics = adversary.discriminator_objective(discriminator, Shown(real, fake), settings)
+    penalty = sides * discriminator.weight.square().sum().item() / 2
+    assert statistics["penalty"].item() == pytest.approx(penalty, rel=1e-5)
+    assert (loss - without).item() == pytest.approx(3 * penalty, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["hinge", "relativistic"])
@@ -75,7 +74,7 @@ def test_discriminator_objective_teaches_only_the_discriminator(kind, penalty):
     settings = config(loss=kind, gradient_penalty=penalty)
     discriminator = make_discriminator(settings.gan, 1, SIZE)
     real, fake = images("real"), images("fake").requires_grad_()
-    loss, statistics = adversary.discriminator_objective(discriminator, real, fake, settings, *draws(settings))
+    loss, statistics = adversary.discriminator_objective(discriminator, Shown(real, fake), settings)
     loss.backward()
     assert fake.grad is None
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
@@ -87,7 +86,9 @@ def test_generator_objective_reaches_every_fake_image_through_the_augmentation(k
     settings = config(loss=kind, augment_strength=1.0)
     fake = images("fake").requires_grad_()
     discriminator = make_discriminator(settings.gan, 1, SIZE)
-    adversary.generator_objective(discriminator, fake, images("real"), settings, *draws(settings)).backward()
+    adversary.generator_objective(
+        discriminator, adversary.show(images("real"), fake, draw_of(settings)), settings
+    ).backward()
     assert (fake.grad.flatten(1).norm(dim=1) > 0).all()
 
 
@@ -96,9 +97,7 @@ def test_accuracy_counts_signs_for_hinge_and_order_for_relativistic(offset, hing
     discriminator = Linear(offset)
     bright = (discriminator.weight > 0).float().view(1, 1, SIZE, SIZE).expand(ROWS, -1, -1, -1)
     for kind, expected in (("hinge", hinge), ("relativistic", 1.0)):
-        _, statistics = adversary.discriminator_objective(
-            discriminator, bright, 1 - bright, config(loss=kind), None, None
-        )
+        _, statistics = adversary.discriminator_objective(discriminator, Shown(bright, 1 - bright), config(loss=kind))
         assert statistics["accuracy"].item() == expected
         assert statistics["real_logit"] > statistics["fake_logit"]
 
@@ -107,15 +106,13 @@ def test_accuracy_counts_signs_for_hinge_and_order_for_relativistic(offset, hing
 def test_slices_of_a_batch_average_to_the_whole(kind):
     settings = config(loss=kind, gradient_penalty=0.5)
     discriminator = make_discriminator(settings.gan.model_copy(update={"spectral_norm": False}), 1, SIZE)
-    real, fake, (of_real, of_fake) = images("real"), images("fake"), draws(settings)
+    real, fake, drawn = images("real"), images("fake"), draw_of(settings)
 
     def both(rows):
-        loss, _ = adversary.discriminator_objective(
-            discriminator, real[rows], fake[rows], settings, of_real.rows(rows), of_fake.rows(rows)
-        )
-        deceived = adversary.generator_objective(
-            discriminator, fake[rows], real[rows], settings, of_fake.rows(rows), of_real.rows(rows)
-        )
+        both_halves = torch.arange(2 * ROWS).view(2, -1)[:, rows].flatten()
+        shown = adversary.show(real[rows], fake[rows], drawn.rows(both_halves))
+        loss, _ = adversary.discriminator_objective(discriminator, shown, settings)
+        deceived = adversary.generator_objective(discriminator, shown, settings)
         return torch.stack([loss, deceived])
 
     halves = (both(slice(0, ROWS // 2)) + both(slice(ROWS // 2, ROWS))) / 2
@@ -123,8 +120,10 @@ def test_slices_of_a_batch_average_to_the_whole(kind):
 
 
 def test_strength_zero_shows_images_as_they_are():
-    draw = draws(config(augment_strength=0.0))[0]
-    torch.testing.assert_close(views.apply(images("real", 3), draw, SIZE), images("real", 3))
+    real, fake = images("real", 3), images("fake", 3)
+    shown = adversary.show(real, fake, draw_of(config(augment_strength=0.0)))
+    torch.testing.assert_close(shown.real, real)
+    torch.testing.assert_close(shown.fake, fake)
 
 
 def test_augmentation_neither_blurs_nor_greys_nor_shifts_hue_and_crops_mildly():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
-from synthcl import curriculum, joint, parallel
+from synthcl import adversary, curriculum, joint, parallel
 from synthcl.config import Config
 from synthcl.curriculum import Knobs
 from synthcl.joint import Batch, Networks, Optimizers, contrast, deceive, follow, frozen, joint_step, judge, synthesise
@@ -55,13 +55,18 @@ def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def shown(state: Scene, fake):
+    return adversary.show(state.batch.judged, fake, state.batch.augmentation)
+
+
 def two_passes(state: Scene):
     """Gradients of encoder and G from two separate differentiations, with D after its own update."""
     networks, batch, config = state.networks, state.batch, state.config
     fake, twin = synthesise(networks, batch, config)
-    joint.descend(judge(networks, batch, fake.detach(), config, {}), state.optimizers.discriminator)
+    seen = shown(state, fake)
+    joint.descend(judge(networks, seen, config, {}), state.optimizers.discriminator)
     contrasted = contrast(networks, batch, fake, twin, config, {})
-    deceived = deceive(networks, batch, fake, config, {})
+    deceived = deceive(networks, seen, config, {})
     weights = list(networks.generator.parameters())
     encoder = torch.autograd.grad(contrasted, learners(networks), retain_graph=True)
     at_contrast, *contrastive = torch.autograd.grad(contrasted, [fake, *weights], retain_graph=True)
@@ -117,7 +122,7 @@ def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
     assert not twin.requires_grad
     (
         contrast(state.networks, state.batch, fake, twin, state.config, {})
-        + deceive(state.networks, state.batch, fake, state.config, {})
+        + deceive(state.networks, shown(state, fake), state.config, {})
     ).backward()
     assert all(gradient is None for gradient in gradients(state.networks.discriminator))
     assert all(gradient is None for gradient in gradients(state.networks.generator_ema))
@@ -128,7 +133,7 @@ def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
 def test_discriminators_step_teaches_no_one_else():
     state = scene()
     fake, _ = synthesise(state.networks, state.batch, state.config)
-    judge(state.networks, state.batch, fake, state.config, {}).backward()
+    judge(state.networks, shown(state, fake), state.config, {}).backward()
     assert all(gradient is None for gradient in gradients(state.networks.generator))
     assert all(gradient is None for gradient in gradients(state.networks.encoder))
 
@@ -201,12 +206,39 @@ def test_real_only_step_equals_simclr_by_hand():
         torch.testing.assert_close(updated.detach(), parameter.detach() - at.learning_rate * gradient)
 
 
+def test_contrast_equals_one_pass_over_the_blocks_of_all_views():
+    state = scene({"views.blur_probability": 0.5})
+    networks, batch, config = copy.deepcopy(state.networks), state.batch, state.config
+    fake, twin = synthesise(state.networks, batch, config)
+    loss = contrast(state.networks, batch, fake, twin, config, {})
+    expected_gradients = torch.autograd.grad(loss, [fake, *learners(state.networks)])
+
+    blocks = torch.cat([batch.real] * 2 + [fake] * 2 + [twin] * 2)
+    seen = joint.views.apply(blocks, batch.draw, config.view_size)
+    by_hand = joint.ppcl(networks.projector(networks.encoder(2 * seen - 1)), batch.groups, config.training.temperature)
+    torch.testing.assert_close(loss, by_hand)
+    assert_close(expected_gradients, torch.autograd.grad(by_hand, [fake, *learners(networks)]))
+
+
+def test_a_frozen_pair_is_what_the_averaged_generator_would_make():
+    config = tiny_config({"method.frozen": True})
+    networks = make_networks(config, untrained_gan(config), CPU)
+    pixels = random_images().pixels[:16]
+    at, mix = curriculum.knobs(config, 0.5), curriculum.mix(config, 0.5)
+    batch = joint.make_batch(config, at, mix, 0, pixels[: mix.real], pixels[:0], CPU)
+    fake, twin = synthesise(networks, batch, config)
+    assert torch.equal(twin, networks.generator_ema(batch.latents))
+    assert not fake.requires_grad
+
+
 def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
     def drawn(seed, step):
         config = tiny_config({"training.seed": seed})
         at, mix, pixels = curriculum.knobs(config, 0.5), curriculum.mix(config, 0.5), random_images().pixels
         batch = joint.make_batch(config, at, mix, step, pixels[:8], pixels[8:12], CPU)
-        return batch.latents, *(draw.top for draw in (batch.draw, batch.augmentation_real, batch.augmentation_fake))
+        return batch.latents, *(
+            draw.top for draw in (batch.draw, batch.augmentation.rows(slice(4)), batch.augmentation.rows(slice(4, 8)))
+        )
 
     first = drawn(0, 0)
     assert all(torch.equal(one, other) for one, other in zip(first, drawn(0, 0), strict=True))
@@ -250,7 +282,8 @@ def test_the_twin_shares_its_latents_with_the_generator():
 def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_collapse():
     state = scene()
     draw = torch.Generator().manual_seed(0)
-    features, embeddings = torch.randn(16, 5, generator=draw), torch.ones(32, 1)
+    images, embeddings = torch.randn(4, 5, generator=draw), torch.ones(32, 1)
+    features = images.repeat(4, 1)  # two views of eight real images, four views of four latents
     statistics = {}
     joint.watch(features.repeat(2, 1), embeddings, state.batch, True, state.config, statistics)
     assert {name: round(value.item(), 6) for name, value in statistics.items()} == {
@@ -262,6 +295,19 @@ def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_co
     joint.watch(collapsed, embeddings, state.batch, True, state.config, statistics)
     assert statistics["synthetic/diversity"].item() == pytest.approx(0, abs=1e-6)
     assert statistics["synthetic/realism_gap"].item() == pytest.approx(1, abs=1e-5)
+
+
+def test_what_views_add_to_one_image_is_no_diversity():
+    state = scene({"training.batch_images": 512})
+    count = len(state.batch.latents)
+    views = torch.randn(4 * count, 5, generator=torch.Generator().manual_seed(0))  # of one image: noise of their own
+    latents = 0.5 * torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
+    real = torch.randn(2 * len(state.batch.real), 5, generator=torch.Generator().manual_seed(2))
+    for synthetic, expected in ((views, 0.0), (views + latents.repeat(4, 1), 0.25)):
+        statistics = {}
+        embeddings = torch.ones(len(real) + len(synthetic), 1)
+        joint.watch(torch.cat([real, synthetic]), embeddings, state.batch, True, state.config, statistics)
+        assert statistics["synthetic/diversity"].item() == pytest.approx(expected, abs=0.05)
 
 
 def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_average():

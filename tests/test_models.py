@@ -13,13 +13,40 @@ from synthcl.config import EncoderConfig, GanConfig
 from synthcl.errors import UserError
 from synthcl.models.encoder import Projector, make_encoder, normalise
 from synthcl.models.gan import base_and_doublings, make_discriminator, make_generator
+from synthcl.models.layout import channels_last
 from synthcl.models.norm import GlooBatchNorm, synchronise_batch_norm
 
 SIZES = [16, 20, 24, 28, 32, 48, 64, 96, 128]
 
 
 def test_normalise_maps_the_unit_interval_to_minus_one_and_one():
-    assert normalise(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
+    assert normalise(torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1, 1)).flatten().tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last_keeps_the_images_and_leaves_no_doubt_about_their_layout(channels):
+    images = torch.rand(2, channels, 4, 6)
+    moved = channels_last(images)
+    assert torch.equal(moved, images)
+    assert moved.stride() == (24 * channels, 1, 6 * channels, channels)
+    assert channels_last(images[:0]).shape == (0, channels, 4, 6)
+
+
+@pytest.mark.parametrize("config", [EncoderConfig(width=4), EncoderConfig(name="resnet18", stem="imagenet")])
+def test_an_encoder_takes_its_batch_in_parts_and_only_asked_for_gradients_are_made(config):
+    encoder = make_encoder(config, 3).double()
+    images = torch.rand(6, 3, 32, 32, dtype=torch.float64)
+    parts = [images[:3], images[3:5].clone().requires_grad_(), images[5:]]
+    whole = images.clone().requires_grad_()
+    results = []
+    for batch in (parts, whole):
+        features = encoder(batch)
+        features.square().sum().backward()
+        results.append((features, [parameter.grad.clone() for parameter in encoder.parameters()]))
+        encoder.zero_grad()
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(parts[1].grad, whole.grad[3:5])
+    torch.testing.assert_close(encoder([images[:2], images[2:]]), encoder(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

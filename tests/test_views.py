@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as tv
 from synthcl.config import ViewsConfig
 from synthcl.errors import UserError
 from synthcl.rng import generator
-from synthcl.views import Draw, apply, draw
+from synthcl.views import Draw, apply, apply_to_each, draw
 
 BLURRED = ViewsConfig(blur_probability=0.5)
 
@@ -226,6 +226,28 @@ def test_rows_of_a_draw_give_rows_of_the_views(config: ViewsConfig, channels: in
         torch.testing.assert_close(apply(real[rows], drawn.rows(rows), 24), views[rows], rtol=0, atol=1e-6)
 
 
+def test_several_views_of_an_image_are_those_of_its_copies() -> None:
+    real, drawn = images(8, 3, 28), draw(BLURRED, 16, 1.0, generator(0))
+    torch.testing.assert_close(apply(real, drawn, 24), apply(real.repeat(2, 1, 1, 1), drawn, 24), rtol=0, atol=1e-6)
+
+
+def test_sets_of_images_get_the_views_of_their_rows_and_only_asked_for_gradients() -> None:
+    still_ones, learnt = images(6, 3, 28), images(4, 3, 28).requires_grad_()
+    drawn = draw(BLURRED, 20, 1.0, generator(0))
+    first, second = apply_to_each([still_ones, learnt], [12, 8], drawn, 24)
+    torch.testing.assert_close(first, apply(still_ones, drawn.rows(slice(12)), 24), rtol=0, atol=1e-6)
+    torch.testing.assert_close(second, apply(learnt, drawn.rows(slice(12, 20)), 24), rtol=0, atol=1e-6)
+    assert second.requires_grad
+    assert not first.requires_grad
+
+
+def test_draws_of_two_generators_follow_each_other() -> None:
+    both = draw(BLURRED, 5, 1.0, generator(0), generator(1))
+    for rows, seed in ((slice(5), 0), (slice(5, 10), 1)):
+        for mine, alone in zip(both.rows(rows), draw(BLURRED, 5, 1.0, generator(seed)), strict=True):
+            assert torch.equal(mine, alone)
+
+
 def test_skipping_the_blur_changes_nothing_where_no_view_is_blurred() -> None:
     real, drawn = images(8, 3, 28), draw(ViewsConfig(), 8, 1.0, generator(0))
     assert drawn.blur_sigma is None
@@ -291,7 +313,9 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(UserError, match=r"view strength -0\.5 must be in \[0, 2\]"):
         draw(ViewsConfig(), 4, -0.5, generator(0))
     drawn = draw(ViewsConfig(), 4, 1.0, generator(0))
-    with pytest.raises(UserError, match=r"\(5, 3, 32, 32\) must be \(4, 1 or 3, H, W\)"):
+    with pytest.raises(
+        UserError, match=r"\(5, 3, 32, 32\) must be \(m, 1 or 3, H, W\) with m a divisor of the 4 views"
+    ):
         apply(images(5, 3, 32), drawn, 32)
     with pytest.raises(UserError, match=r"\(4, 2, 32, 32\)"):
         apply(images(4, 2, 32), drawn, 32)

@@ -69,4 +69,4 @@ def _prepare(images: Tensor, view_size: int) -> Tensor:
     pixels = images.float() / 255
     if pixels.shape[-1] != view_size:
         pixels = F.interpolate(pixels, size=(view_size, view_size), mode="bilinear", antialias=True).clamp(0, 1)
-    return normalise(pixels).contiguous(memory_format=torch.channels_last)
+    return normalise(pixels)

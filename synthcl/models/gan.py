@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from synthcl.config import GanConfig
 from synthcl.errors import UserError
+from synthcl.models.layout import channels_last
 
 
 def make_generator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
@@ -117,7 +118,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, C, image_size, image_size) in [0, 1] -> logits (n,)."""
-        return self.layers(images * 2 - 1).squeeze(1)
+        return self.layers(channels_last(images * 2 - 1)).squeeze(1)
 
 
 def base_and_doublings(image_size: int) -> tuple[int, int]:
