@@ -56,18 +56,21 @@ def read(file: Path) -> Cluster:
 
 
 def faults(cluster: Cluster) -> list[str]:
-    """One line for everything that should be mended before `ray up`; what Ray refuses comes first and alone.
+    """One line for everything that should be mended before `ray up`.
+
+    What Ray refuses is told alone, and so is what EC2 would refuse: the other rules can only read a file of that form.
 
     Raises:
         UserError: when the file is for AWS and boto3, which `ray up` needs for it, is not installed.
     """
-    if refused := _refusal(cluster):
-        return [refused]
-    rules = ANYWHERE + (ON_AWS if cluster["provider"]["type"] == "aws" else ())
-    return [line for rule in rules for line in rule(cluster)]
+    if lines := list(ray_accepts_it(cluster)):
+        return lines
+    if cluster["provider"]["type"] != "aws":
+        return [line for rule in ANYWHERE for line in rule(cluster)]
+    return list(ec2_knows_its_keys(cluster)) or [line for rule in ANYWHERE + ON_AWS for line in rule(cluster)]
 
 
-def _refusal(cluster: Cluster) -> str:
+def ray_accepts_it(cluster: Cluster) -> Iterator[str]:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     said = io.StringIO()
@@ -77,8 +80,36 @@ def _refusal(cluster: Cluster) -> str:
     except (Exception, SystemExit) as error:  # jsonschema's, ValueError, KeyError, the launcher's own with no text
         where = ".".join(str(part) for part in getattr(error, "absolute_path", ())) or "the file"
         reason = str(error).strip().splitlines() or said.getvalue().strip().splitlines()[-1:] or [type(error).__name__]
-        return f"{where}: ray up refuses it: {reason[0]}"
-    return ""
+        yield f"{where}: ray up refuses it: {reason[0]}"
+
+
+def ec2_knows_its_keys(cluster: Cluster) -> Iterator[str]:
+    for key in sorted(cluster["provider"].keys() - PROVIDER_KEYS):
+        yield f"provider.{key} is no key of Ray's aws provider; it has {', '.join(sorted(PROVIDER_KEYS))}"
+    for place, node in _node_configs(cluster):
+        asked = {key: value for key, value in node.items() if key != "SubnetIds"} | {"MinCount": 1, "MaxCount": 1}
+        for line in _complaints_of_ec2(asked):
+            if unknown := re.fullmatch(r'Unknown parameter in (\S+): "(.+)", must be one of: (.+)', line):
+                inside, key, known = unknown[1].removeprefix("input"), unknown[2], unknown[3].split(", ")
+                closest = get_close_matches(key, known, n=1, cutoff=0)[0]
+                line = f"{key} is no key{f' of {inside}' if inside else ''}; the closest is {closest}"
+            yield f"{place}: {line}"
+
+
+def _complaints_of_ec2(asked: dict[str, Any]) -> list[str]:
+    try:
+        from botocore.validate import ParamValidator
+    except ImportError:
+        raise UserError("an aws cluster file needs boto3, to check it and for ray up; pip install boto3") from None
+    return list(ParamValidator().validate(asked, _run_instances()).generate_report().splitlines())
+
+
+@cache
+def _run_instances() -> Any:
+    """The shape of EC2's request for instances, in the description of the service that botocore ships."""
+    from botocore.session import Session
+
+    return Session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def versions_are_the_projects(cluster: Cluster) -> Iterator[str]:
@@ -158,35 +189,6 @@ def containers_are_named_for_good(cluster: Cluster) -> Iterator[str]:
             yield f"docker.{key} {image!r} can change under its name; add its digest, @sha256:<64 hex digits>"
 
 
-def keys_are_awss_own(cluster: Cluster) -> Iterator[str]:
-    for key in sorted(cluster["provider"].keys() - PROVIDER_KEYS):
-        yield f"provider.{key} is no key of Ray's aws provider; it has {', '.join(sorted(PROVIDER_KEYS))}"
-    for place, node in _node_configs(cluster):
-        asked = {key: value for key, value in node.items() if key != "SubnetIds"} | {"MinCount": 1, "MaxCount": 1}
-        for line in _complaints_of_ec2(asked):
-            if unknown := re.fullmatch(r'Unknown parameter in (\S+): "(.+)", must be one of: (.+)', line):
-                inside, key, known = unknown[1].removeprefix("input"), unknown[2], unknown[3].split(", ")
-                closest = get_close_matches(key, known, n=1, cutoff=0)[0]
-                line = f"{key} is no key{f' of {inside}' if inside else ''}; the closest is {closest}"
-            yield f"{place}: {line}"
-
-
-def _complaints_of_ec2(asked: dict[str, Any]) -> list[str]:
-    try:
-        from botocore.validate import ParamValidator
-    except ImportError:
-        raise UserError("an aws cluster file needs boto3, to check it and for ray up; pip install boto3") from None
-    return list(ParamValidator().validate(asked, _run_instances()).generate_report().splitlines())
-
-
-@cache
-def _run_instances() -> Any:
-    """The shape of EC2's request for instances, in the description of the service that botocore ships."""
-    from botocore.session import Session
-
-    return Session().get_service_model("ec2").operation_model("RunInstances").input_shape
-
-
 def placeholders_are_gone(cluster: Cluster) -> Iterator[str]:
     found: dict[tuple[str, str], None] = {}
     for place, node in _node_configs(cluster):
@@ -217,7 +219,6 @@ ANYWHERE: tuple[Rule, ...] = (
     containers_are_named_for_good,
 )
 ON_AWS: tuple[Rule, ...] = (
-    keys_are_awss_own,
     images_are_named_for_good,
     placeholders_are_gone,
     ssh_has_a_named_source,

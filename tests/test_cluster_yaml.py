@@ -109,7 +109,11 @@ BROKEN: list[tuple[Callable[[Cluster], None], str]] = [
     (put(f"{NODE}.InstanceTyp", "g6.xlarge"), "InstanceTyp is no key; the closest is InstanceType"),
     (put(f"{NODE}.MetadataOptions.HttpToken", "required"), "HttpToken is no key of MetadataOptions; the closest is"),
     (put(f"{NODE}.InstanceType", 6), "Invalid type for parameter InstanceType, value: 6"),
-    (put(f"{NODE}.ImageId", None), "l4.node_config.ImageId is None; name an image"),
+    (put(f"{NODE}.ImageId", None), "l4.node_config: Invalid type for parameter ImageId, value: None"),
+    (put(f"{NODE}.MetadataOptions", "none"), "l4.node_config: Invalid type for parameter MetadataOptions"),
+    (put(f"{NODE}.BlockDeviceMappings", {}), "l4.node_config: Invalid type for parameter BlockDeviceMappings"),
+    (put(f"{NODE}", {}), "l4.node_config.ImageId is None; name an image"),
+    (replace("setup_commands", "torch==2.14.1", "torch==new"), "torch==new, this synthcl needs torch"),
     (put(f"{NODE}.ImageId", "ubuntu"), "l4.node_config.ImageId is 'ubuntu'; name an image"),
     (put(f"{NODE}.IamInstanceProfile", {}), "l4.node_config.IamInstanceProfile is missing"),
     (put(f"{NODE}.IamInstanceProfile.Name", "synthcl-head"), "is the head's"),
@@ -133,6 +137,15 @@ def test_a_fault_is_one_line_that_names_it(mutate: Callable[[Cluster], None], sa
     lines = cluster_file.faults(cluster)
     assert any(said in line for line in lines), lines
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x"])
+def test_no_file_is_so_broken_that_it_cannot_be_judged(value: Any) -> None:
+    for key in load():
+        cluster = load() | {key: value}
+        assert all("\n" not in line for line in cluster_file.faults(cluster))
+        del cluster[key]
+        cluster_file.faults(cluster)
 
 
 def test_a_whole_image_named_by_its_digest_may_bring_the_versions() -> None:
