@@ -28,6 +28,10 @@ class Timing:
     def slowest(self) -> float:
         return max(self.seconds)
 
+    def per(self, count: int) -> "Timing":
+        """Of one of the `count` things that a call did."""
+        return Timing(tuple(seconds / count for seconds in self.seconds))
+
 
 def interleave(work: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 1) -> dict[str, Timing]:
     """Time pieces of work in turns, so that what else the machine does weighs on all of them alike.

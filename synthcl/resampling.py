@@ -1,15 +1,15 @@
 """Crop, flip, antialiasing and blur of images, with parameters of each view's own.
 
 Along an axis, a pixel of a view is a weighted sum of few pixels of its image: its *taps*. On the CPU they are summed
-as rows of a table, which at 96 pixels costs a tenth of a product of matrices; on a GPU, and backward, they are
-spread into matrices, which it multiplies faster than it gathers, and in the same order every time.
+as rows of a table, which at 96 pixels costs a tenth of a product of matrices. On a GPU, and where a gradient is
+wanted, they are spread into matrices, which multiply faster than gathers reverse, and in the same order every time.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ Axes = tuple[Tensor, Tensor]
 Taps = tuple[Tensor, Tensor]
 """of n views along one axis: indices of pixels (n, size, taps) int64, and their weights"""
 
-_BLUR_REACH = 5  # sigmas at which the CPU cuts the kernel off, at 4e-6 of its peak
+_BLUR_REACH = 6  # sigmas at which the CPU cuts the kernel off: 1.5e-8 of its peak, less than float32 resolves
 
 
 class Crops(NamedTuple):
@@ -51,32 +51,51 @@ def make_crops(start: Axes, extent: Axes, size: int, shape: Sequence[int], sigma
         shape: H and W.
         sigma: (n,) of the Gaussian, in pixels of the view, 0 where sharp; None blurs nothing.
     """
-    high, wide = (
-        _triangle(begin, reach, size, pixels) for begin, reach, pixels in zip(start, extent, shape, strict=True)
-    )
-    return Crops(high, wide, sigma)
+    count, taps = len(start[0]), math.ceil(2 * max(1, max(shape) / size))  # so many centres lie within the triangle
+    pixels = torch.cat(
+        [start[0].new_full((count, 1), side) for side in shape]
+    )  # both axes at once, one after the other
+    indices, weights = _triangle(torch.cat(start)[:, None] * pixels, torch.cat(extent)[:, None] * pixels, size, taps)
+    indices = torch.minimum(indices.clamp_(min=0), pixels[:, :, None] - 1).long()
+    return Crops((indices[:count], weights[:count]), (indices[count:], weights[count:]), sigma)
 
 
 def resample(images: Tensor, crops: Crops, size: int) -> Tensor:
     """Views (n, C, size, size) of images (m, C, H, W) float, to which gradients flow; view i shows image i modulo m."""
-    return (_by_sums if images.device.type == "cpu" else _by_matrices)(images, crops, size)
+    by_sums = images.device.type == "cpu" and not (images.requires_grad and torch.is_grad_enabled())
+    return (_by_sums if by_sums else _by_matrices)(images, crops, size)
 
 
+@torch.no_grad()
 def _by_sums(images: Tensor, crops: Crops, size: int) -> Tensor:
     channels, height = images.shape[1:3]
-    blurred: Tensor | None = None
-    if crops.sigma is not None and len(chosen := crops.sigma.nonzero()[:, 0]):
-        blurred, sigma = chosen, crops.sigma[chosen]
+    sigma, blurred = crops.sigma, None
+    if sigma is not None and len(chosen := sigma.nonzero()[:, 0]):
+        blurred, sigma = chosen, sigma[chosen]
         blur = _gaussian(sigma, size, min(size - 1, math.ceil(_BLUR_REACH * sigma.max().item())))
 
     def along(lines: Tensor, taps: Taps) -> Tensor:
-        views: Tensor = _WeightedSum.apply(lines, *taps)
-        return views if blurred is None else views.index_copy(0, blurred, _WeightedSum.apply(views[blurred], *blur))
+        shown = torch.arange(len(lines)).repeat(len(taps[0]) // len(lines))
+        views = _sum(lines, shown, taps)
+        if blurred is not None:
+            views[blurred] = _sum(views, blurred, blur)
+        return views
 
-    views = along(images.flatten(1, 2).mT.contiguous(), crops.along_width)  # (m, W, C H) -> (n, size, C H)
-    views = views.view(-1, size * channels, height).mT.contiguous()  # (n, H, size C)
-    views = along(views, crops.along_height)  # (n, size, size C)
-    return views.view(-1, size * size, channels).mT.reshape(-1, channels, size, size)
+    columns = images.flatten(1, 2).mT.contiguous()[:, None]  # (m, 1, W, C H)
+    columns = along(columns, crops.along_width)  # (n, 1, size, C H)
+    rows = columns.mT.contiguous().view(-1, channels, height, size)  # (n, C, H, size)
+    return along(rows, crops.along_height)  # (n, C, size, size)
+
+
+def _sum(lines: Tensor, shown: Tensor, taps: Taps) -> Tensor:
+    """Lines (m, planes, pixels, width), which are shown (n,), and taps (n, size, taps) -> (n, planes, size, width)."""
+    indices, weights = taps
+    planes, pixels, width = lines.shape[1:]
+    plane = planes * shown[:, None] + torch.arange(planes)  # (n, planes)
+    places = indices[:, None] + pixels * plane[:, :, None, None]  # (n, planes, size, taps)
+    weights = weights[:, None].expand_as(places).flatten(0, 2)
+    sums = F.embedding_bag(places.flatten(0, 2), lines.flatten(0, 2), mode="sum", per_sample_weights=weights)
+    return sums.view(*places.shape[:3], width)
 
 
 def _by_matrices(images: Tensor, crops: Crops, size: int) -> Tensor:
@@ -90,18 +109,17 @@ def _by_matrices(images: Tensor, crops: Crops, size: int) -> Tensor:
     return upright[:, None] @ narrow
 
 
-def _triangle(start: Tensor, extent: Tensor, size: int, pixels: int) -> Taps:
-    """The crop along one axis; a negative extent mirrors."""
-    start, extent = start[:, None] * pixels, extent[:, None] * pixels  # (n, 1)
+def _triangle(start: Tensor, extent: Tensor, size: int, taps: int) -> Taps:
+    """Of crops along one axis, given in pixels (n, 1); the pixels are floats and may lie outside, at no weight."""
     support = (extent.abs() / size).clamp_min(1)
     centre = start + extent / size * (torch.arange(size, dtype=start.dtype, device=start.device) + 0.5)  # (n, size)
-    taps = math.ceil(2 * max(1, pixels / size))  # so many centres lie less than `support` away
     tap = torch.arange(taps, dtype=start.dtype, device=start.device)
     pixel = (centre - support - 0.5).ceil_()[:, :, None] + tap  # (n, size, taps)
-    low, high = torch.minimum(start, start + extent)[:, :, None], torch.maximum(start, start + extent)[:, :, None]
+    end = start + extent
+    low, high = torch.minimum(start, end)[:, :, None], torch.maximum(start, end)[:, :, None]
     inside = (torch.minimum(pixel + 1, high) - torch.maximum(pixel, low)).clamp_min_(0)
     weights = (1 - (pixel + 0.5 - centre[:, :, None]).abs_().div_(support[:, :, None])).clamp_min_(0).mul_(inside)
-    return pixel.clamp_(0, pixels - 1).long(), weights.div_(weights.sum(2, keepdim=True))
+    return pixel, weights.div_(weights.sum(2, keepdim=True))
 
 
 def _gaussian(sigma: Tensor, size: int, reach: int) -> Taps:
@@ -112,25 +130,6 @@ def _gaussian(sigma: Tensor, size: int, reach: int) -> Taps:
     place = (torch.arange(size, device=sigma.device)[:, None] + offset).abs()
     indices = size - 1 - (size - 1 - place).abs()  # reflected at both edges
     return indices.expand(len(sigma), -1, -1), weights[:, None].expand(-1, size, -1)
-
-
-class _WeightedSum(torch.autograd.Function):
-    """Rows (m, pixels, width) and taps (n, size, taps) -> (n, size, width), of row set i modulo m, on the CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(indices, weights)
-        count, pixels, width = ctx.shape = rows.shape
-        number, size, taps = indices.shape
-        first = torch.arange(0, count * pixels, pixels).repeat(number // count)
-        places = (indices + first[:, None, None]).view(-1, taps)
-        sums = F.embedding_bag(places, rows.view(-1, width), mode="sum", per_sample_weights=weights.reshape(-1, taps))
-        return sums.view(number, size, width)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        gradient = _matrices(ctx.saved_tensors, ctx.shape[1]).mT @ gradient  # (n, pixels, width)
-        return gradient.view(-1, *ctx.shape).sum(0), None, None
 
 
 def _matrices(taps: Taps, pixels: int) -> Tensor:

@@ -22,6 +22,7 @@ from synthcl.data import ImageSource, epoch_indices, stream
 from synthcl.errors import Diverged, UserError
 from synthcl.joint import Networks, Optimizers, joint_step, make_batch
 from synthcl.models.encoder import make_encoder, make_projector
+from synthcl.memory import keep_freed_memory
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.models.norm import synchronise_batch_norm
 from synthcl.rng import seed_from
@@ -53,6 +54,7 @@ class Trainer:
         self.judged_seen = 0  # likewise for the real images that D judges
 
     @property
+        keep_freed_memory()
     def images_seen(self) -> int:
         """Images so far, over all processes; one image is two encoded views."""
         return self.step * self.config.training.batch_images

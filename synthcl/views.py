@@ -159,8 +159,7 @@ def apply_to_each(sets: Sequence[Tensor], counts: Sequence[int], draw: Draw, siz
         views, start = [], 0
         for images, count in zip(sets, counts, strict=True):
             rows = slice(start, start := start + count)
-            view = resample(images, crops.rows(rows), size)  # (count, C, size, size)
-            views.append(_recolour(view.flatten(2), colours.rows(rows)).view_as(view).clamp(0, 1))
+            views.append(_recolour(resample(images, crops.rows(rows), size), colours.rows(rows)))
         return views
 
 
@@ -185,12 +184,12 @@ def _make_colours(draw: Draw, channels: int) -> _Colours:
     return _Colours(gain[:, None, None] * matrix, spread, luma)
 
 
-def _recolour(pixels: Tensor, colours: _Colours) -> Tensor:
-    """Jitter and grayscale of pixels (n, C, P) as one affine map."""
+def _recolour(views: Tensor, colours: _Colours) -> Tensor:
+    """Jitter and grayscale of views (n, C, size, size) as one affine map, then clamped to [0, 1]."""
+    pixels = views.flatten(2)  # (n, C, P)
     offset = colours.spread * (pixels.mean(2) @ colours.luma)[:, None, None]
-    if pixels.shape[1] == 1:
-        return torch.addcmul(offset, colours.matrix, pixels)
-    return torch.baddbmm(offset, colours.matrix, pixels)
+    mixed = colours.matrix * pixels if pixels.shape[1] == 1 else colours.matrix @ pixels
+    return mixed.add_(offset).clamp(0, 1).view_as(views)
 
 
 def _saturate(factor: Tensor, luma: Tensor) -> Tensor:

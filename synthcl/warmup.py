@@ -24,6 +24,7 @@ from synthcl.data import ImageSource
 from synthcl.errors import UserError
 from synthcl.files import write_whole
 from synthcl.joint import descend, follow, frozen, resize, to_float
+from synthcl.memory import keep_freed_memory
 from synthcl.models.gan import make_discriminator, make_generator
 
 SEED = "warm-up"
@@ -108,6 +109,7 @@ def warm_up(
         UserError: when the training diverges.
     """
     gan, batch = config.gan, config.gan.warmup_batch_images
+    keep_freed_memory()
     generator, discriminator = _networks(config, device)
     average = copy.deepcopy(generator).requires_grad_(False)
     betas = (gan.beta1, gan.beta2)

@@ -65,13 +65,13 @@ class Generator(nn.Module):
         self.first = nn.Linear(latent_dim, widths[0] * self.base**2)
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [PixelNorm(), _doubling(inputs, outputs), nn.PixelShuffle(2), nn.LeakyReLU(0.2)]
+            layers += [PixelNorm(), _doubling(inputs, outputs), nn.PixelShuffle(2), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (n, latent_dim) -> images (n, C, image_size, image_size) in [0, 1]."""
         stage = self.first(latents).view(len(latents), -1, self.base, self.base)
-        stage = F.leaky_relu(stage, 0.2).contiguous(memory_format=torch.channels_last)
+        stage = F.leaky_relu(stage, 0.2, inplace=True).contiguous(memory_format=torch.channels_last)
         return 0.5 * (self.layers(stage).tanh() + 1)
 
 
@@ -111,7 +111,7 @@ class Discriminator(nn.Module):
         widths = [channels] + [width * 2 ** min(3, stage) for stage in range(halvings + 1)]
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [normed(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            layers += [normed(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)), nn.LeakyReLU(0.2, inplace=True)]
         left = (base + 1) // 2  # pixels a side after the last stride, 2 to 4
         layers += [nn.Flatten(), normed(nn.Linear(widths[-1] * left**2, 1))]
         self.layers = nn.Sequential(*layers)

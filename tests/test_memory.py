@@ -1,0 +1,22 @@
+import resource
+import sys
+
+import pytest
+import torch
+
+from synthcl.memory import keep_freed_memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are Linux's")
+def test_freed_memory_is_used_again_without_a_page_fault():
+    def step():
+        return [torch.empty(megabytes * 2**18).fill_(1) for megabytes in (1, 8, 40)]
+
+    keep_freed_memory()
+    keep_freed_memory()
+    for _ in range(5):  # the process grows to its size
+        step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # of 5 * 12,544 pages
