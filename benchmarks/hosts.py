@@ -75,12 +75,12 @@ class Network:
     """A bridge and the hosts on it.
 
     Args:
-        folder: for the hosts' keys; `folder/shared` is every host's /mnt, `folder/image` what a new home holds.
+        folder: for keys and logs; `folder/shared` is every host's /mnt, `folder/image` what a new home holds.
         visible: folders that every host sees where they are, though /tmp and the home are its own.
     """
 
     def __init__(self, folder: Path, visible: list[Path]) -> None:
-        self.shared, self.image = folder / "shared", folder / "image"
+        self._folder, self.shared, self.image = folder, folder / "shared", folder / "image"
         self._visible = [path for path in dict.fromkeys(visible) if any(path.is_relative_to(own) for own in OWN)]
         self._hosts: list[Host] = []
         self.shared.mkdir()
@@ -102,15 +102,14 @@ class Network:
         spaces = ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         places = [" ".join(OWN), str(self.shared), str(self.image), *map(str, self._visible)]
         boot = ["bash", "-c", BOOT, "boot", name, *places]
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, *boot],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        log = self._folder / f"{name}.log"
+        with log.open("w") as file:
+            command = ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, *boot]
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=file, text=True)
         assert process.stdout is not None
         if process.stdout.readline() != "booted\n":
-            raise RuntimeError(f"host {name} did not boot")
+            raise RuntimeError(f"host {name} did not boot: {log.read_text()}")
         pid = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
         host = Host(name, f"10.77.0.{len(self._hosts) + 1}", process, pid)
         self._hosts.append(host)
