@@ -194,7 +194,8 @@ class EvaluationConfig(Section):
     knn_neighbours: Count = 20
     transfer: tuple[str, ...] = Field(("digits",), description="data sets whose labels a frozen encoder is probed with")
     max_label_images: Count = Field(50000, description="at most this many labelled images a probe, cut by seed")
-    batch_images: Count = Field(1000, description="images encoded at a time")
+    early_label_images: Count = Field(2000, description="likewise at rungs before the last")
+    batch_images: Count = Field(500, description="images encoded at a time")
 
     @model_validator(mode="after")
     def _fractions_make_sense(self) -> EvaluationConfig:

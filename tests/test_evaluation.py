@@ -245,6 +245,9 @@ def test_labels_are_capped_by_config(opened):
     capped = settings(**{"evaluation.max_label_images": 20, "evaluation.transfer": []})
     scores = score(Pooled(), capped, CPU, quick=False)
     assert scores["val/linear/toy@100"] == scores["val/linear/toy@10"]  # both are 20 images
+    early = settings(**{"evaluation.early_label_images": 20, "evaluation.transfer": []})
+    assert score(Pooled(), early, CPU, quick=True) == score(Pooled(), capped, CPU, quick=True)
+    assert score(Pooled(), early, CPU, quick=False) != score(Pooled(), capped, CPU, quick=False)
     tiny = capped.with_overrides({"evaluation.max_label_images": 1})
     scores = score(Pooled(), tiny, CPU, quick=False)
     assert scores["val/linear/toy@100"] == scores["val/linear/toy@1"]  # one image a class

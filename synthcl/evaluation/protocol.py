@@ -37,15 +37,16 @@ def score(
         encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim), on `device`.
         config: the run's configuration.
         device: where images, features and probes live.
-        quick: true at every rung but the last: nearest neighbours and ridge only, and transfer only when the
-            search's objective asks for it.
+        quick: true at every rung but the last: nearest neighbours and ridge only, on fewer labelled images, and
+            transfer only when the search's objective asks for it.
         test: also score the test splits; once, when every choice has been made.
 
     Raises:
         UserError: when features are not finite, or train or validation lacks a class.
     """
     settings, source = config.evaluation, config.data.source
-    task = _embed(encoder, config, device, None, test)
+    most = min(settings.max_label_images, settings.early_label_images) if quick else settings.max_label_images
+    task = _embed(encoder, config, device, None, most, test)
     ridge_probe = ridge(task.train, task.validation, task.classes)
     metrics = {}
     for part, images in task.scored.items():
@@ -62,7 +63,7 @@ def score(
 
     kind, fit, suffix = ("transfer-ridge", ridge, "") if quick else ("transfer", logistic, "@100")
     for target in settings.transfer:
-        task = _embed(encoder, config, device, target, test)
+        task = _embed(encoder, config, device, target, most, test)
         probe = fit(task.train, task.validation, task.classes)
         for part, images in task.scored.items():
             metrics[f"{part}/{kind}/{target}{suffix}"] = probe.accuracy(images)
@@ -110,7 +111,9 @@ class _Task(NamedTuple):
     train_images: int  # before the cap on labels
 
 
-def _embed(encoder: nn.Module, config: Config, device: torch.device, target: str | None, test: bool) -> _Task:
+def _embed(
+    encoder: nn.Module, config: Config, device: torch.device, target: str | None, most_labels: int, test: bool
+) -> _Task:
     def features(split: Split, rows: Tensor | None = None) -> Labelled:
         batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
         encoded = encode(encoder, split.images, rows, batch_images, config.view_size, workers)
@@ -118,7 +121,7 @@ def _embed(encoder: nn.Module, config: Config, device: torch.device, target: str
 
     split = _open_for_fit(target, config.data, "train", device)
     order = label_order(split.labels, config.data.split_seed)
-    train = features(split, order[: max(len(split.classes), config.evaluation.max_label_images)])
+    train = features(split, order[: max(len(split.classes), most_labels)])
     validation = features(_open_for_fit(target, config.data, "validation", device))
     scored: dict[Part, Labelled] = {"val": validation}
     if test:
