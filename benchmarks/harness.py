@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -69,6 +70,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repeats: a figure within a minute")
     return parser
+
+
+def comma_separated(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """An argument's type: `32,96` as a list; an empty one is empty."""
+    return lambda text: [kind(item) for item in text.split(",") if item]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

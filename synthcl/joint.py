@@ -24,6 +24,7 @@ from synthcl.adversary import Shown
 from synthcl.config import Config
 from synthcl.curriculum import Knobs, Mix
 from synthcl.losses import ppcl
+from synthcl.memory import to_device
 from synthcl.minmax import fork
 from synthcl.models.encoder import normalise
 
@@ -110,9 +111,9 @@ def make_batch(
         augmentation = whole.rows(torch.arange(2 * mix.latents).view(2, -1)[:, own].flatten()).to(device)
     return Batch(
         real=to_float(real),
-        latents=latents[own].to(device),
+        latents=to_device(latents[own], device),
         judged=resize(to_float(judged), config.gan_image_size),
-        groups=groups.to(device),
+        groups=to_device(groups, device),
         draw=draw.rows(order).to(device),
         augmentation=augmentation,
     )
@@ -169,8 +170,6 @@ def synthesise(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor
         fake = networks.generator(batch.latents)  # (latents, C, h, w)
     if not config.method.pair:
         return fake, None
-    if config.method.frozen:
-        return fake, fake  # G_ema never leaves it
     assert networks.generator_ema is not None
     with torch.no_grad():
         return fake, networks.generator_ema(batch.latents)

@@ -25,7 +25,7 @@ class _Fork(torch.autograd.Function):
         squares = torch.stack([contrastive.float().square().sum(), realism.float().square().sum()])
         # A process's images get the gradient of the sum of all losses, world_size times that of their mean.
         contrastive_norm, realism_norm = (parallel.mean(squares) / parallel.world_size()).sqrt().unbind()
-        weight = torch.as_tensor(ctx.hardness, device=contrastive.device)
+        weight = contrastive_norm.new_full((), ctx.hardness)  # as_tensor would wait for a GPU
         if ctx.unit == "gradient_ratio":
             weight = weight * realism_norm / contrastive_norm.clamp(min=1e-12)
         if ctx.norms is not None:

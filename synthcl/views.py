@@ -26,6 +26,7 @@ from torch import Tensor
 
 from synthcl.config import ViewsConfig
 from synthcl.errors import UserError
+from synthcl.memory import to_device
 from synthcl.resampling import make_crops, resample
 
 _CROP_ATTEMPTS = 10  # as torchvision: a crop that sticks out is redrawn, and the tenth failure takes the whole image
@@ -57,9 +58,8 @@ class Draw(NamedTuple):
         return Draw._make(None if field is None else field[indices] for field in self)
 
     def to(self, device: torch.device | str) -> Draw:
-        """The same draws on another device, moved in one transfer that does not wait for the device's queue."""
-        table = torch.stack([field for field in self if field is not None])
-        return Draw(*table.to(device, non_blocking=table.device.type == "cpu").unbind())
+        """The same draws on another device, moved in one transfer."""
+        return Draw(*to_device(torch.stack([field for field in self if field is not None]), device).unbind())
 
 
 def draw(config: ViewsConfig, count: int, strength: float, *generators: torch.Generator) -> Draw:

@@ -24,7 +24,7 @@ from synthcl.data import ImageSource
 from synthcl.errors import UserError
 from synthcl.files import write_whole
 from synthcl.joint import descend, follow, frozen, resize, to_float
-from synthcl.memory import keep_freed_memory
+from synthcl.memory import keep_freed_memory, to_device
 from synthcl.models.gan import make_discriminator, make_generator
 
 SEED = "warm-up"
@@ -125,7 +125,9 @@ def warm_up(
         for step in range(steps):
             chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
             real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)
-            latents = torch.randn(batch, gan.latent_dim, generator=rng.generator(SEED, "latents", step)).to(device)
+            latents = to_device(
+                torch.randn(batch, gan.latent_dim, generator=rng.generator(SEED, "latents", step)), device
+            )
             generators = (rng.generator(SEED, f"augment {name}", step) for name in ("real", "fake"))
             augmentation = adversary.augmentation_draw(config, batch, *generators)
             shown = adversary.show(real, generator(latents), augmentation.to(device))

@@ -220,17 +220,6 @@ def test_contrast_equals_one_pass_over_the_blocks_of_all_views():
     assert_close(expected_gradients, torch.autograd.grad(by_hand, [fake, *learners(networks)]), atol=1e-5)
 
 
-def test_a_frozen_pair_is_what_the_averaged_generator_would_make():
-    config = tiny_config({"method.frozen": True})
-    networks = make_networks(config, untrained_gan(config), CPU)
-    pixels = random_images().pixels[:16]
-    at, mix = curriculum.knobs(config, 0.5), curriculum.mix(config, 0.5)
-    batch = joint.make_batch(config, at, mix, 0, pixels[: mix.real], pixels[:0], CPU)
-    fake, twin = synthesise(networks, batch, config)
-    assert torch.equal(twin, networks.generator_ema(batch.latents))
-    assert not fake.requires_grad
-
-
 def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
     def drawn(seed, step):
         config = tiny_config({"training.seed": seed})

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from synthcl.memory import keep_freed_memory
+from synthcl.memory import keep_freed_memory, to_device
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are Linux's")
@@ -20,3 +20,19 @@ def test_freed_memory_is_used_again_without_a_page_fault():
     for _ in range(5):
         step()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # of 5 * 12,544 pages
+
+
+def test_a_tensor_that_is_there_already_is_not_copied():
+    tensor = torch.arange(4)
+    assert to_device(tensor, "cpu") is tensor
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_tensor_reaches_a_gpu_whole_without_a_wait():
+    tensor = torch.arange(100_000)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sent = to_device(tensor, "cuda")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(sent.cpu(), tensor)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import ks_2samp, kstest
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import ColorJitter, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from synthcl.config import ViewsConfig
@@ -178,6 +178,19 @@ def test_jitter_is_uniform_over_the_scaled_range(strength: float) -> None:
         assert kstest(getattr(drawn, name), "uniform", (low, high - low)).pvalue > 0.001
     turns = min(0.5, 0.3 * strength)
     assert kstest(drawn.hue, "uniform", (-turns, 2 * turns)).pvalue > 0.001
+
+
+def test_jitter_is_distributed_as_color_jitter() -> None:
+    config = ViewsConfig(jitter_probability=1.0, brightness=0.4, contrast=0.5, saturation=0.6, hue=0.1)
+    drawn = draw(config, 20000, 1.0, generator(0))
+    ours = drawn.brightness, drawn.contrast, drawn.saturation, drawn.hue
+    jitter = ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)
+    ranges = jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = torch.tensor([ColorJitter.get_params(*ranges)[1:] for _ in range(2000)]).T
+    for mine, other in zip(ours, theirs, strict=True):
+        assert ks_2samp(mine, other).pvalue > 0.001
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])

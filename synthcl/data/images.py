@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from synthcl.errors import UserError
 
+from synthcl.memory import to_device
 _CHUNK_IMAGES = 4096  # bounds the memory of a resize
 
 
@@ -63,7 +64,7 @@ class ResidentImages:
         return len(self.pixels)
 
     def fetch(self, indices: torch.Tensor) -> torch.Tensor:
-        return self.pixels[indices.to(self.pixels.device)].to(self.device)
+        return to_device(self.pixels[to_device(indices, self.pixels.device)], self.device)
 
     @cached_property
     def content_key(self) -> str:

@@ -1,0 +1,141 @@
+"""What a training step must compute, counted: floating-point operations and bytes of each network.
+
+The encoder runs forward and backward over all views, with a gradient to its input for the views of G's images alone.
+G runs forward and backward, G_ema forward. D runs forward and backward on real and generated images for its own
+update, and forward and back to the generated images, without gradients to its weights, for G's. A gradient penalty
+counts where the configuration has one. The loss, the views, the optimisers and the averaging count as nothing.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from synthcl import curriculum, joint
+from synthcl.adversary import Shown
+from synthcl.arms import apply_arm
+from synthcl.config import Config
+from synthcl.data import ResidentImages
+from synthcl.joint import Networks
+from synthcl.models.encoder import normalise
+from synthcl.models.gan import make_discriminator, make_generator
+from synthcl.training import Trainer
+
+
+@dataclass
+class Work:
+    """Floating-point operations, and bytes that enter and leave operators if nothing stays in a cache."""
+
+    flops: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+
+class _Count(TorchDispatchMode):
+    """Counts what runs inside. torch's FlopCounterMode cannot see through a gradient penalty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = Work()
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = op(*args, **(kwargs or {}))
+        count = flop_registry.get(op.overloadpacket)
+        flops = count(*args, **(kwargs or {}), out_val=result) if count else 0
+        moved = 0 if op.is_view else sum(tensor.nbytes for tensor in _tensors([args, result]))
+        self.work += Work(flops, moved)
+        return result
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    return [tensor for value in values for tensor in _tensors(value)] if isinstance(values, list | tuple) else []
+
+
+def count(call: Callable[[], object]) -> Work:
+    """What a call computes; nothing has to be computed on the meta device."""
+    with _Count() as counter:
+        call()
+    return counter.work
+
+
+def parts(trainer: Trainer) -> dict[str, Work]:
+    """What each network of a trainer computes in a step at half of its budget.
+
+    Returns:
+        `E`, and as far as the arm has them `E to images`, `G`, `G_ema`, `D` and `G through D`.
+    """
+    config = trainer.config
+    mix, channels = curriculum.mix(config, 0.5), config.data.channels
+    meta = {name: copy.deepcopy(net).to("meta") for name, net in vars(trainer.networks).items() if net is not None}
+    networks = Networks(**meta)
+
+    def images(number: int, size: int) -> Tensor:
+        return torch.empty(number, channels, size, size, device="meta")
+
+    def encode(number: int, to_images: bool) -> None:
+        seen = images(number, config.view_size).requires_grad_(to_images)
+        networks.projector(networks.encoder(normalise(seen))).sum().backward()
+
+    work = {"E": count(lambda: encode(2 * config.training.batch_images, to_images=False))}
+    if networks.generator is None or networks.generator_ema is None:
+        return work
+    generator, average = networks.generator, networks.generator_ema
+    latents = torch.empty(mix.latents, config.gan.latent_dim, device="meta")
+    if config.method.frozen:
+        with torch.no_grad():
+            return work | {"G": count(lambda: generator(latents))}
+    views = 2 * mix.latents
+    with_images, without = count(lambda: encode(views, to_images=True)), count(lambda: encode(views, to_images=False))
+    work["E to images"] = Work(with_images.flops - without.flops, with_images.bytes - without.bytes)
+    work["G"] = count(lambda: generator(latents).sum().backward())
+    if config.method.pair:
+        with torch.no_grad():
+            work["G_ema"] = count(lambda: average(latents))
+    real, fake = (images(mix.latents, config.gan_image_size) for _ in range(2))
+    shown = Shown(real, fake.requires_grad_())
+    work["D"] = count(lambda: joint.judge(networks, shown, config, {}).backward())
+    work["G through D"] = count(lambda: joint.deceive(networks, shown, config, {}).backward())
+    return work
+
+
+def over_real_only(work: dict[str, Work]) -> float:
+    """Floating-point operations of a step over those of a real-only step with as many views."""
+    return sum(part.flops for part in work.values()) / work["E"].flops
+
+
+def make_trainer(config: Config, arm: str, device: torch.device) -> Trainer:
+    """A trainer on random resident images with an untrained GAN: a step's time depends on neither.
+
+    Args:
+        config: its hardness is made constant, so that G takes part in every step.
+        arm: of `synthcl.arms`.
+        device: of networks and images.
+    """
+    hardness = {"curriculum.hardness": {"kind": "constant", "start": 0.5}, "training.kimg": 1e6}
+    config = apply_arm(config.with_overrides(hardness), arm)
+    needed = 2 * config.training.batch_images
+    size = (max(1024, needed), config.data.channels, config.data.image_size, config.data.image_size)
+    pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    gan = None
+    if not curriculum.is_real_only(config):
+        makers = {"generator": make_generator, "discriminator": make_discriminator}
+        gan = {
+            name: make(config.gan, config.data.channels, config.gan_image_size).state_dict()
+            for name, make in makers.items()
+        }
+    return Trainer(config, ResidentImages(pixels.to(device), device), gan, device)
+
+
+def finite(trainer: Trainer) -> bool:
+    """Whether the last step left the encoder with finite weights: a step that diverged may be another work."""
+    return all(math.isfinite(weight.sum().item()) for weight in trainer.networks.encoder.parameters())
