@@ -68,49 +68,82 @@ def count(call: Callable[[], object]) -> Work:
     return counter.work
 
 
-def parts(trainer: Trainer) -> dict[str, Work]:
-    """What each network of a trainer computes in a step at half of its budget.
+def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict[str, Callable[[], object]]]:
+    """The passes through its networks that a trainer's step cannot do without, at half of its budget.
 
     Returns:
-        `E`, and as far as the arm has them `E to images`, `G`, `G_ema`, `D` and `G through D`.
+        Copies of the networks, and of their passes `E` with and `E alone` without a gradient to G's images, and as
+        far as the arm has them `G`, `G_ema`, `D` and `G through D`.
     """
     config = trainer.config
     mix, channels = curriculum.mix(config, 0.5), config.data.channels
-    meta = {name: copy.deepcopy(net).to("meta") for name, net in vars(trainer.networks).items() if net is not None}
-    networks = Networks(**meta)
+    copies = {name: copy.deepcopy(net).to(device) for name, net in vars(trainer.networks).items() if net is not None}
+    networks = Networks(**copies)
+    learns = networks.generator is not None and not config.method.frozen
 
     def images(number: int, size: int) -> Tensor:
-        return torch.empty(number, channels, size, size, device="meta")
+        return torch.rand(number, channels, size, size, device=device)
 
-    def encode(number: int, to_images: bool) -> None:
-        seen = images(number, config.view_size).requires_grad_(to_images)
-        networks.projector(networks.encoder(normalise(seen))).sum().backward()
+    def encode(to_images: bool) -> Callable[[], object]:
+        views = 2 * config.training.batch_images
+        of_generator = 2 * mix.latents if to_images else 0
+        seen = [normalise(images(views - of_generator, config.view_size))]
+        if to_images:
+            seen.append(normalise(images(of_generator, config.view_size)).requires_grad_())
+        return lambda: networks.projector(networks.encoder(seen)).sum().backward()
 
-    work = {"E": count(lambda: encode(2 * config.training.batch_images, to_images=False))}
+    calls = {"E alone": encode(to_images=False), "E": encode(to_images=learns)}
     if networks.generator is None or networks.generator_ema is None:
-        return work
+        return networks, calls
     generator, average = networks.generator, networks.generator_ema
-    latents = torch.empty(mix.latents, config.gan.latent_dim, device="meta")
+    latents = torch.randn(mix.latents, config.gan.latent_dim, device=device)
     if config.method.frozen:
-        with torch.no_grad():
-            return work | {"G": count(lambda: generator(latents))}
-    views = 2 * mix.latents
-    with_images, without = count(lambda: encode(views, to_images=True)), count(lambda: encode(views, to_images=False))
-    work["E to images"] = Work(with_images.flops - without.flops, with_images.bytes - without.bytes)
-    work["G"] = count(lambda: generator(latents).sum().backward())
+        return networks, calls | {"G": lambda: without_gradient(generator, latents)}
+    calls["G"] = lambda: generator(latents).sum().backward()
     if config.method.pair:
-        with torch.no_grad():
-            work["G_ema"] = count(lambda: average(latents))
-    real, fake = (images(mix.latents, config.gan_image_size) for _ in range(2))
-    shown = Shown(real, fake.requires_grad_())
-    work["D"] = count(lambda: joint.judge(networks, shown, config, {}).backward())
-    work["G through D"] = count(lambda: joint.deceive(networks, shown, config, {}).backward())
-    return work
+        calls["G_ema"] = lambda: without_gradient(average, latents)
+    shown = Shown(images(mix.latents, config.gan_image_size), images(mix.latents, config.gan_image_size))
+    shown.fake.requires_grad_()
+    calls["D"] = lambda: joint.judge(networks, shown, config, {}).backward()
+    calls["G through D"] = lambda: joint.deceive(networks, shown, config, {}).backward()
+    return networks, calls
+
+
+@torch.no_grad()
+def without_gradient(network: Callable[[Tensor], Tensor], latents: Tensor) -> None:
+    network(latents)
+
+
+def parts(trainer: Trainer) -> dict[str, Work]:
+    """What each of the `passes` of a trainer's step computes."""
+    _, calls = passes(trainer, "meta")
+    return {name: count(call) for name, call in calls.items()}
+
+
+def networks_alone(trainer: Trainer) -> Callable[[], object]:
+    """All the `passes` of a step, one after the other."""
+    networks, calls = passes(trainer, trainer.device)
+    del calls["E alone"]
+
+    def run() -> None:
+        for network in vars(networks).values():
+            if network is not None:
+                network.zero_grad(set_to_none=True)
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.config.training.precision == "bf16"):
+            for call in calls.values():
+                call()
+
+    return run
+
+
+def total(work: dict[str, Work]) -> Work:
+    """A whole step's."""
+    return sum((part for name, part in work.items() if name != "E alone"), Work())
 
 
 def over_real_only(work: dict[str, Work]) -> float:
     """Floating-point operations of a step over those of a real-only step with as many views."""
-    return sum(part.flops for part in work.values()) / work["E"].flops
+    return total(work).flops / work["E alone"].flops
 
 
 def make_trainer(config: Config, arm: str, device: torch.device) -> Trainer:
