@@ -52,9 +52,7 @@ def make_crops(start: Axes, extent: Axes, size: int, shape: Sequence[int], sigma
         sigma: (n,) of the Gaussian, in pixels of the view, 0 where sharp; None blurs nothing.
     """
     count, taps = len(start[0]), math.ceil(2 * max(1, max(shape) / size))  # so many centres lie within the triangle
-    pixels = torch.cat(
-        [start[0].new_full((count, 1), side) for side in shape]
-    )  # both axes at once, one after the other
+    pixels = torch.cat([start[0].new_full((count, 1), side) for side in shape])  # both axes, one after the other
     indices, weights = _triangle(torch.cat(start)[:, None] * pixels, torch.cat(extent)[:, None] * pixels, size, taps)
     indices = torch.minimum(indices.clamp_(min=0), pixels[:, :, None] - 1).long()
     return Crops((indices[:count], weights[:count]), (indices[count:], weights[count:]), sigma)

@@ -1,8 +1,8 @@
 """The stochastic view T(.): random resized crop, flip, colour jitter, grayscale and blur of a whole batch at once.
 
-Every operation is linear in the image, so a view is three small matrix products: rows and columns are
-resampled by one matrix each (crop, flip, antialiasing and blur folded into it), and colours by one affine
-map. The same code serves real and generated images on every device, and gradients flow through it to the images.
+Every operation is linear in the image: rows and columns are resampled one after the other (crop, flip, antialiasing
+and blur, `synthcl.resampling`), and colours go through one affine map. The same code serves real and generated
+images on every device, and gradients flow through it to the images that require one.
 
 Differences from the same chain in torchvision, all on purpose:
 - Crops are not rounded to whole pixels, and on an oblong image the aspect ratio is relative to the image's own.
