@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,20 @@ from torch import Tensor
 from synthcl import rng
 from synthcl.config import WHERE_IT_RUNS, Config, first_difference
 from synthcl.errors import UserError
+from synthcl.files import write_whole
 
 FILE = "checkpoint.pt"
 SAMPLES = "samples.png"
 FORMAT = 1
 
 
-def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor | None) -> None:
+def save(
+    folder: Path,
+    config: Config,
+    trainer: dict[str, Any],
+    samples: Tensor | None,
+    report: dict[str, Any] | None = None,
+) -> None:
     """Write a checkpoint into a folder: to a temporary name first, then renamed.
 
     Args:
@@ -29,18 +37,27 @@ def save(folder: Path, config: Config, trainer: dict[str, Any], samples: Tensor 
         config: the run's configuration, stored as JSON-like values.
         trainer: `Trainer.state_dict()`.
         samples: (2, latents, C, h, w) in [0, 1], or None.
+        report: of the leg that ended here, as plain values, or None.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if samples is not None:
         grid = torchvision.utils.make_grid(samples.flatten(0, 1), nrow=samples.shape[1], padding=1)
-        torchvision.utils.save_image(grid, folder / SAMPLES)
-    whole = {"format": FORMAT, "config": config.model_dump(mode="json"), "versions": versions(), "trainer": trainer}
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    try:
-        torch.save(whole, temporary)
-        os.replace(temporary, folder / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(folder / SAMPLES, _bytes(lambda buffer: torchvision.utils.save_image(grid, buffer, format="png")))
+    whole = {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "versions": versions(),
+        "trainer": trainer,
+        "report": report,
+    }
+    write_whole(folder / FILE, _bytes(lambda buffer: torch.save(whole, buffer)))
+
+
+def _bytes(write: Callable[[io.BytesIO], object]) -> memoryview:
+    """What `write` writes, in memory first: on a full disk torch and Pillow raise errors that do not say so."""
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getbuffer()
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
@@ -51,12 +68,13 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"checkpoint {str(path)!r}: there is no file {file.name} there")
+        raise UserError(f"checkpoint {str(path)!r}: there is no file {file.name} there; name one, or its folder")
     try:
         state = torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"checkpoint {str(file)!r} is broken or holds more than tensors and plain values; refused"
+            f"checkpoint {str(file)!r} is broken or holds more than tensors and plain values, which is not read; "
+            "give a checkpoint that synthcl wrote"
         ) from None
     except Exception as error:  # a broken file can raise anything inside its decoder
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -85,7 +103,9 @@ def config_of(state: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(state["config"])
     except ValueError:
-        raise UserError(f"checkpoint's config is not one of this synthcl, but of {state.get('versions')}") from None
+        raise UserError(
+            f"checkpoint's config is not one of this synthcl, but of {state.get('versions')}; read it with that version"
+        ) from None
 
 
 def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:

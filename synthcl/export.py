@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from synthcl import checkpoint
 from synthcl.config import Config
 from synthcl.errors import UserError
+from synthcl.files import write_whole
 from synthcl.models.encoder import make_encoder
 
 ENCODER = "encoder.safetensors"
@@ -42,10 +43,9 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
         "config": config.model_dump(mode="json"),
         "versions": checkpoint.versions(),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}, temporary)
-    os.replace(temporary, path)
-    write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+    weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    write_whole(path, safetensors.torch.save(weights))
+    write_whole(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def load_encoder(path: str | Path) -> nn.Module:
@@ -82,8 +82,27 @@ def load_any(path: Path) -> tuple[nn.Module, Config]:
     try:
         encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
     except (RuntimeError, KeyError, TypeError):
-        raise UserError(f"checkpoint {str(path)!r} does not hold the encoder its config describes") from None
+        raise UserError(
+            f"checkpoint {str(path)!r} does not hold the encoder its config describes; restore it"
+        ) from None
     return encoder.eval(), config
+
+
+def require_same_encoder(trained: Config, config: Config) -> None:
+    """Refuse overrides of what the weights were made for.
+
+    Args:
+        trained: the configuration of the encoder.
+        config: the one it is to be scored under.
+
+    Raises:
+        UserError: naming the first field that differs.
+    """
+    fields = {f"encoder.{name}": (value, getattr(config.encoder, name)) for name, value in trained.encoder}
+    fields["data.channels"] = (trained.data.channels, config.data.channels)
+    for field, (made, asked) in fields.items():
+        if made != asked:
+            raise UserError(f"{field}={asked!r}: this encoder was trained with {made!r}; leave {field} as it is")
 
 
 def _load_exported(path: Path) -> tuple[nn.Module, Config]:
@@ -94,19 +113,12 @@ def _load_exported(path: Path) -> tuple[nn.Module, Config]:
     try:
         config = Config.model_validate(json.loads(card_path.read_text())["config"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl") from None
+        raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl; restore it") from None
     encoder = make_encoder(config.encoder, config.data.channels)
     try:
         encoder.load_state_dict(load_file(path))
     except SafetensorError as error:
-        raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}") from None
+        raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}; restore it") from None
     except RuntimeError:
-        raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes") from None
+        raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes; restore both") from None
     return encoder.eval(), config
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -1,6 +1,7 @@
 """The GAN's warm-up and its cache."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -134,11 +135,12 @@ def test_a_bad_cached_file_is_named_for_deletion(tmp_path, content):
 
 
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupted(tensors, target):
-        target.write_bytes(b"half")
-        raise KeyboardInterrupt
+    def interrupted(source, target, replace=os.replace):
+        if target.suffix == ".safetensors":
+            raise KeyboardInterrupt
+        replace(source, target)
 
-    monkeypatch.setattr(warmup, "save_file", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         warmup.cached_gan(config(), Images(), tmp_path, DEVICE, progress=False)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png"}

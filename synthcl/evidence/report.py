@@ -9,7 +9,7 @@ from synthcl.evidence import bootstrap, figures
 from synthcl.evidence.bootstrap import Estimate, Factor
 from synthcl.evidence.records import Place, read_all
 from synthcl.evidence.table import HEADROOM_POINTS, SPLITS, Evidence, Row, SplitPrefix, summarise
-from synthcl.export import write_text
+from synthcl.files import write_whole
 from synthcl.search.leaderboard import REFERENCE, Statistic, aligned, markdown
 from synthcl.style import save
 
@@ -42,7 +42,7 @@ def write(place: Place) -> str:
     """
     evidence = summarise(read_all(place))
     place.report.mkdir(parents=True, exist_ok=True)
-    write_text(place.report / "evidence.json", json.dumps(evidence.as_json(), indent=1) + "\n")
+    write_whole(place.report / "evidence.json", json.dumps(evidence.as_json(), indent=1) + "\n")
     drawn = []
     for split in SPLITS:
         for name, draw in (("scores", figures.scores_over_images), ("recovered", figures.recovered_fractions)):
@@ -50,7 +50,7 @@ def write(place: Place) -> str:
                 save(figure, place.report / f"{name}-{split}.png")
                 drawn.append(f"![{name}, {SPLIT_NAMES[split].lower()}]({name}-{split}.png)")
     parts = [f"# Evidence: {evidence.name}", *_sections(evidence, markdown), *drawn]
-    write_text(place.report / "evidence.md", "\n\n".join(parts) + "\n")
+    write_whole(place.report / "evidence.md", "\n\n".join(parts) + "\n")
     return "\n\n".join([*_sections(evidence, aligned), f"Report: {place.report / 'evidence.md'}"])
 
 

@@ -1,0 +1,37 @@
+"""Files that are whole or not there: written to a temporary name, onto the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write_whole(file: Path, content: bytes | memoryview | str) -> None:
+    """Write a file whole or not at all; a reader meets the old one until the new one is on the disk.
+
+    Args:
+        file: in a folder that exists. Processes that write it at once do not meet; the last one stays.
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: naming the file, when the disk is full say; the old file stays.
+    """
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        error.filename = str(file)  # a failed write does not say which file it was
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(file: Path) -> None:
+    """Delete what a killed process left of its attempts to write a file; its only writer may call this."""
+    for left in file.parent.glob(f".{file.name}.*"):
+        left.unlink(missing_ok=True)
