@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synthcl.errors import UserError
+from synthcl.secrets import first_secret
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -186,6 +187,27 @@ class TrainingConfig(Section):
         return max(1, round(self.kimg * 1000 / self.batch_images))
 
 
+class HealthConfig(Section):
+    """When a run has failed: losses that are not finite, a collapsed network, or a game that D has won outright.
+
+    A limit that is passed at every logged point of the longer of the patiences, five points or more, fails the run;
+    the features' rank does so at once, at a rung. Healthy runs stay far from the limits: embeddings with a
+    variance above 0.5, features of rank 9 and more, a diversity above 0.05 even after a warm-up of seconds.
+    """
+
+    on_failure: Literal["end", "rollback"] = Field(
+        "end", description="a failed run ends, or goes back to its last good checkpoint with lower learning rates"
+    )
+    rollbacks: Count = Field(2, description="how often a run may go back; then a failure ends it")
+    rollback_rate: float = Field(0.5, gt=0, lt=1, description="all learning rates after a rollback, over those before")
+    patience_fraction: Fraction = Field(0.1, description="share of the budget for which a limit must be passed")
+    patience_kimg: float = Field(2.0, ge=0, description="thousand images for which a limit must be passed")
+    embedding_variance_min: Fraction = Field(0.02, description="encoder: total variance of the embeddings, 1 at most")
+    feature_rank_min: float = Field(2.0, ge=0, description="encoder: effective rank of its features at a rung")
+    diversity_min: float = Field(0.01, ge=0, description="generator, unless frozen: see synthcl.joint.watch")
+    discriminator_accuracy_max: Fraction = Field(0.999, description="D has won above it; 1 never says so")
+
+
 class EvaluationConfig(Section):
     rungs: tuple[float, ...] = Field(
         (0.125, 0.25, 0.5, 1.0), description="progress at which a run is scored on validation; the last is 1"
@@ -224,6 +246,9 @@ class ComputeConfig(Section):
     storage: str = Field("runs", description="folder or URI (s3://...) under which the run's folder is made")
     address: str | None = Field(None, description="Ray cluster to join; none starts Ray on this machine")
     workers_per_trial: Count = Field(1, description="data-parallel processes a trial")
+    min_workers_per_trial: int | None = Field(
+        None, ge=1, description="as few as a trial goes on with while nodes are missing; none means all"
+    )
     cpus_per_worker: Positive = 1.0
     gpus_per_worker: float | None = Field(None, ge=0, description="may be a fraction; none means 1 where a GPU exists")
 
@@ -239,9 +264,19 @@ class Config(Section):
     method: MethodConfig = MethodConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     training: TrainingConfig = TrainingConfig()
+    health: HealthConfig = HealthConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _no_secret_is_kept(self) -> Config:
+        if found := first_secret(self.model_dump(mode="json")):
+            raise ValueError(
+                f"{found[0]} {found[1]!r} holds a secret, which every config written beside a run would tell; "
+                "give it to every node as an environment variable or a role"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
@@ -250,6 +285,11 @@ class Config(Section):
             raise ValueError(
                 f"training.batch_images {batch} must be a multiple of {2 * workers}, "
                 f"twice compute.workers_per_trial {workers}"
+            )
+        if workers % (self.compute.min_workers_per_trial or workers):
+            raise ValueError(
+                f"compute.min_workers_per_trial {self.compute.min_workers_per_trial} must divide "
+                f"compute.workers_per_trial {workers}"
             )
         if self.search.objective != "linear" and not self.evaluation.transfer:
             raise ValueError(
@@ -309,8 +349,9 @@ def first_difference(written: dict[str, Any], config: Config, free: Collection[s
         free: sections, or dotted fields, that may differ.
     """
     for section, fields in config.model_dump(mode="json").items():
+        recorded = written.get(section)
         for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = (written.get(section) or {}).get(field)
+            other = recorded.get(field) if isinstance(recorded, dict) else None
             if other != value and not {section, f"{section}.{field}"} & set(free):
                 return f"{section}.{field}", other, value
     return None
@@ -325,9 +366,9 @@ def require_same_config(file: Path, config: Config, free: Collection[str]) -> No
         free: sections, or dotted fields, that may differ.
 
     Raises:
-        UserError: naming the first field that differs.
+        UserError: naming the first field that differs, or when the file is unreadable.
     """
-    if file.is_file() and (differs := first_difference(json.loads(file.read_text()), config, free)):
+    if file.is_file() and (differs := first_difference(read_json(file, dict), config, free)):
         field, written, wanted = differs
         raise UserError(
             f"{file} has {field}={written!r}, asked for {wanted!r}; "
@@ -335,8 +376,28 @@ def require_same_config(file: Path, config: Config, free: Collection[str]) -> No
         )
 
 
+def read_json(file: Path, kind: type) -> Any:
+    """What a run recorded about itself.
+
+    Args:
+        file: JSON that an earlier command wrote.
+        kind: of the value in it, `dict` or `list`.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    try:
+        value = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is unreadable ({error}); restore it, or use --fresh to start over") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{file} holds a {type(value).__name__}; restore it, or use --fresh to start over")
+    return value
+
+
 WHERE_IT_RUNS = (
     "compute",
+    "health",
     "data.root",
     "data.download",
     "data.loader_workers",
@@ -344,7 +405,7 @@ WHERE_IT_RUNS = (
     "training.checkpoint_minutes",
     "training.log_kimg",
 )
-"""Fields that say where a run happens and when it logs and saves, not what it learns."""
+"""Fields that say where a run happens, when it logs and saves, and when it is given up, not what it learns."""
 
 
 def _where(parents: list[str]) -> str:
@@ -379,11 +440,13 @@ def load_preset(name_or_path: str) -> Config:
     if name_or_path.endswith((".yaml", ".yml", ".json")):
         path = Path(name_or_path)
         if not path.is_file():
-            raise UserError(f"preset {name_or_path!r}: there is no such file")
+            raise UserError(
+                f"preset {name_or_path!r}: there is no such file; choose {', '.join(preset_names())}, or a .yaml file"
+            )
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"preset {name_or_path!r} cannot be read as UTF-8 text: {error}") from None
+            raise UserError(f"preset {name_or_path!r} cannot be read as UTF-8 text: {error}; save it so") from None
     elif name_or_path in preset_names():
         text = (resources.files("synthcl.presets") / f"{name_or_path}.yaml").read_text()
     else:
@@ -391,10 +454,17 @@ def load_preset(name_or_path: str) -> Config:
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"preset {name_or_path!r} is not YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"preset {name_or_path!r} is not YAML: {yaml_problem(error)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"preset {name_or_path!r} must be a mapping of sections, not {type(tree).__name__}")
     return _validate(tree, f"preset {name_or_path!r}")
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong, and where to mend it."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}{getattr(error, 'problem', None) or str(error).splitlines()[0]}"
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:

@@ -1,13 +1,33 @@
 """The errors that users cause and users can mend."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from synthcl.secrets import hide
+
 
 class UserError(ValueError):
     """Bad input: one line that names the thing, the value received and what would be right.
 
     The command-line programs print it as ``error: ...`` and leave with exit code 2, before any
-    training has begun.
+    training has begun. What looks like a key or a password in it is hidden.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(hide(line))
+
+
+class Leaving(RuntimeError):
+    """A process that was told to leave has kept its work and ends; the run goes on elsewhere."""
 
 
 class Diverged(UserError):
-    """A training's losses or features became NaN or infinite: an outcome of its configuration, so a search goes on."""
+    """A training failed: not finite, collapsed, or won outright by one side. It is an outcome of its configuration, so
+    a search goes on.
+
+    Attributes:
+        history: the points that were logged since the last leg.
+    """
+
+    history: tuple[dict[str, Any], ...] = ()

@@ -189,6 +189,8 @@ def contrast(
     embeddings = networks.projector(features)  # (views, dim), unit-norm
     loss = ppcl(embeddings, batch.groups, config.training.temperature)
     statistics["loss/contrast"] = loss.detach()
+    centre = parallel.mean(embeddings.detach().float().mean(dim=0))
+    statistics["encoder/variance"] = 1 - centre.square().sum()  # total, of unit vectors
     if len(fake):
         watch(features.detach().float(), embeddings.detach().float(), batch, twin is not None, config, statistics)
     return loss
@@ -253,7 +255,8 @@ def watch(
     `synthetic/pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
     `synthetic/realism_gap`: squared distance of means plus that of standard deviations between synthetic and
     real features, over the real features' total variance (a diagonal Frechet distance); 0 is indistinguishable.
-    `synthetic/diversity`: total variance of synthetic features over that of real ones; 0 is a collapsed G.
+    `synthetic/diversity`: covariance over latents of the features of two views of G(z), over the real features' total
+    variance; 0 is a collapsed G. (Views alone give one and the same image a quarter of the variance of real ones.)
     """
     real_views = len(batch.real) * config.method.views_per_image
     latents = len(batch.latents)

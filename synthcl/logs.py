@@ -35,7 +35,7 @@ class RunLog:
             self._writer.file_writer.add_summary(summary)
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Write a leg's history and scores, as `training.legs` yields them."""
+        """Write a leg's history and scores, as `legs.legs` yields them."""
         for point in metrics.get("history", []):
             for name, value in point.items():
                 if name != "images":

@@ -1,14 +1,7 @@
-"""The trainer: steps, rungs and checkpoints. It knows nothing of Ray and runs on a bare GPU box.
-
-trainer = Trainer(config, images, gan, device)
-for report in legs(trainer, evaluate):
-    ...                                  # a leg ends at a rung, or when a checkpoint is due
-"""
+"""The trainer: steps, logged points and state. It knows nothing of Ray and runs on a bare GPU box; see `synthcl.legs`."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +13,23 @@ from synthcl import checkpoint, curriculum, parallel
 from synthcl.config import Config
 from synthcl.data import ImageSource, epoch_indices, stream
 from synthcl.errors import Diverged, UserError
+from synthcl.health import Health
 from synthcl.joint import Networks, Optimizers, joint_step, make_batch
-from synthcl.models.encoder import make_encoder, make_projector
 from synthcl.memory import keep_freed_memory
+from synthcl.models.encoder import make_encoder, make_projector
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.models.norm import synchronise_batch_norm
 from synthcl.rng import seed_from
 
 Metrics = dict[str, Any]
 GanState = dict[str, dict[str, Tensor]]
+Pause = Callable[[], bool]
+"""asked at every logged point whether to stop there, for a checkpoint"""
+
+
+def never() -> bool:
+    """No reason to pause."""
+    return False
 
 
 class Trainer:
@@ -46,27 +47,30 @@ class Trainer:
 
     def __init__(self, config: Config, images: ImageSource, gan: GanState | None, device: torch.device) -> None:
         require_enough_images(config, len(images))
+        keep_freed_memory()
         self.config, self.images, self.device = config, images, device
         self.networks = make_networks(config, gan, device)
         self.optimizers = make_optimizers(config, self.networks)
         self.step = 0
         self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
         self.judged_seen = 0  # likewise for the real images that D judges
+        self.rollbacks = 0  # how often the run went back to an earlier state of its own
+        self.health = Health(config)
+        self.spent_seconds = 0.0  # of wall time in all legs so far
 
     @property
-        keep_freed_memory()
     def images_seen(self) -> int:
         """Images so far, over all processes; one image is two encoded views."""
         return self.step * self.config.training.batch_images
 
-    def advance(self, until_step: int, pause_at_seconds: float = math.inf) -> list[Metrics]:
-        """Train up to a step, or to the first logged point after `pause_at_seconds` of `time.monotonic`.
+    def advance(self, until_step: int, pause: Pause = never) -> list[Metrics]:
+        """Train up to a step, or to the first logged point at which `pause` is true in any process.
 
         Returns:
             One dict for each logged point: means since the last one, the images seen and the knobs.
 
         Raises:
-            Diverged: when a logged value is NaN or infinite.
+            Diverged: when the run has failed, as `health` says; with the points that were logged until then.
         """
         log_steps = max(1, round(1000 * self.config.training.log_kimg / self.config.training.batch_images))
         history: list[Metrics] = []
@@ -74,7 +78,7 @@ class Trainer:
         self._set_training_mode()
         for images in stream(self.images, self._plan(until_step), self.config.data.loader_workers):
             progress = self.step / self.config.training.steps
-            knobs, mix = curriculum.knobs(self.config, progress), curriculum.mix(self.config, progress)
+            knobs, mix = self._knobs(progress), curriculum.mix(self.config, progress)
             own_real = mix.real // parallel.world_size()
             batch = make_batch(self.config, knobs, mix, self.step, images[:own_real], images[own_real:], self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16"):
@@ -84,9 +88,15 @@ class Trainer:
             self.judged_seen += mix.latents if self.optimizers.discriminator else 0
 
             if self.step % log_steps == 0 or self.step == until_step:
-                history.append(self._logged(pending, knobs))
+                point = self._logged(pending, knobs)
                 pending.clear()
-                if parallel.anywhere(time.monotonic() >= pause_at_seconds, self.device):
+                try:
+                    self.health.observe(point, self.step)
+                except Diverged as failure:
+                    failure.history = tuple(history)
+                    raise
+                history.append(point)
+                if parallel.anywhere(pause(), self.device):
                     break
         return history
 
@@ -103,6 +113,10 @@ class Trainer:
             real_seen += mix.real
             judged_seen += judged
 
+    def _knobs(self, progress: float) -> curriculum.Knobs:
+        knobs = curriculum.knobs(self.config, progress)
+        return knobs._replace(learning_rate=knobs.learning_rate * self.rate)
+
     def _set_training_mode(self) -> None:
         for network in vars(self.networks).values():
             if network is not None:
@@ -112,18 +126,11 @@ class Trainer:
         names = sorted({name for statistics in pending for name in statistics})
         means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
         values = dict(zip(names, parallel.mean(means).tolist(), strict=True))  # the only wait for the device
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise Diverged(f"{name} became {value} by step {self.step} ({self.images_seen} images)")
-        gan = self.config.gan
-        rates = {"generator": gan.generator_learning_rate, "discriminator": gan.discriminator_learning_rate}
-        learning = {f"knob/{name}_learning_rate": rate for name, rate in rates.items() if self.optimizers.generator}
-        return {
-            "images": self.images_seen,
-            **values,
-            **{f"knob/{name}": value for name, value in knobs._asdict().items()},
-            **learning,
-        }
+        knob = {f"knob/{name}": value for name, value in knobs._asdict().items()}
+        for name in ("generator", "discriminator"):
+            if optimizer := getattr(self.optimizers, name):
+                knob[f"knob/{name}_learning_rate"] = optimizer.param_groups[0]["lr"]
+        return {"images": self.images_seen, **values, **knob}
 
     @torch.no_grad()
     def samples(self, latents: int = 8) -> Tensor | None:
@@ -144,29 +151,75 @@ class Trainer:
             "step": self.step,
             "real_seen": self.real_seen,
             "judged_seen": self.judged_seen,
+            "rollbacks": self.rollbacks,
+            "health": self.health.state_dict(),
             "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
             "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; learning rates are the config's, not the state's."""
+        """Continue from `state_dict`; learning rates are the config's, less what rollbacks took, not the state's."""
         for name, network in vars(self.networks).items():
             if network is not None:
                 network.load_state_dict(state["networks"][name])
         for name, optimizer in vars(self.optimizers).items():
             if optimizer is not None:
-                rates = [group["lr"] for group in optimizer.param_groups]
                 optimizer.load_state_dict(state["optimizers"][name])
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate
         self.step, self.real_seen, self.judged_seen = state["step"], state["real_seen"], state["judged_seen"]
+        self.rollbacks = state.get("rollbacks", 0)
+        self.health.load_state_dict(state.get("health", {}))
+        self._set_rates()
 
-    def save(self, folder: Path) -> None:
-        """Write `checkpoint.pt` and, where there is a generator, `samples.png` into a folder."""
-        checkpoint.save(folder, self.config, self.state_dict(), self.samples())
+    def _set_rates(self) -> None:
+        gan = self.config.gan
+        rates = {
+            "encoder": self.config.training.learning_rate,
+            "generator": gan.generator_learning_rate,
+            "discriminator": gan.discriminator_learning_rate,
+        }
+        for name, rate in rates.items():
+            for group in optimizer.param_groups if (optimizer := getattr(self.optimizers, name)) else ():
+                group["lr"] = rate * self.rate
 
-    def load(self, folder: Path) -> None:
+    @property
+    def rate(self) -> float:
+        """All learning rates over the configured ones: 1 until the run goes back."""
+        return self.config.health.rollback_rate**self.rollbacks
+
+    def go_back(self, good: dict[str, Any]) -> None:
+        """Continue from an earlier state of this run, with lower learning rates.
+
+        Args:
+            good: its `state_dict`.
+        """
+        rollbacks = self.rollbacks + 1
+        self.load_state_dict(good | {"rollbacks": rollbacks})
+
+    def require_finite(self) -> None:
+        """Refuse weights that no later step can mend.
+
+        Raises:
+            Diverged: naming the network.
+        """
+        for name, network in vars(self.networks).items():
+            weights = [] if network is None else list(network.parameters())
+            if weights and not torch.stack([weight.isfinite().all() for weight in weights]).all():
+                raise Diverged(f"weights of the {name} became NaN or infinite by step {self.step}")
+
+    def save(self, folder: Path, report: Metrics | None = None) -> None:
+        """Write `checkpoint.pt` and, where there is a generator, `samples.png` into a folder.
+
+        Args:
+            folder: made if missing.
+            report: of the leg that ends here, kept beside the state; plain values.
+        """
+        checkpoint.save(folder, self.config, self.state_dict(), self.samples(), report)
+
+    def load(self, folder: Path) -> Metrics | None:
         """Continue from a checkpoint's folder.
+
+        Returns:
+            The report that was saved with it.
 
         Raises:
             UserError: when the checkpoint is unreadable, foreign or of another configuration.
@@ -174,44 +227,9 @@ class Trainer:
         state = checkpoint.load(folder, self.device)
         checkpoint.require_same_run(state, self.config, folder)
         self.load_state_dict(state["trainer"])
-
-
-Evaluate = Callable[[Trainer, bool], Metrics]
-"""(trainer, whether the budget is spent) -> metrics that include a finite `score`, higher is better"""
-
-
-def legs(trainer: Trainer, evaluate: Evaluate, pause_at_seconds: float = math.inf) -> Iterator[Metrics]:
-    """Run the rest of the budget, stopping at every rung and whenever a checkpoint is due.
-
-    Args:
-        trainer: may have been resumed.
-        evaluate: called at rungs.
-        pause_at_seconds: of `time.monotonic`; a checkpoint is due then, too.
-
-    Yields:
-        images, progress, seconds and history of the leg; at a rung also what `evaluate` measured. A run that
-        diverges yields `diverged: True`, a `score` of 0 and the `reason`, and ends.
-    """
-    training = trainer.config.training
-    for rung in trainer.config.evaluation.rungs:
-        target = max(1, round(rung * training.steps))
-        while trainer.step < target:
-            began = time.monotonic()
-            metrics: Metrics = {"diverged": False}
-            try:
-                checkpoint_due = began + 60 * training.checkpoint_minutes
-                metrics["history"] = trainer.advance(target, min(checkpoint_due, pause_at_seconds))
-                trained = time.monotonic()
-                if trainer.step == target:
-                    metrics |= evaluate(trainer, target == training.steps)
-                metrics["seconds/evaluate"] = time.monotonic() - trained
-            except Diverged as reason:
-                metrics |= {"history": [], "diverged": True, "score": 0.0, "reason": str(reason)}
-                trained = time.monotonic()
-            metrics["seconds/train"] = trained - began
-            yield {"images": trainer.images_seen, "progress": trainer.step / training.steps, **metrics}
-            if metrics["diverged"]:
-                return
+        report: Metrics | None = state.get("report")
+        self.spent_seconds = report["seconds"] if report else 0.0
+        return report
 
 
 def make_networks(config: Config, gan: GanState | None, device: torch.device) -> Networks:

@@ -193,6 +193,7 @@ def settings(**overrides) -> Config:
     return config.with_overrides({"evaluation.transfer": ["far", "near"]} | overrides)
 
 
+FEATURES = {"features/std", "features/rank"}
 LINEAR = {"linear/toy@100", "linear/toy@10", "linear/toy@1"}
 CHEAP = {"knn/toy", "ridge/toy"}
 TRANSFER = {"transfer/far@100", "transfer/near@100", "transfer/mean"}
@@ -206,10 +207,10 @@ def named(prefix: str, *groups: set[str]) -> set[str]:
 def test_metric_names_say_the_protocol(opened):
     encoder = Pooled()
     full = score(encoder, settings(), CPU, quick=False)
-    assert set(full) == named("val", LINEAR, CHEAP, TRANSFER)
-    assert set(score(encoder, settings(), CPU, quick=True)) == named("val", CHEAP)
+    assert set(full) == FEATURES | named("val", LINEAR, CHEAP, TRANSFER)
+    assert set(score(encoder, settings(), CPU, quick=True)) == FEATURES | named("val", CHEAP)
     by_transfer = settings(**{"search.objective": "transfer"})
-    assert set(score(encoder, by_transfer, CPU, quick=True)) == named("val", CHEAP, QUICK_TRANSFER)
+    assert set(score(encoder, by_transfer, CPU, quick=True)) == FEATURES | named("val", CHEAP, QUICK_TRANSFER)
     both = score(encoder, settings(), CPU, quick=False, test=True)
     assert set(both) == set(full) | named("test", LINEAR, CHEAP, TRANSFER)
     assert {name: both[name] for name in full} == full

@@ -1,5 +1,7 @@
 """The protocol: which probes are fitted on what, and the names of their scores, in percent.
 
+    features/std, features/rank spread and effective rank of the features themselves, to tell a collapsed encoder
+
     val/knn/<set>               weighted nearest neighbours, all labels
     val/ridge/<set>             ridge probe, all labels: the cheap score of the early rungs
     val/linear/<set>@<p>        logistic probe on p percent of the training labels
@@ -18,14 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from synthcl.config import Config, DataConfig
-from synthcl.data import Split, SplitName, open_split, open_transfer
+from synthcl.data import Split, SplitName, open_split, open_transfer, require_classes
 from synthcl.errors import UserError
 from synthcl.evaluation import knn
+from synthcl.evaluation.collapse import collapse
 from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order
 from synthcl.evaluation.linear import logistic, ridge
 
 Part = Literal["val", "test"]
+_RANK_IMAGES = 2048  # more do not change what a collapse looks like
 
 
 def score(
@@ -48,7 +52,7 @@ def score(
     most = min(settings.max_label_images, settings.early_label_images) if quick else settings.max_label_images
     task = _embed(encoder, config, device, None, most, test)
     ridge_probe = ridge(task.train, task.validation, task.classes)
-    metrics = {}
+    metrics = collapse(task.train.features[:_RANK_IMAGES])
     for part, images in task.scored.items():
         metrics[f"{part}/knn/{source}"] = knn.accuracy(task.train, images, task.classes, settings.knn_neighbours)
         metrics[f"{part}/ridge/{source}"] = ridge_probe.accuracy(images)
@@ -137,10 +141,5 @@ def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.d
 @lru_cache(maxsize=32)  # rungs of one process share train and validation; test is opened once and never kept
 def _open_for_fit(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
     split = _open(target, data, name, device)
-    missing = (split.labels.bincount(minlength=len(split.classes)) == 0).nonzero().flatten().tolist()
-    if missing:
-        raise UserError(
-            f"data set {target or data.source!r}: class {split.classes[missing[0]]!r} has none of the "
-            f"{len(split.labels)} images of the {name} split; every class needs at least one"
-        )
+    require_classes(split, target or data.source, name)
     return split

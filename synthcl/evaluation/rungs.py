@@ -6,7 +6,8 @@ from synthcl import parallel
 from synthcl.config import Config
 from synthcl.errors import Diverged
 from synthcl.evaluation import protocol
-from synthcl.training import Evaluate, Metrics, Trainer
+from synthcl.legs import Evaluate
+from synthcl.training import Metrics, Trainer
 
 
 def evaluation(config: Config, test: bool) -> Evaluate:
@@ -15,6 +16,7 @@ def evaluation(config: Config, test: bool) -> Evaluate:
     def measure(trainer: Trainer, final: bool) -> Metrics:
         encoder, device = trainer.networks.encoder, trainer.device
         metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final, test=final and test))
+        trainer.health.judge_features(metrics)
         return metrics | {"score": protocol.objective(metrics, config)}
 
     def evaluate(trainer: Trainer, final: bool) -> Metrics:
@@ -25,7 +27,7 @@ def evaluation(config: Config, test: bool) -> Evaluate:
             except Diverged as error:
                 diverged = error
         if parallel.anywhere(diverged is not None, trainer.device):  # all processes end here, or none
-            raise diverged or Diverged("the encoder gives non-finite features")
+            raise diverged or Diverged("the encoder's features are of no use")
         return metrics
 
     return evaluate

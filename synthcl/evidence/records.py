@@ -16,6 +16,7 @@ Record = dict[str, Any]
 _FREE: dict[str, Any] = {
     "name": True,
     "compute": True,
+    "health": True,
     "search": True,
     "data": {"root", "download", "loader_workers", "resident_limit_mib"},
     "training": {"checkpoint_minutes", "log_kimg"},

@@ -18,8 +18,9 @@ from synthcl.curriculum import is_real_only
 from synthcl.evaluation.rungs import evaluation
 from synthcl.evidence.plan import Run
 from synthcl.evidence.records import Place, Record, digest
-from synthcl.export import write_text
-from synthcl.training import Metrics, Trainer, legs
+from synthcl.files import write_whole
+from synthcl.legs import legs
+from synthcl.training import Metrics, Trainer
 from synthcl.warmup import cached_gan
 
 Leg = dict[str, Any]
@@ -45,14 +46,15 @@ def perform(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     trainer = _trainer(run, place)
     finished = _resume(trainer, run, place)
     pause_at = time.monotonic() + stop_at - time.time()
-    for metrics in legs(trainer, evaluation(_all_images(run.config), test=True), pause_at):
+    for metrics in legs(trainer, evaluation(_all_images(run.config), test=True), lambda: time.monotonic() >= pause_at):
         finished.append(_leg(metrics))
         if metrics["diverged"] or metrics["progress"] == 1:
-            _write_record(run, place, finished, trainer.device, metrics.get("reason"))
+            _write_record(run, place, finished, trainer, metrics.get("reason"))
             return True
-        place.checkpoint(run).mkdir(parents=True, exist_ok=True)
-        write_text(place.legs(run), json.dumps(finished))  # first: legs after the checkpoint are dropped on resume
-        trainer.save(place.checkpoint(run))
+        if metrics["sound"]:
+            place.checkpoint(run).mkdir(parents=True, exist_ok=True)
+            write_whole(place.legs(run), json.dumps(finished))  # first: legs after the checkpoint are dropped on resume
+            trainer.save(place.checkpoint(run))
         if time.time() >= stop_at:
             break
     return False
@@ -108,8 +110,8 @@ def _leg(metrics: Metrics) -> Leg:
     }
 
 
-def _write_record(run: Run, place: Place, finished: list[Leg], device: torch.device, diverged: str | None) -> None:
-    training = run.config.training
+def _write_record(run: Run, place: Place, finished: list[Leg], trainer: Trainer, diverged: str | None) -> None:
+    training, device = run.config.training, trainer.device
     record: Record = {
         "arm": run.arm,
         "images": run.images,
@@ -117,6 +119,7 @@ def _write_record(run: Run, place: Place, finished: list[Leg], device: torch.dev
         "steps": training.steps,
         "views_per_step": 2 * training.batch_images,
         "diverged": diverged,
+        "rollbacks": trainer.rollbacks,
         "metrics": {} if diverged else finished[-1]["metrics"],
         "statistics": finished[-1]["statistics"],
         "rungs": [
@@ -131,7 +134,7 @@ def _write_record(run: Run, place: Place, finished: list[Leg], device: torch.dev
         "config": run.config.model_dump(mode="json"),
     }
     place.records.mkdir(parents=True, exist_ok=True)
-    write_text(place.record(run), json.dumps(record, indent=1) + "\n")
+    write_whole(place.record(run), json.dumps(record, indent=1) + "\n")
     shutil.rmtree(place.checkpoint(run), ignore_errors=True)
 
 
