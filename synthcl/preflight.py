@@ -1,29 +1,42 @@
-"""What can be found wrong with data before a cluster is joined or a GPU minute is spent."""
+"""What can be found wrong with networks and data before a cluster is joined or a GPU minute is spent."""
 
 from __future__ import annotations
 
+import torch
+
 from synthcl.arms import apply_arm
 from synthcl.config import Config
-from synthcl.data import ImageSource, open_split, open_transfer
+from synthcl.curriculum import is_real_only
+from synthcl.data import ImageSource, SplitName, StreamedImages, open_split, open_transfer, require_classes
+from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
 
 
 def open_data(config: Config) -> ImageSource:
-    """Open everything a run reads, test splits aside.
+    """Open everything a run reads, test splits aside, for the networks that will look at it.
 
     Args:
-        config: its data, and the data sets its evaluation transfers to.
+        config: its networks, its data, and the data sets its evaluation transfers to.
 
     Returns:
         The unlabelled images, on the CPU.
 
     Raises:
-        UserError: on missing or broken data, missing labels, or fewer images than a real-only step needs.
+        UserError: on sizes no generator makes, missing or broken data, missing labels or classes, or fewer images
+            than a real-only step needs.
     """
+    if not is_real_only(config):
+        own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers
+        with torch.device("cpu" if own else "meta"):
+            for make in (make_generator, make_discriminator):
+                make(config.gan, config.data.channels, config.gan_image_size)
     images = open_split(config.data, "unlabelled", "cpu").images
     require_enough_images(apply_arm(config, "real-only"), len(images))
-    for split in ("train", "validation"):
-        open_split(config.data, split, "cpu")
-        for target in config.evaluation.transfer:
-            open_transfer(target, config.data, split, "cpu")
+    parts: tuple[SplitName, ...] = ("train", "validation")
+    for part in parts:
+        opened = {target: open_transfer(target, config.data, part, "cpu") for target in config.evaluation.transfer}
+        for name, split in ({config.data.source: open_split(config.data, part, "cpu")} | opened).items():
+            require_classes(split, name, part)
+            if isinstance(split.images, StreamedImages):
+                split.images.require_images()
     return images

@@ -1,13 +1,19 @@
-"""The programs as their users meet them: every mistake is one line and exit code 2, before anything is spent."""
+"""The programs as their users meet them: help, a dry run, and clusters that cannot serve; see test_bad_input, too."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from program import ROOT, run
 from tiny_run import TINY, arguments
 
-from synthcl import UserError, load_preset
+from synthcl import UserError, cluster, load_preset
 from synthcl.cluster import require_resources
 
 PROGRAMS = ("search", "train", "evaluate")
@@ -29,54 +35,48 @@ def test_a_dry_run_prints_the_config_and_the_plan_and_writes_nothing(program, tm
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("program", "given", "line"),
-    [
-        ("search", ["--preset", "nowhere"], "preset 'nowhere' is unknown; choose cifar10"),
-        ("search", ["training.speed=3"], "there is no field 'training.speed'"),
-        ("search", ["training.temperature=-1"], "training.temperature = -1"),
-        ("search", ["temperature"], "is not of the form field=value"),
-        ("search", ["--trials", "many"], "--trials 'many' is not a count"),
-        ("search", ["search.space=nowhere"], "search.space 'nowhere'"),
-        ("search", ["data.source=nowhere"], "data.source 'nowhere' is unknown; choose"),
-        ("search", ["--preset", "folder", "data.root=nowhere"], "nowhere"),
-        ("search", ["--preset", "cifar10", "data.root=nowhere"], "nowhere"),
-        ("search", ["evaluation.transfer=[nowhere]"], "nowhere"),
-        ("search", ["data.image_fraction=0.001"], "gives 8 unlabelled images, fewer than the 128 of a step"),
-        ("search", ["training.batch_images=250", "compute.workers_per_trial=4"], "must be a multiple of 8"),
-        ("search", ["--storage", "/proc/version/below"], "compute.storage '/proc/version/below' cannot be written"),
-        ("search", ["--storage", "gopher://x/y"], "compute.storage 'gopher://x/y'"),
-        ("train", ["--arm", "nowhere"], "arm 'nowhere' is unknown; choose real-only"),
-        ("train", ["gan.generator=nowhere:Generator"], "nowhere"),
-        ("evaluate", ["nowhere.safetensors"], "there is no file 'nowhere.safetensors'"),
-        ("evaluate", ["nowhere"], "there is no file nowhere"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(program, given, line, tmp_path):
-    storage = [] if program == "evaluate" or "--storage" in given else ["--storage", str(tmp_path / "runs")]
-    done = run(program, *given, *storage)
+def refused(*given, environment=None):
+    """The one line of a program in a process of its own, on real Ray."""
+    small = [word for word in arguments(TINY) if not word.startswith("training.batch_images")]
+    program = [sys.executable, str(ROOT / "tune/train.py"), *small, "training.batch_images=128", *given]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, env=os.environ | (environment or {}))
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert line in done.stderr
-    assert not list(tmp_path.glob("runs/gan/*"))
+    return done.stderr
 
 
-@pytest.mark.parametrize(
-    ("given", "line"),
-    [
-        (["compute.workers_per_trial=64"], "compute.workers_per_trial=64 needs 64 CPUs"),
-        (["--address", "127.0.0.1:1"], "compute.address '127.0.0.1:1': no Ray cluster answers there"),
-    ],
-)
-def test_a_cluster_that_cannot_serve_is_found_before_any_training(given, line, tmp_path):
-    small = [word for word in arguments(TINY) if not word.startswith("training.batch_images")]
-    program = [sys.executable, str(ROOT / "tune/train.py"), "--storage", str(tmp_path), *small]
-    done = subprocess.run([*program, "training.batch_images=128", *given], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert line in done.stderr
-    assert not (tmp_path / "gan").exists()
+def test_a_cluster_that_is_too_small_is_found_before_any_training(tmp_path):
+    line = refused("--storage", str(tmp_path / "runs"), "compute.workers_per_trial=64")
+    assert "compute.workers_per_trial=64 needs 64 CPUs" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_with_another_token_refuses_at_once(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    start = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1"]
+    start += ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", f"--temp-dir={tmp_path / 'ray'}"]
+    start += ["--include-dashboard=false", "--disable-usage-stats"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    head = subprocess.Popen(start, env=os.environ | token, **quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", int(address.partition(":")[2])), timeout=1).close()
+                break
+            time.sleep(0.2)
+        given = ["--storage", str(tmp_path / "runs"), "--address", address]
+        line = refused(*given, environment=token | {"RAY_AUTH_TOKEN": "b" * 32})
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+    assert f"compute.address '{address}': the Ray cluster there refuses (InvalidAuthToken" in line
+    assert "RAY_AUTH_TOKEN" in line
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,33 @@ def test_what_a_trial_needs_is_compared_with_what_there_is(given, there, line):
     require_resources(config, there)
     with pytest.raises(UserError, match=line):
         require_resources(config.with_overrides(given), there)
+
+
+@pytest.mark.parametrize(
+    ("given", "nodes", "fit"),
+    [
+        ({}, [{"CPU": 3}], 3),
+        ({"compute.cpus_per_worker": 0.1}, [{"CPU": 1}], 10),
+        ({"compute.workers_per_trial": 2}, [{"CPU": 1}, {"CPU": 2}, {"CPU": 2}, {"CPU": 3}], 4),
+        ({"compute.workers_per_trial": 2, "compute.cpus_per_worker": 2}, [{"CPU": 3}, {"CPU": 3}, {"CPU": 3}], 1),
+        ({"compute.gpus_per_worker": 0.5}, [{"CPU": 8, "GPU": 1}, {"CPU": 8}], 2),
+        ({"compute.workers_per_trial": 4, "compute.min_workers_per_trial": 2}, [{"CPU": 3}], 1),
+    ],
+)
+def test_as_many_trials_run_at_a_time_as_the_nodes_can_hold(given, nodes, fit, monkeypatch):
+    pretend(monkeypatch, nodes)
+    assert cluster.concurrent_trials(load_preset("fashion-mini").with_overrides(given)) == fit
+
+
+def test_a_worker_that_fits_no_node_is_refused_where_it_would_wait_for_ever(monkeypatch):
+    pretend(monkeypatch, [{"CPU": 2}, {"CPU": 2}])
+    config = load_preset("fashion-mini").with_overrides({"compute.cpus_per_worker": 3})
+    with pytest.raises(UserError, match="workers_per_trial=1 of 3 CPUs each: the cluster's nodes have room for 0"):
+        cluster.concurrent_trials(config)
+
+
+def pretend(monkeypatch, nodes):
+    total = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
+    monkeypatch.setattr(cluster, "resources", lambda: total)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(cluster.ray_state, "get_max_resources_from_cluster_config", lambda: None)

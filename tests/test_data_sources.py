@@ -163,12 +163,43 @@ def test_bad_folders_are_named(tmp_path):
 
     write_classes(tmp_path / "broken" / "train", 3)
     (tmp_path / "broken" / "train" / "dog" / "1.png").write_bytes(b"")
-    write_classes(tmp_path / "broken" / "test", 1, ("fox",))
+    write_classes(tmp_path / "broken" / "test", 1)
     assert f"image {str(tmp_path / 'broken' / 'train' / 'dog' / '1.png')!r} cannot be read" in message(
         tmp_path / "broken"
     )
-    with pytest.raises(UserError, match=r"class 'fox' of .* is not among the classes of") as error:
-        data.open_split(folder_config(tmp_path / "broken"), "test", "cpu")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_test_class_that_train_lacks_is_found_whichever_part_is_opened(tmp_path, split):
+    write_classes(tmp_path / "train", 3)
+    write_classes(tmp_path / "test", 1, ("fox",))
+    with pytest.raises(UserError, match=r"class 'fox' of '.*test' is not among the classes of '.*train'; add") as error:
+        data.open_split(folder_config(tmp_path), split, "cpu")
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "message"),
+    [
+        (("cat",), [0, 0], "has one class, 'cat'; .* at least two"),
+        (("cat", "dog", "eel"), [0, 2, 2], "class 'dog' has none of the 3 images of the validation split"),
+    ],
+)
+def test_labels_that_no_probe_can_use_are_refused(classes, labels, message):
+    split = data.Split(data.ResidentImages(torch.zeros(len(labels), 1, 16, 16), "cpu"), torch.tensor(labels), classes)
+    with pytest.raises(UserError, match=rf"data set 'mine'.*{message}") as error:
+        data.require_classes(split, "mine", "validation")
+    one_line(error)
+
+
+def test_a_streamed_file_that_is_no_image_is_found_without_decoding_the_others(tmp_path):
+    write_classes(tmp_path / "train", 4)
+    config = folder_config(tmp_path, resident_limit_mib=STREAM)
+    images = data.open_split(config, "train", "cpu").images
+    images.require_images()
+    (tmp_path / "train" / images.names[-1]).write_text("<html>404</html>")
+    with pytest.raises(UserError, match=rf"{images.names[-1]}' cannot be read: .*; replace or remove it") as error:
+        images.require_images()
     one_line(error)
 
 

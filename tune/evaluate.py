@@ -1,7 +1,7 @@
 """Score a frozen encoder: linear and nearest-neighbour probes, label fractions, transfer.
 
 python tune/evaluate.py runs/fashion-mini/encoder.safetensors
-python tune/evaluate.py runs/fashion-mini/confirm-1/trial-000-seed1000/checkpoint_000003 --test
+python tune/evaluate.py runs/fashion-mini/confirm-1/trial-000-seed1000 --test
 python tune/evaluate.py encoder.safetensors 'evaluation.transfer=[digits, folder:photos]'
 """
 
@@ -14,7 +14,7 @@ import torch
 from synthcl import cli
 from synthcl.config import parse_overrides
 from synthcl.evaluation.protocol import score
-from synthcl.export import load_any
+from synthcl.export import load_any, require_same_encoder
 
 
 def main() -> None:
@@ -27,8 +27,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_intermixed_args()
 
-    encoder, config = load_any(arguments.checkpoint)
-    config = config.with_overrides(parse_overrides(arguments.overrides))
+    encoder, trained = load_any(arguments.checkpoint)
+    config = trained.with_overrides(parse_overrides(arguments.overrides))
+    require_same_encoder(trained, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
     scores = score(encoder, config, device, quick=False, test=arguments.test)

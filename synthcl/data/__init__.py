@@ -3,7 +3,7 @@
 from synthcl.data.images import ImageSource, ResidentImages, StreamedImages
 from synthcl.data.order import epoch_indices, stream
 from synthcl.data.sources import SOURCES
-from synthcl.data.splits import Split, SplitName, open_split, open_transfer, require_images
+from synthcl.data.splits import Split, SplitName, open_split, open_transfer, require_classes, require_images
 
 __all__ = [
     "SOURCES",
@@ -15,6 +15,7 @@ __all__ = [
     "epoch_indices",
     "open_split",
     "open_transfer",
+    "require_classes",
     "require_images",
     "stream",
 ]

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
+from tqdm import tqdm
 
 from synthcl.errors import UserError
-
 from synthcl.memory import to_device
+
 _CHUNK_IMAGES = 4096  # bounds the memory of a resize
 
 
@@ -107,6 +108,19 @@ class StreamedImages:
     def fetch(self, indices: torch.Tensor) -> torch.Tensor:
         return self.decode(indices.tolist()).to(self.device)
 
+    def require_images(self) -> None:
+        """Look at the head of every file; decoding them all would take as long as an epoch.
+
+        Raises:
+            UserError: naming the first that is no image.
+        """
+        for name in tqdm(self.names, desc="images", unit="file", unit_scale=True, delay=5, leave=False):
+            try:
+                with Image.open(self.folder / name):
+                    pass
+            except Exception as error:  # a broken file can raise anything inside its decoder
+                raise _unreadable(self.folder / name, error) from None
+
     @cached_property
     def content_key(self) -> str:
         digest = hashlib.sha256(f"{self.image_size} {self.channels}".encode())
@@ -147,9 +161,13 @@ def read_image(path: Path, image_size: int, channels: int) -> torch.Tensor:
                 raise ValueError(f"its pixels are {image.mode!r}, neither 8 nor 16 bits")
             image = ImageOps.fit(image.convert(mode), (image_size, image_size), Image.Resampling.BILINEAR)
     except Exception as error:  # a broken file can raise anything inside its decoder
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"image {str(path)!r} cannot be read: {reason}; replace or remove it") from None
+        raise _unreadable(path, error) from None
     return torch.from_numpy(np.array(image)).reshape(image_size, image_size, channels).permute(2, 0, 1)
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"image {str(path)!r} cannot be read: {reason}; replace or remove it")
 
 
 def convert_array(pixels: np.ndarray, image_size: int, channels: int) -> torch.Tensor:

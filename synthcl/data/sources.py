@@ -181,12 +181,13 @@ def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None
                 f"folder {str(folder)!r} has {len(classes)} class folders, not the {classes_expected} of {subfolder}; "
                 f"put them at {inner / 'train' / '<class>' / '*'}, or use data.source=folder"
             )
+        if held_out and (unknown := sorted(set(class_names(held_out, root)) - set(classes))) and classes:
+            raise UserError(
+                f"class {unknown[0]!r} of {str(held_out)!r} is not among the classes of {str(folder)!r}; "
+                "add images to train on or remove it"
+            )
         if test and held_out:
             part = _listed(held_out, root)
-            if unknown := sorted(set(part.classes) - set(classes)):
-                raise UserError(
-                    f"class {unknown[0]!r} of {str(held_out)!r} is not among the classes of {str(folder)!r}"
-                )
             assert part.labels is not None
             index_in_train = torch.tensor([classes.index(name) for name in part.classes])
             return Part(part.pixels, index_in_train[part.labels], classes)

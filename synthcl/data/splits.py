@@ -84,10 +84,33 @@ def open_transfer(name: str, config: DataConfig, split: SplitName, device: torch
         UserError: as `open_split`.
     """
     source, separator, path = name.partition(":")
-    if separator and (source != "folder" or not path):
+    if source not in SOURCES or (separator and (source != "folder" or not path)):
         raise UserError(f"transfer data set {name!r} is unknown; choose {', '.join(SOURCES)}, or folder:PATH")
     changes = {"source": source, "image_fraction": 1.0} | ({"root": path} if path else {})
     return open_split(config.model_copy(update=changes), split, device)
+
+
+def require_classes(split: Split, name: str, part: SplitName) -> None:
+    """Refuse labels that no probe can be fitted on or scored with.
+
+    Args:
+        split: labelled images.
+        name: of the data set, for the message.
+        part: which split it is, for the message.
+
+    Raises:
+        UserError: when there are fewer than two classes, or one of them has no image.
+    """
+    if len(split.classes) < 2:
+        raise UserError(
+            f"data set {name!r} has one class, {split.classes[0]!r}; a probe tells classes apart and needs at least two"
+        )
+    missing = (split.labels.bincount(minlength=len(split.classes)) == 0).nonzero().flatten().tolist()
+    if missing:
+        raise UserError(
+            f"data set {name!r}: class {split.classes[missing[0]]!r} has none of the {len(split.labels)} images of "
+            f"the {part} split; every class needs at least one"
+        )
 
 
 def require_images(split: Split, needed: int) -> None:

@@ -146,8 +146,9 @@ def _users_generator(config: GanConfig, channels: int, image_size: int) -> nn.Mo
         raise UserError(f"{said} is not of the form module:callable, such as mygan:make_generator")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{said} cannot be imported: {error}") from None
+    except Exception as error:  # a user's module can raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{said} cannot be imported: {reason}; give module:callable of a module on the path") from None
     if not callable(factory):
         raise UserError(f"{said} is a {type(factory).__name__}; it must be callable")
     try:

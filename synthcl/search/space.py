@@ -23,10 +23,12 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, ValidationError, model_validator
 
-from synthcl.config import Config, Section
+from synthcl.config import Config, Section, yaml_problem
 from synthcl.errors import UserError
 from synthcl.warmup import JOINT_ONLY
 
+SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
+"""sections whose fields may be searched"""
 _PROBES = 64  # random points that must be valid configurations before a search begins
 
 
@@ -111,14 +113,21 @@ def load_space(file: Path, config: Config) -> Space:
     try:
         text = file.read_text(encoding="utf-8")
         tree = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"space {str(file)!r} cannot be read as UTF-8 text: {error}; save it so") from None
     except yaml.YAMLError as error:
-        raise UserError(f"space {str(file)!r} is not YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"space {str(file)!r} is not YAML: {yaml_problem(error)}") from None
     if not isinstance(tree, dict) or not tree:
         raise UserError(
             f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
         )
     dimensions: dict[str, Dimension] = {}
     for path, entry in tree.items():
+        if str(path).split(".")[0] not in SEARCHED:
+            raise UserError(
+                f"space {str(file)!r}: {path} decides where or how a run is measured, not what it learns; remove it "
+                f"and search fields of {', '.join(SEARCHED)}"
+            )
         try:
             dimensions[path] = Dimension.model_validate(entry)
         except ValidationError as error:
