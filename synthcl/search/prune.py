@@ -1,0 +1,36 @@
+"""What is kept of trials that ended: the checkpoint of the best, until the confirm runs train anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from synthcl import resume
+from synthcl.search.searcher import load_study
+from synthcl.storage import below
+
+
+class Prune(Callback):
+    """Deletes the checkpoint of a trial once the study has its end, which is never trained again.
+
+    Args:
+        journal: of the study.
+        root: folder or URI of the stage's trials.
+    """
+
+    def __init__(self, journal: Path, root: str) -> None:
+        self._journal, self._root = journal, root
+        self._gone: set[str] = set()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        ended = [each for each in load_study(self._journal).get_trials(deepcopy=False) if each.state.is_finished()]
+        scores = {each.user_attrs["label"]: each.value for each in ended if each.state is TrialState.COMPLETE}
+        best = max(scores, key=lambda label: scores[label] or 0.0, default=None)
+        labels = {each.user_attrs["label"] for each in ended if "label" in each.user_attrs}
+        for label in labels - {best} - self._gone:
+            resume.forget(below(self._root, label))
+            self._gone.add(label)

@@ -1,0 +1,57 @@
+"""Of the trials that ended, the best one's checkpoint stays until it is beaten."""
+
+from types import SimpleNamespace
+
+import buckets
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+from small_trainer import CPU, random_images, tiny_config, untrained_gan
+
+from synthcl import resume
+from synthcl.search.prune import Prune
+from synthcl.search.searcher import STUDY, journal
+from synthcl.storage import below
+from synthcl.training import Trainer
+
+s3, bucket = buckets.s3, buckets.bucket
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def root(request, tmp_path):
+    if request.param == "folder":
+        (tmp_path / "search-1").mkdir()
+        return str(tmp_path / "search-1")
+    return below(request.getfixturevalue("bucket").uri, "search-1")
+
+
+def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, root):
+    config = tiny_config()
+    trainer = Trainer(config, random_images(), untrained_gan(config), CPU)
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
+    labels = [f"trial-{number:03d}" for number in range(5)]
+    for label in labels:
+        resume.keep(trainer, below(root, label), {"images": 0})
+    prune = Prune(tmp_path / "study.journal", root)
+
+    def ends(label, state, value=None):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=value,
+                params={"x": 0.5},
+                distributions={"x": FloatDistribution(0, 1)},
+                user_attrs={"label": label},
+            )
+        )
+        prune.on_trial_complete(0, [], SimpleNamespace())
+        return [other for other in labels if resume.samples(below(root, other))]
+
+    assert ends("trial-000", TrialState.COMPLETE, 50.0) == labels
+    assert ends("trial-001", TrialState.PRUNED) == ["trial-000", "trial-002", "trial-003", "trial-004"]
+    assert ends("trial-002", TrialState.COMPLETE, 60.0) == ["trial-002", "trial-003", "trial-004"]
+    assert ends("trial-003", TrialState.COMPLETE, 55.0) == ["trial-002", "trial-004"]
+    other = Trainer(config, random_images(), untrained_gan(config), CPU)
+    assert resume.resume(other, below(root, "trial-002")) == {"images": 0}
+    assert resume.resume(other, below(root, "trial-003")) is None
