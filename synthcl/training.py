@@ -1,4 +1,4 @@
-"""The trainer: steps, logged points and state. It knows nothing of Ray and runs on a bare GPU box; see `synthcl.legs`."""
+"""The trainer: steps, logged points and state; `synthcl.legs` drives it. It knows nothing of Ray."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from tiny_run import TINY, arguments
 
 from synthcl import UserError, cluster, load_preset
 from synthcl.cluster import require_resources
+from synthcl.storage import Storage
 
 PROGRAMS = ("search", "train", "evaluate")
 
@@ -114,6 +115,29 @@ def test_a_worker_that_fits_no_node_is_refused_where_it_would_wait_for_ever(monk
     config = load_preset("fashion-mini").with_overrides({"compute.cpus_per_worker": 3})
     with pytest.raises(UserError, match="workers_per_trial=1 of 3 CPUs each: the cluster's nodes have room for 0"):
         cluster.concurrent_trials(config)
+
+
+def test_a_storage_that_a_node_does_not_share_is_refused_by_the_nodes_name(tmp_path, monkeypatch):
+    here = Storage(str(tmp_path / "runs"), "run")
+    elsewhere = Storage(str(tmp_path / "runs"), "run")
+    elsewhere._base = str(tmp_path / "other")  # the same name on a machine that does not share it
+    monkeypatch.setattr(cluster, "on_every_node", lambda look: [look("head", 0), sees("node-2", elsewhere, look)])
+
+    def sees(node, storage, look):
+        _, token = look.args
+        return look.func(storage, token, node, 0)
+
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}, {"Alive": True}])
+    with pytest.raises(UserError, match=r"node node-2: compute\.storage '.*runs' cannot be read.* all nodes share"):
+        cluster.require_storage(here)
+    monkeypatch.setattr(cluster, "on_every_node", lambda look: [look("head", 0), look("node-2", 0)])
+    cluster.require_storage(here)
+    monkeypatch.setattr(cluster, "on_every_node", lambda look: ["node-2 cannot run synthcl"])
+    with pytest.raises(UserError, match="node-2 cannot run synthcl"):
+        cluster.require_storage(here)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
+    cluster.require_storage(here)  # one node alone is this machine, which has proved it
+    assert list(tmp_path.iterdir()) == []
 
 
 def pretend(monkeypatch, nodes):
