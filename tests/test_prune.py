@@ -32,7 +32,7 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
     labels = [f"trial-{number:03d}" for number in range(5)]
     for label in labels:
-        resume.keep(trainer, below(root, label), {"images": 0})
+        resume.keep(trainer, below(root, label), {"images": 0, "seconds": 0.0})
     prune = Prune(tmp_path / "study.journal", root)
 
     def ends(label, state, value=None):
@@ -53,5 +53,5 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     assert ends("trial-002", TrialState.COMPLETE, 60.0) == ["trial-002", "trial-003", "trial-004"]
     assert ends("trial-003", TrialState.COMPLETE, 55.0) == ["trial-002", "trial-004"]
     other = Trainer(config, random_images(), untrained_gan(config), CPU)
-    assert resume.resume(other, below(root, "trial-002")) == {"images": 0}
+    assert resume.resume(other, below(root, "trial-002")) == {"images": 0, "seconds": 0.0}
     assert resume.resume(other, below(root, "trial-003")) is None
