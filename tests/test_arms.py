@@ -18,7 +18,7 @@ def trained(arm, steps, overrides=None):
     trainer = Trainer(config, random_images(), untrained_gan(config), CPU)
     before = copy.deepcopy(trainer.networks)
     encoded = []
-    trainer.networks.encoder.register_forward_pre_hook(lambda module, inputs: encoded.append(len(inputs[0])))
+    trainer.networks.encoder.register_forward_pre_hook(lambda module, inputs: encoded.append(sum(map(len, inputs[0]))))
     history = trainer.advance(steps)
     return trainer, before, encoded, history
 
