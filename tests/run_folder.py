@@ -147,7 +147,7 @@ def _write_confirmed(
     samples = None
     if networks.generator is not None:
         samples = torch.rand(2, 8, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
-    where = Path("confirm-1") / label / "checkpoint_000002"
+    where = Path("confirm-1") / label
     checkpoint.save(folder / where, own, {"networks": states}, samples)
 
     if samples is not None:

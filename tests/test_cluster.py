@@ -1,10 +1,10 @@
-"""`python tune/train.py` on real Ray Train workers, and trials of several workers inside a search."""
+"""Ray Train workers: a training whose nodes come and go, and trials of several workers inside a search."""
 
 import json
 import os
 import signal
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import torch
 from optuna.trial import TrialState
 from tiny_run import TINY, arguments
 
-from synthcl import cluster, load_encoder, load_preset
+from synthcl import cluster, joint, load_encoder, load_preset, standalone, training, workers
+from synthcl.arms import apply_arm
 from synthcl.data import open_split
 from synthcl.export import load_any
 from synthcl.search import records, run
@@ -23,49 +24,19 @@ from synthcl.search.searcher import load_study
 from synthcl.search.space import load_space
 from synthcl.storage import Storage
 from synthcl.training import Trainer
-from synthcl.warmup import cached_gan
+from virtual_nodes import VirtualNodes
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-
-
-def command(program, overrides):
-    return [sys.executable, str(ROOT / f"tune/{program}.py"), *arguments(overrides)]
-
-
-def test_two_workers_train_the_encoder_one_process_trains(tmp_path):
-    """Float32 sums in another order, nothing else: Adam's epsilon keeps rounding from being amplified."""
-    overrides = TINY | {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2, "training.kimg": 0.256}
-    done = subprocess.run(command("train", overrides), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("kimg") == 3
-    trained = load_encoder(tmp_path / "fashion-mini/train-joint.safetensors").state_dict()
-
-    config = load_preset("fashion-mini").with_overrides(overrides)
-    images = open_split(config.data, "unlabelled", CPU).images
-    alone = Trainer(config, images, cached_gan(config, images, tmp_path / "gan", CPU), CPU)
-    alone.advance(config.training.steps)
-    for name, value in alone.networks.encoder.state_dict().items():
-        torch.testing.assert_close(trained[name], value, rtol=1e-2, atol=1e-3, msg=name)
-
-
-def test_a_killed_training_goes_on_and_a_finished_one_says_so(tmp_path):
-    overrides = TINY | {"compute.storage": str(tmp_path), "training.kimg": 4.096, "evaluation.rungs": [0.1, 0.2, 1.0]}
-    process = subprocess.Popen(command("train", overrides), stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stdout is not None
-    assert any("20%" in line for line in process.stdout)  # waits for the second rung
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(1)
-
-    again = subprocess.run(command("train", overrides), capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
-    assert " 10%" not in again.stdout
-    assert "100%" in again.stdout
-    assert "complete" in program.run("train", *arguments(overrides)).stdout
-    other = program.run("train", *arguments(overrides | {"training.kimg": 5}))
-    assert other.returncode == 2
-    assert "training.kimg=4.096" in other.stderr
+LONG = {
+    "training.kimg": 3.2,  # 100 steps
+    "training.optimizer": "sgd",  # Adam turns rounding errors of vanishing gradients into whole steps
+    "training.learning_rate": 0.05,
+    "training.checkpoint_minutes": 0.02,
+    "evaluation.rungs": [1.0],
+    "compute.workers_per_trial": 2,
+    "compute.min_workers_per_trial": 1,
+}
 
 
 @pytest.fixture
@@ -74,15 +45,96 @@ def local_ray():
     ray.shutdown()
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two half-CPU workers and their driver need two CPUs")
+@pytest.fixture
+def nodes(local_ray):
+    virtual = VirtualNodes([1])
+    yield virtual
+    ray.shutdown()
+    virtual.close()
+
+
+def slowly(settings):
+    """Train as a worker does, with steps that take as long as nodes take to come and go."""
+
+    def step(*given):
+        time.sleep(0.3)
+        return joint.joint_step(*given)
+
+    training.joint_step = step
+    train_on_worker(settings)
+
+
+train_on_worker = workers._train_on_worker
+
+
+def test_a_training_goes_on_while_nodes_join_and_leave_and_after_an_interrupt(nodes, tmp_path, monkeypatch, capsys):
+    overrides = TINY | LONG | {"compute.storage": str(tmp_path), "compute.address": nodes.address}
+    config = apply_arm(load_preset("fashion-mini").with_overrides(overrides), "real-only")
+    heard = []
+
+    class Heard(standalone.RunLog):
+        def report(self, metrics):
+            heard.append((metrics["workers"], metrics["images"]))
+
+    def disturb():
+        wait_for(lambda: heard and heard[-1][0] == 1)
+        nodes.join(1)
+        wait_for(lambda: heard[-1][0] == 2)
+        nodes.drain(nodes.nodes[-1], 20)
+        wait_for(lambda: heard[-1][0] == 1)
+        nodes.kill(nodes.nodes[-1])
+        wait_for(lambda before=heard[-1]: heard[-1] > before)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(standalone, "RunLog", Heard)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "_train_on_worker", slowly)
+    threading.Thread(target=disturb, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        standalone.run_training(config, "train-real-only")
+    sizes = [size for index, (size, _) in enumerate(heard) if index == 0 or heard[index - 1][0] != size]
+    assert sizes == [1, 2, 1]
+    left = max(index for index, (size, _) in enumerate(heard) if size == 2)
+    assert heard[left + 1][1] == heard[left][1]  # told again: nothing of the drained node's work was lost
+    assert heard[-1][1] < 3200
+    assert "goes on with 1 workers, the same batch" in capsys.readouterr().out
+
+    monkeypatch.setattr(workers, "_train_on_worker", train_on_worker)
+    before = len(heard)
+    standalone.run_training(config, "train-real-only")
+    assert heard[before][1] >= heard[before - 1][1]
+    alone = Trainer(config, open_split(config.data, "unlabelled", CPU).images, None, CPU)
+    alone.advance(config.training.steps)
+    trained = load_encoder(tmp_path / "fashion-mini/train-real-only.safetensors").state_dict()
+    for name, value in alone.networks.encoder.state_dict().items():
+        torch.testing.assert_close(trained[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+    again = ["--arm", "real-only", *arguments(overrides)]
+    assert "complete" in program.run("train", *again).stdout
+    other = program.run("train", *again, "training.kimg=5")
+    assert other.returncode == 2
+    assert "training.kimg=3.2" in other.stderr
+
+
+def wait_for(condition, seconds=180):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            os.kill(os.getpid(), signal.SIGTERM)  # the test fails by what it has heard until now
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two CPUs")
 def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_path, monkeypatch, local_ray):
-    overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2, "compute.cpus_per_worker": 0.5}
+    overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2}
     config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256, "search.trials": 1})
     space = load_space(ROOT / "tune/spaces/curriculum.yaml", config)
     storage = Storage(config.compute.storage, config.name)
     storage.folder.mkdir(parents=True)
     monkeypatch.setattr(run, "BASELINES", ("real-only",))
-    cluster.connect(config, driver_cpus=1)
+    cluster.connect(config)
     gan = cluster.warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
 
     run._search(config, space, storage, gan, {"name": "search-1", "kind": "search", "trials": 1})

@@ -247,7 +247,7 @@ def test_all_figures_are_there_and_the_report_shows_them(written: Path) -> None:
 
 def test_the_exported_encoder_is_the_winners_best_seed_by_validation(written: Path) -> None:
     encoder = load_encoder(written / "encoder.safetensors")
-    folder = written / "confirm-1" / f"trial-002-seed{BEST_SEED['trial-002']}" / "checkpoint_000002"
+    folder = written / "confirm-1" / f"trial-002-seed{BEST_SEED['trial-002']}"
     expected = checkpoint.load(folder, torch.device("cpu"))["trainer"]["networks"]["encoder"]
     assert encoder.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
@@ -293,7 +293,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 def test_a_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
-    (folder / "confirm-1" / "trial-002-seed1002" / "checkpoint_000002" / "checkpoint.pt").unlink()
+    (folder / "confirm-1" / "trial-002-seed1002" / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match="trial-002-seed1002"):
         write(folder)
     assert (folder / "report.md").is_file()

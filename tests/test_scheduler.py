@@ -32,6 +32,14 @@ def test_rungs_are_those_of_the_config():
     assert [images for images, _ in scheduler._brackets[0]._rungs] == [5000, 3000]
 
 
+def test_a_report_told_again_after_an_interruption_is_compared_with_the_others_alone():
+    scheduler = RungScheduler(CONFIG, {3000: {"a": 50.0, "b": 60.0}})
+    again = SimpleNamespace(trial_id="new id", config={"label": "b"})
+    scheduler.on_trial_add(None, again)
+    assert scheduler.on_trial_result(None, again, {"images": 3000, "score": 54.0}) == CONTINUE  # 50, not 50 and 60
+    assert tell(scheduler, "c", 3000, 51.0) == STOP  # median of 50 and 54
+
+
 def test_a_trial_below_the_better_half_of_those_before_it_is_stopped():
     scheduler = RungScheduler(CONFIG)
     assert tell(scheduler, "a", 3000, 50.0) == CONTINUE  # nobody to compare with

@@ -1,6 +1,5 @@
 """The study behind Tune: how trials end in it, and that an interrupted one goes on."""
 
-import cloudpickle
 import pytest
 from optuna.trial import TrialState
 
@@ -77,26 +76,58 @@ def test_a_leg_that_ends_between_rungs_reports_nothing(space, journal):
     assert load_study(journal).trials[0].intermediate_values == {}
 
 
-def test_after_an_interruption_the_study_has_no_orphans_and_repeats_no_point(space, journal, tmp_path):
-    searcher = StudySearch(space, journal, 0, 0, baselines=())
-    resumed = cloudpickle.loads(cloudpickle.dumps(searcher))  # as Tune keeps it; its state is written later
-    first = searcher.suggest("a")["overrides"]
-    searcher.on_trial_complete("a", report(70.0, 200, 1.0))
-    searcher.suggest("b")
-    searcher.save(str(tmp_path / "state"))
-    lost = searcher.suggest("lost")["overrides"]  # asked for after Tune last wrote its state
+def test_after_an_interruption_what_ran_is_asked_for_again_and_nothing_else_is(space, journal):
+    searcher = StudySearch(space, journal, 0, 0, first_point={"curriculum.hardness.start": 0.25})
+    for trial_id in ("baseline", "other baseline", "ended", "interrupted"):
+        searcher.suggest(trial_id)
+    interrupted = searcher.study.trials[3]
+    searcher.on_trial_complete("ended", report(70.0, 200, 1.0))
+    searcher.on_trial_complete("other baseline", report(60.0, 200, 1.0))
+    asked = searcher.study.ask()  # killed between two suggestions of one trial
+    kind = asked.suggest_categorical("curriculum.hardness.kind", ["constant", "linear"])
 
-    resumed.restore(str(tmp_path / "state"))
-    states = [trial.state for trial in load_study(journal).trials]
-    assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
-    resumed.on_trial_complete("b", report(60.0, 200, 1.0))
-    later = [resumed.suggest(f"later{i}")["overrides"] for i in range(3)]
-    assert later[0] == lost
-    assert all(point != first for point in later)
-    assert len({tuple(sorted(point.items())) for point in later}) == 3
+    resumed = StudySearch(space, journal, 0, 0, first_point={"curriculum.hardness.start": 0.25})
+    assert resumed.ended == 2
+    suggestions = [resumed.suggest(f"again {i}") for i in range(4)]
+    assert suggestions[0]["label"] == BASELINES[0]
+    assert suggestions[1] == {"label": "trial-003", "overrides": interrupted.params}
+    assert suggestions[2]["label"] == "trial-004"
+    assert suggestions[2]["overrides"]["curriculum.hardness.kind"] == kind
+    assert suggestions[3]["label"] == "trial-005"
+    points = [trial.params for trial in load_study(journal).trials if "arm" not in trial.user_attrs]
+    assert len({tuple(sorted(point.items())) for point in points}) == len(points) == 4
+
+    for i in range(4):
+        resumed.on_trial_complete(f"again {i}", report(60.0, 200, 1.0))
+    assert StudySearch(space, journal, 0, 0).ended == 6
+    assert all(trial.state == TrialState.COMPLETE for trial in load_study(journal).trials)
 
 
-def test_an_extended_study_draws_anew(space, journal, tmp_path):
+def test_a_report_that_is_told_again_is_recorded_once(space, journal):
+    searcher = StudySearch(space, journal, 0, 4, baselines=())
+    searcher.suggest("a")
+    searcher.on_trial_result("a", report(70.0))
+    resumed = StudySearch(space, journal, 0, 4, baselines=())
+    resumed.suggest("a")
+    resumed.on_trial_result("a", report(70.0))
+    resumed.on_trial_complete("a", report(80.0, 200, 1.0))
+    (trial,) = load_study(journal).trials
+    assert trial.intermediate_values == {100: 70.0, 200: 80.0}
+    assert trial.value == 80.0
+
+
+def test_a_line_that_a_full_disk_cut_off_is_no_part_of_the_study(space, journal):
+    StudySearch(space, journal, 0, 4, baselines=()).suggest("a")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"worker_id"')
+    continued = StudySearch(space, journal, 0, 4, baselines=())
+    continued.suggest("a")
+    continued.on_trial_complete("a", report(80.0, 200, 1.0))
+    assert journal.read_bytes().startswith(whole)
+    assert [trial.value for trial in load_study(journal).trials] == [80.0]
+
+
+def test_an_extended_study_draws_anew(space, journal):
     first = StudySearch(space, journal, 0, 10, baselines=())
     first.suggest("a")
     first.on_trial_complete("a", report(70.0, 200, 1.0))

@@ -24,7 +24,7 @@ def main() -> None:
         print(f"{config.training.steps} steps of {config.training.batch_images} images ({views} views)")
         return
 
-    from synthcl.cluster import run_training
+    from synthcl.standalone import run_training
 
     run_training(config, f"train-{arguments.arm}", fresh=arguments.fresh)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from tqdm import tqdm
 
-from synthcl import checkpoint
+from synthcl import resume
 from synthcl.arms import BASELINES
 from synthcl.config import Config
+from synthcl.errors import UserError
 from synthcl.logs import RunLog
-from synthcl.search.trial import resolve
+from synthcl.search.trial import label_of, place_of, resolve
 from synthcl.storage import Storage
 
 
@@ -23,12 +23,13 @@ class StageLog(Callback):
     Args:
         base: the configuration the trials' overrides change.
         storage: where TensorBoard logs and samples go.
-        stage: 'search' or 'confirm', shown beside the bar.
-        total: trials of the stage.
+        stage: such as 'search-1' or 'confirm-1'.
+        total: trials of the stage that are left.
     """
 
     def __init__(self, base: Config, storage: Storage, stage: str, total: int) -> None:
-        self.base, self.storage, self.stage, self.total = base, storage, stage, total
+        self.base, self.storage, self.total = base, storage, total
+        self.stage, self.root = stage.split("-")[0], storage.ray_uri(stage)
         self._best = (float("-inf"), "")
         self._logs: dict[str, RunLog] = {}
         self._bar: tqdm | None = None
@@ -50,17 +51,13 @@ class StageLog(Callback):
                 self._best = max(self._best, (result["score"], label(trial)))
             state = f"diverged: {result['reason']}" if result["diverged"] else f"{result['score']:6.2f}"
             tqdm.write(f"{label(trial):<22}{result['images'] / 1000:8.1f} kimg {result['progress']:5.0%}  {state}")
-
-    def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
-        png = read_samples(checkpoint)
-        if png is None or trial.last_result is None:
-            return
-        images = trial.last_result.get("images", 0)
-        target = self.storage.folder / "samples" / label(trial) / f"{images:012d}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(png)
-        if log := self._logs.get(trial.trial_id):
-            log.samples(png, images)
+        if "rolled_back" in result:
+            tqdm.write(f"{label(trial):<22}{'':14} {result['rolled_back']}")
+        if result["sound"] and (png := resume.samples(place_of(trial.config, self.root))):
+            target = self.storage.folder / "samples" / label(trial) / f"{result['images']:012d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(png)
+            self._logs[trial.trial_id].samples(png, result["images"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         last = trial.last_result or {}
@@ -83,7 +80,10 @@ class StageLog(Callback):
             self._bar.update()
             if self._best[1]:
                 self._bar.set_postfix_str(f"best {self._best[0]:.2f} ({self._best[1]})")
-        self.storage.push()
+        try:
+            self.storage.push()
+        except UserError as error:  # what could not be sent is sent with the next run's
+            tqdm.write(f"{error}")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_logs": {}, "_bar": None}  # open files do not travel
@@ -91,13 +91,4 @@ class StageLog(Callback):
 
 def label(trial: Trial) -> str:
     """The run's name in every list, folder and figure."""
-    return str(trial.config.get("run", trial.config)["label"])
-
-
-def read_samples(saved: Any) -> bytes | None:
-    """The PNG of a Ray checkpoint, read through its own file system; None in a real-only run."""
-    try:
-        with saved.filesystem.open_input_file(str(Path(saved.path) / checkpoint.SAMPLES)) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        return None
+    return label_of(trial.config)

@@ -12,14 +12,15 @@ import optuna
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from ray.tune import Checkpoint
 
 from synthcl import checkpoint, style
 from synthcl.arms import BASELINES
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
-from synthcl.export import save_encoder, write_text
+from synthcl.export import save_encoder
+from synthcl.files import write_whole
 from synthcl.models.encoder import make_encoder
+from synthcl.resume import fetched
 from synthcl.search import figures, leaderboard, records
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.storage import Storage
@@ -47,9 +48,9 @@ def write(config: Config, storage: Storage) -> None:
     board = leaderboard.compare(confirmed, config, records.chosen_names(trials, config), seeds)
 
     print("\n" + terminal(config, board, seeds))
-    write_text(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
+    write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
     drawn = _draw(config, storage.folder, study, trials, confirmed, board)
-    write_text(storage.folder / "report.md", _document(config, storage.folder, trials, board, seeds, drawn))
+    write_whole(storage.folder / "report.md", _document(config, storage.folder, trials, board, seeds, drawn))
     if board.winner:
         _export(storage, confirmed, board.winner)
         print(f"Encoder: {_shown(storage.folder / ENCODER)}")
@@ -179,8 +180,8 @@ def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
     """The winner's encoder: of its seeds, the one with the best validation score."""
     runs = confirmed[confirmed.name == winner.name].sort_values(["score", "seed"], ascending=[False, True])
     run: Any = runs.iloc[0]
-    with Checkpoint(f"{storage.ray_path}/{run.checkpoint}").as_directory() as folder:
-        state = checkpoint.load(Path(folder), torch.device("cpu"))
+    with fetched(storage.ray_uri(run.checkpoint)) as folder:
+        state = checkpoint.load(folder, torch.device("cpu"))
     config = checkpoint.config_of(state)
     encoder = make_encoder(config.encoder, config.data.channels)
     encoder.load_state_dict(state["trainer"]["networks"]["encoder"])

@@ -22,7 +22,7 @@ class RungScheduler(ASHAScheduler):
 
     Args:
         config: gives the rungs and the reduction factor.
-        recorded: scores at rungs of an earlier part of the study: `{images: {label: score}}`.
+        recorded: scores at rungs before an interruption or an extension: `{images: {label: score}}`.
 
     Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020 (ASHA).
     """
@@ -45,6 +45,9 @@ class RungScheduler(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if trial.config["label"] in BASELINES or result.get("diverged"):
             return TrialScheduler.CONTINUE
+        for images, scores in self._brackets[0]._rungs:
+            if images == result["images"]:
+                scores.pop(trial.config["label"], None)  # told again after an interruption
         return super().on_trial_result(tune_controller, trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:

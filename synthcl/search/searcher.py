@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from synthcl.arms import ARMS, BASELINES
+from synthcl.errors import UserError
 from synthcl.logs import is_metric
 from synthcl.search.space import Space
 
@@ -29,6 +31,20 @@ def load_study(file: Path) -> optuna.Study:
     return optuna.load_study(study_name=STUDY, storage=journal(file))
 
 
+def require_whole(file: Path) -> None:
+    """Refuse to go on with a study that something damaged; a last line that was cut short is no damage.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        _exists(journal(file))
+    except Exception as error:  # Optuna replays what it reads, and falls over it in any way
+        raise UserError(
+            f"{file} is damaged ({type(error).__name__}: {error}); restore it, or use --fresh to start over"
+        ) from None
+
+
 class StudySearch(OptunaSearch):
     """Suggests the baselines first, then the preset's own configuration, then what the sampler proposes.
 
@@ -40,8 +56,10 @@ class StudySearch(OptunaSearch):
         journal_file: where the study lives.
         seed: of the sampler; a continued study draws anew, so that suggestions do not repeat.
         startup_trials: random trials before TPE models the space.
-        baselines: arms to run beside the trials; empty when an extended study has them already.
+        baselines: arms to run beside the trials, once in a study.
         first_point: the preset's own values, tried first in a new study.
+
+    The journal is all that an interrupted search is continued from: what runs there is suggested again, first.
     """
 
     def __init__(
@@ -53,6 +71,7 @@ class StudySearch(OptunaSearch):
         baselines: tuple[str, ...] = BASELINES,
         first_point: dict[str, Any] | None = None,
     ) -> None:
+        _end_whole(journal_file)
         storage = journal(journal_file)
         known = len(optuna.load_study(study_name=STUDY, storage=storage).trials) if _exists(storage) else 0
         with warnings.catch_warnings():
@@ -65,8 +84,10 @@ class StudySearch(OptunaSearch):
                 constant_liar=True,  # trials still running repel suggestions of the same point
             )
             super().__init__(space.sample, "score", "max", None, sampler, STUDY, storage)
-        self._baselines = list(baselines)
-        self._ask_again_for_lost_trials()
+        trials = self.study.get_trials(deepcopy=False)
+        self._interrupted = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        begun = {trial.user_attrs.get("arm") for trial in trials}
+        self._baselines = [arm for arm in baselines if arm not in begun]
         if known == 0 and first_point:
             self.study.enqueue_trial(first_point)
 
@@ -75,11 +96,21 @@ class StudySearch(OptunaSearch):
         assert self._ot_study is not None
         return self._ot_study
 
+    @property
+    def ended(self) -> int:
+        """Trials and baselines that need nothing more."""
+        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The config of one Tune trial: its label, the overrides and the arm of a baseline."""
-        if self._baselines:
+        if self._interrupted:
+            frozen = self._interrupted.pop(0)
+            self._ot_trials[trial_id] = optuna.trial.Trial(self.study, frozen._trial_id)
+            if arm := frozen.user_attrs.get("arm"):
+                return {"label": arm, "overrides": ARMS[arm]}
+        elif self._baselines:
             return self._suggest_baseline(trial_id, self._baselines.pop(0))
-        overrides = super().suggest(trial_id)
+        overrides = super().suggest(trial_id)  # of an interrupted trial: what it was suggested before
         trial = self._ot_trials[trial_id]
         trial.set_user_attr("label", f"trial-{trial.number:03d}")
         return {"label": f"trial-{trial.number:03d}", "overrides": overrides}
@@ -96,9 +127,9 @@ class StudySearch(OptunaSearch):
         """Record a rung's score at its images; legs that end between rungs carry none."""
         trial = self._ot_trials[trial_id]
         if "score" in result and result["images"] not in trial.storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(result["score"], result["images"])
             trial.set_user_attr("metrics", {name: result[name] for name in result if is_metric(name)})
             trial.set_user_attr("images", result["images"])
+            trial.report(result["score"], result["images"])  # last: where it is missing, all of it is told again
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how the trial ended: COMPLETE only with its whole budget spent."""
@@ -110,22 +141,12 @@ class StudySearch(OptunaSearch):
                 result = None
         super().on_trial_complete(trial_id, None if error else result, error)
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Continue after an interruption with every point that was asked for."""
-        super().restore(checkpoint_path)
-        self.study.sampler.reseed_rng()  # else it would repeat what it drew after its state was written
-        self._ask_again_for_lost_trials()
-
-    def _ask_again_for_lost_trials(self) -> None:
-        """A trial asked for shortly before an interruption, which Tune never knew of, is told as failed; its point is
-        asked for again. A lost baseline still is among those to come."""
-        known = {trial.number for trial in self._ot_trials.values()}
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in known:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-                if "arm" not in trial.user_attrs:
-                    self.study.enqueue_trial(trial.params)
-
 
 def _exists(storage: JournalStorage) -> bool:
     return any(study.study_name == STUDY for study in optuna.get_all_study_summaries(storage))
+
+
+def _end_whole(file: Path) -> None:
+    """Drop a last line that a full disk or a power cut left unfinished; the next one would be appended to it."""
+    if file.is_file() and not (written := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, written.rfind(b"\n") + 1)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import signal
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from synthcl import cluster, data
+from synthcl import data, notice, workers
 from synthcl.config import Config, DataConfig
 from synthcl.curriculum import is_real_only
+from synthcl.errors import Leaving
 from synthcl.evaluation.rungs import evaluation
-from synthcl.training import GanState, Metrics, Trainer, legs
+from synthcl.legs import legs
+from synthcl.resume import keep, resume
+from synthcl.storage import below
+from synthcl.training import GanState, Metrics, Trainer
 
 
 class CurriculumTrial(tune.Trainable):
-    """Trains one configuration, a leg per Tune iteration; weights and data of the process outlive the trial."""
+    """Trains one configuration, a leg per Tune iteration, and goes on where another process of the trial ended."""
 
-    def setup(self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool) -> None:  # type: ignore[override]
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str
+    ) -> None:
         """
         Args:
             config: `{"label": ..., "overrides": {dotted field: value}}`.
             base: the configuration the overrides change.
             gan: the warmed-up GAN that all trials share.
             test: whether the last rung also reads the test split (the confirm stage only).
+            root: folder or URI of the stage's trials.
         """
         torch.set_num_threads(max(1, int(base.compute.cpus_per_worker)))
-        self._base, self._gan, self._test = base, gan, test
+        notice.hear(signal.SIGTERM)
+        self._base, self._gan, self._test, self._root = base, gan, test, root
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -37,7 +45,9 @@ class CurriculumTrial(tune.Trainable):
         device = pick_device()
         gan = None if is_real_only(resolved) else self._gan
         self._trainer = Trainer(resolved, unlabelled_images(resolved.data, device), gan, device)
-        self._legs = legs(self._trainer, evaluation(resolved, self._test))
+        self._place = place_of(config, self._root)
+        self._unheard = resume(self._trainer, self._place)
+        self._legs = legs(self._trainer, evaluation(resolved, self._test), notice.given)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this process: half a second where a new process costs ten."""
@@ -45,23 +55,33 @@ class CurriculumTrial(tune.Trainable):
         return True
 
     def step(self) -> Metrics:
-        metrics = next(self._legs)
-        return metrics | {"done": metrics["diverged"] or metrics["progress"] >= 1}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self._trainer.save(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        self._trainer.load(Path(checkpoint))
-        self._legs = legs(self._trainer, evaluation(self._trainer.config, self._test))
+        """A leg, kept before it is reported; first the one whose report an interruption may have lost."""
+        metrics, self._unheard = self._unheard, None
+        if metrics is None:
+            if notice.must_go():
+                raise Leaving("told to leave; the trial goes on from its checkpoint")
+            metrics = next(self._legs)
+            if metrics["sound"]:  # else the last good state stays
+                keep(self._trainer, self._place, metrics)
+        ended = metrics["diverged"] or metrics["progress"] >= 1
+        return metrics | {"done": ended, "kept on notice": notice.given()}
 
 
 def nested_trial(config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str) -> None:
     """A trial of several workers: Ray Train inside Tune, its reports passed on to the scheduler."""
     resolved = resolve(base, config)
-    name = f"{tune.get_context().get_experiment_name()}-{tune.get_context().get_trial_name()}"
     state = None if is_real_only(resolved) else gan
-    cluster.fit(resolved, state, root, name, test=test, callbacks=[TuneReportCallback()])
+    workers.fit(resolved, state, root, label_of(config), test=test, callbacks=[TuneReportCallback()])
+
+
+def label_of(trial_config: dict[str, Any]) -> str:
+    """The run's name in every list, folder and figure."""
+    return str(trial_config.get("run", trial_config)["label"])
+
+
+def place_of(trial_config: dict[str, Any], root: str) -> str:
+    """Folder or URI of a trial's checkpoint under that of its stage."""
+    return below(root, label_of(trial_config))
 
 
 def resolve(base: Config, trial_config: dict[str, Any]) -> Config:

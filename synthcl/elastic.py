@@ -1,0 +1,62 @@
+"""A trial of several workers that goes on with fewer when nodes leave, and with all of them when nodes join.
+
+The batch is drawn whole and shared by rank, so any number of workers that divides it into equal shares computes the
+same step: as many negatives, the same random numbers, sums in another order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.train.torch
+from ray._private.state import state as ray_state
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
+from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+
+from synthcl.config import ComputeConfig
+
+LOOK_SECONDS = 60.0
+"""between two looks for nodes that joined"""
+
+
+def world_sizes(compute: ComputeConfig) -> list[int]:
+    """Numbers of workers a trial may run on, in rising order: those that share its batch equally."""
+    most, least = compute.workers_per_trial, compute.min_workers_per_trial or compute.workers_per_trial
+    return [count for count in range(least, most + 1) if most % count == 0]
+
+
+class EqualShares(ElasticScalingPolicy):
+    """Ray's elastic policy, held to equal shares and to nodes that stay.
+
+    Args:
+        scaling_config: with (min, max) workers.
+        sizes: numbers of workers that share the batch equally.
+    """
+
+    def __init__(self, scaling_config: Any, sizes: list[int]) -> None:
+        super().__init__(scaling_config)
+        self._sizes = sizes
+
+    def _count_possible_workers(self, reserved_resources: dict[str, dict[str, float]]) -> int:
+        draining = ray_state.get_draining_nodes()
+        staying = {node: amount for node, amount in reserved_resources.items() if node not in draining}
+        possible = super()._count_possible_workers(staying)
+        return max((size for size in self._sizes if size <= possible), default=0)
+
+
+class ElasticTrainer(ray.train.torch.TorchTrainer):
+    """TorchTrainer under `EqualShares`.
+
+    Args:
+        sizes: numbers of workers that share the batch equally, in rising order.
+        options: of TorchTrainer.
+    """
+
+    def __init__(self, sizes: list[int], **options: Any) -> None:
+        super().__init__(**options)
+        self._sizes = sizes
+
+    def _initialize_and_run_controller(self, **options: Any) -> ray.train.Result:
+        get_or_create_autoscaling_coordinator()  # where the run's driver is, or it would die with a worker's node
+        options["scaling_policy"] = EqualShares(self.scaling_config, self._sizes)
+        return super()._initialize_and_run_controller(**options)  # type: ignore[misc]  # typed as Train V1's

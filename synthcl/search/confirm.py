@@ -1,0 +1,69 @@
+"""The confirm stage: which runs are left, and the record of each that ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from synthcl.config import Config
+from synthcl.files import write_whole
+from synthcl.logs import is_metric
+from synthcl.search import records
+
+
+def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, Any]]:
+    """The runs that have no record yet: every chosen configuration with every fresh seed.
+
+    Args:
+        trials: from `records.trials_frame`.
+        config: how many are chosen, and the seeds.
+        folder: of the run.
+    """
+    plan = []
+    for name in records.chosen_names(trials, config):
+        overrides = records.overrides_of(name, trials)
+        for seed in records.confirm_seeds(config):
+            label = f"{name}-seed{seed}"
+            if not _record(folder, label).is_file():
+                plan.append({"label": label, "name": name, "overrides": overrides | {"training.seed": seed}})
+    return plan
+
+
+class Recorder(Callback):
+    """Writes the record of a run as soon as its last report arrives.
+
+    Args:
+        folder: of the run.
+        stage: such as 'confirm-1'.
+    """
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self._folder, self._stage = folder, stage
+        (folder / "confirm").mkdir(exist_ok=True)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if result["diverged"] or result["progress"] < 1:
+            return
+        run = trial.config["run"]
+        record = {
+            "name": run["name"],
+            "label": run["label"],
+            "overrides": run["overrides"],
+            "seed": run["overrides"]["training.seed"],
+            "images": result["images"],
+            "seconds": result["seconds"],
+            "metrics": {name: value for name, value in result.items() if is_metric(name)},
+            "checkpoint": f"{self._stage}/{run['label']}",
+        }
+        write_whole(_record(self._folder, run["label"]), json.dumps(record, indent=2) + "\n")
+
+
+def _record(folder: Path, label: str) -> Path:
+    return folder / "confirm" / f"{label}.json"
