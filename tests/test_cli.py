@@ -1,10 +1,12 @@
 """The programs as their users meet them: help, a dry run, and clusters that cannot serve; see test_bad_input, too."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -57,8 +59,9 @@ def test_a_cluster_with_another_token_refuses_at_once(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
+    short = tempfile.mkdtemp(prefix="ray")  # Ray's sockets lie in it, and their paths have a limit of 107 characters
     start = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1"]
-    start += ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", f"--temp-dir={tmp_path / 'ray'}"]
+    start += ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", f"--temp-dir={short}"]
     start += ["--include-dashboard=false", "--disable-usage-stats"]
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
@@ -75,6 +78,7 @@ def test_a_cluster_with_another_token_refuses_at_once(tmp_path):
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait()
+        shutil.rmtree(short, ignore_errors=True)
     assert f"compute.address '{address}': the Ray cluster there refuses (InvalidAuthToken" in line
     assert "RAY_AUTH_TOKEN" in line
     assert not (tmp_path / "runs").exists()
