@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,11 +22,14 @@ class VirtualNodes:
 
     Args:
         cpus: of each node beside the head.
+        dashboard: whether the head has one; trials of several workers need it.
     """
 
-    def __init__(self, cpus: Sequence[float]) -> None:
-        head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head | {"object_store_memory": STORE_BYTES})
+    def __init__(self, cpus: Sequence[float], dashboard: bool = True) -> None:
+        free_ports = {"dashboard_port": None, "dashboard_agent_listen_port": None}  # another Ray may have the usual
+        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, **free_ports}
+        head |= {"include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
         for count in cpus:
             self.join(count)
@@ -36,6 +40,8 @@ class VirtualNodes:
 
     def join(self, cpus: float) -> None:
         """One more node."""
+        # Ray's hook for the end of this process is a signal handler, which the main thread alone can set.
+        self._cluster._shutdown_at_exit = threading.current_thread() is threading.main_thread()
         self.nodes.append(self._cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES))
 
     def kill(self, node: Any) -> None:

@@ -57,7 +57,7 @@ def slowly(settings):
     """Train as a worker does, with steps that take as long as nodes take to come and go."""
 
     def step(*given):
-        time.sleep(0.3)
+        time.sleep(1.0)
         return joint.joint_step(*given)
 
     training.joint_step = step
