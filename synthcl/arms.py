@@ -23,13 +23,8 @@ ARMS: dict[str, dict[str, Any]] = {
     },
     # Data inflation: samples of the warmed-up GAN as if they were more images.
     "frozen-gan": {"method.frozen": True, "method.pair": False, "curriculum.hardness": _NONE},
-    # The same under AdaInf's weaker augmentation (Wang et al., ICLR 2024).
-    "frozen-gan-weak-views": {
-        "method.frozen": True,
-        "method.pair": False,
-        "curriculum.hardness": _NONE,
-        "curriculum.view_strength": {"kind": "constant", "start": 0.7},
-    },
+    # The same under AdaInf's weaker augmentation (Wang et al., ICLR 2024): views at WEAKER of the configuration's.
+    "frozen-gan-weak-views": {"method.frozen": True, "method.pair": False, "curriculum.hardness": _NONE},
     # The min-max game alone: two views of G(z), no G_ema.
     "hard-only": {"method.pair": False},
     # (G(z), G_ema(z)) pairs that drift by GAN training alone.
@@ -46,12 +41,29 @@ CONTROL = "real-only+"
 images too, so a searched curriculum is worth what it gains over this one."""
 
 
-def apply_arm(config: Config, arm: str) -> Config:
-    """The configuration of one arm.
+WEAKER = 0.7
+"""Strength of the views of `frozen-gan-weak-views`, as a fraction of the configuration's own."""
+
+
+def arm_overrides(arm: str, config: Config) -> dict[str, Any]:
+    """What an arm overrides in a configuration.
 
     Raises:
         UserError: on an unknown arm.
     """
     if arm not in ARMS:
         raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
-    return config.with_overrides(ARMS[arm])
+    if arm != "frozen-gan-weak-views":
+        return ARMS[arm]
+    strength = config.curriculum.view_strength.model_dump()
+    weaker = {name: WEAKER * strength[name] for name in ("start", "end") if strength[name] is not None}
+    return ARMS[arm] | {"curriculum.view_strength": strength | weaker}
+
+
+def apply_arm(config: Config, arm: str) -> Config:
+    """The configuration of one arm.
+
+    Raises:
+        UserError: on an unknown arm.
+    """
+    return config.with_overrides(arm_overrides(arm, config))

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,11 @@ def warm_up(
     steps = round(1000 * gan.warmup_kimg / batch)
     statistics: dict[str, float] = {}
 
-    with tqdm(total=steps * batch, desc="GAN warm-up", unit="img", unit_scale=True, disable=not progress) as bar:
+    often = 0.1 if sys.stderr.isatty() else 10.0  # a log file keeps every state of the bar
+    bar = tqdm(
+        total=steps * batch, desc="GAN warm-up", unit="img", unit_scale=True, mininterval=often, disable=not progress
+    )
+    with bar:
         for step in range(steps):
             chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
             real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)

@@ -90,3 +90,10 @@ def test_an_arm_overrides_whatever_the_curriculum_was():
 def test_an_unknown_arm_is_refused_by_name():
     with pytest.raises(UserError, match="arm 'jont' is unknown; choose real-only, "):
         apply_arm(tiny_config(), "jont")
+
+
+def test_weaker_views_are_weaker_than_the_configurations_own():
+    ramp = {"kind": "linear", "start": 0.2, "end": 0.5}
+    config = tiny_config({"curriculum.view_strength": ramp})
+    weaker = apply_arm(config, "frozen-gan-weak-views").curriculum.view_strength
+    assert (weaker.kind, weaker.start, weaker.end) == ("linear", pytest.approx(0.14), pytest.approx(0.35))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from synthcl.arms import ARMS
+from synthcl.arms import ARMS, arm_overrides
 from synthcl.config import Config, DataConfig
 from synthcl.data import open_split
 from synthcl.errors import UserError
@@ -63,7 +63,8 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
             chosen = arms if count in counts else {}
             if count in oracle:
                 chosen = chosen | {REAL_ONLY: ARMS[REAL_ONLY]}
-            for arm, overrides in chosen.items():
+            for arm, given in chosen.items():
+                overrides = arm_overrides(arm, base) if arm in ARMS else given
                 own = {"data.image_fraction": count / total, "training.seed": seed}
                 config = base.with_overrides(overrides | own)
                 _require_equal_budget(arm, config, base)
