@@ -1,4 +1,4 @@
-"""`python tune/search.py` as a user runs it, with real local Ray: whole, and again; `test_chaos.py` kills and extends it."""
+"""`python tune/search.py` as a user runs it, with real local Ray; `test_chaos.py` kills, interrupts and extends it."""
 
 import json
 
