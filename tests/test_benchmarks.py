@@ -4,6 +4,7 @@ import json
 import queue
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 import bounds
 import gpu
 import harness
+import plan
+import probes
 import step
 
 TINY = [f"{field}={value}" for field, value in SMALL.items() if field != "training.kimg"]
@@ -85,3 +88,38 @@ def test_a_trial_on_a_shared_card_tells_its_steps_a_second():
     rates = queue.Queue()
     gpu.train_for(tiny_config().model_dump_json(), "cpu", 0.1, threading.Barrier(1), rates)
     assert rates.get_nowait() > 0
+
+
+def test_probes_benchmark_compares_fits_and_gives_their_share_of_a_trial(monkeypatch, capsys):
+    monkeypatch.setattr(probes, "EPOCHS", 20)
+    few = ["training.kimg=0.512", "evaluation.max_label_images=400", "evaluation.early_label_images=200"]
+    ratios = ratios_of(probes, ["--quick", *TINY, *few], monkeypatch, capsys)
+    assert ratios["sgd_over_logistic"] == pytest.approx(5 * ratios["one_sgd_fit_over_logistic"], rel=1e-2)
+    assert abs(ratios["logistic_minus_sgd_validation_points"]) < 15  # both fit; on 400 labels not alike
+    assert 0 < ratios["evaluation_share_of_trial_stopped_first"] < 1
+    assert 0 < ratios["evaluation_share_of_whole_trial"] < 1
+
+
+def test_a_plan_follows_its_formulae_and_tells_what_breaks_first(monkeypatch, capsys):
+    options = ["--preset", "fashion-mini", "--gpus", "2,4", *TINY]
+    ratios = ratios_of(plan, options, monkeypatch, capsys)
+    layouts = ("side_by_side", "one_trial", "one_trial_large_batch")
+    assert ratios.keys() == {f"{gpus}_gpus_{name}_communication_over_compute" for gpus in (2, 4) for name in layouts}
+    assert ratios["2_gpus_side_by_side_communication_over_compute"] == 0  # a process a trial sends nothing
+
+    config = tiny_config({"compute.workers_per_trial": 2})  # 16 images, of them half a batch's views from latents
+    side_by_side, alone, large = plan.layouts(config, 4)
+    assert (side_by_side.trials, alone.workers, large.workers, large.batch) == (2, 4, 4, 32)
+    networks = plan.Networks(flops_per_image=1e9, learning=1000, batch_norms=5, feature_dim=32)
+    links = {"node_gpus": 2, "node_gb": 100.0, "network_gb": 1.0, "latency_us": 10.0}
+    rates = {"tflops": 1.0, "storage_gb": 1.0, "jpeg_kb": 100.0, "decoded": 100}
+    step = plan.plan(alone, networks, SimpleNamespace(**links, **rates))
+    assert step.compute == pytest.approx(16 / 4 * 1e-3)
+    assert step.gradient_bytes == 2 * 3 / 4 * 4 * 1000
+    assert step.contrastive_bytes == 3 / 4 * 32 * (2 * 4 * 8 + 8)
+    assert step.statistics_bytes == 3 / 4 * 32 * 4 * 32
+    assert step.latency == pytest.approx(19e-5)
+    assert step.gradients == pytest.approx(step.gradient_bytes / 1e9)  # beyond a node
+    assert step.images == 8 + 4
+    assert step.first_to_break(streamed=False).startswith("latency of collectives, 0.0")
+    assert step.first_to_break(streamed=True) == "decoding, 7.5 x"

@@ -18,16 +18,16 @@ class Prune(Callback):
     """Deletes the checkpoint of a trial once the study has its end, which is never trained again.
 
     Args:
-        journal: of the study.
+        journal: of the study, which exists.
         root: folder or URI of the stage's trials.
     """
 
     def __init__(self, journal: Path, root: str) -> None:
-        self._journal, self._root = journal, root
+        self._study, self._root = load_study(journal), root  # kept open: it reads on where it stopped
         self._gone: set[str] = set()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        ended = [each for each in load_study(self._journal).get_trials(deepcopy=False) if each.state.is_finished()]
+        ended = [each for each in self._study.get_trials(deepcopy=False) if each.state.is_finished()]
         scores = {each.user_attrs["label"]: each.value for each in ended if each.state is TrialState.COMPLETE}
         best = max(scores, key=lambda label: scores[label] or 0.0, default=None)
         labels = {each.user_attrs["label"] for each in ended if "label" in each.user_attrs}
