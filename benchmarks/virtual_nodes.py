@@ -27,7 +27,7 @@ class VirtualNodes:
 
     def __init__(self, cpus: Sequence[float], dashboard: bool = True) -> None:
         free_ports = {"dashboard_port": None, "dashboard_agent_listen_port": None}  # another Ray may have the usual
-        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, **free_ports}
+        head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE_BYTES, **free_ports}
         head |= {"include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
