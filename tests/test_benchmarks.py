@@ -4,6 +4,7 @@ import json
 import queue
 import sys
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,8 @@ import gpu
 import harness
 import plan
 import probes
+import scale
+import startup
 import step
 
 TINY = [f"{field}={value}" for field, value in SMALL.items() if field != "training.kimg"]
@@ -123,3 +126,53 @@ def test_a_plan_follows_its_formulae_and_tells_what_breaks_first(monkeypatch, ca
     assert step.images == 8 + 4
     assert step.first_to_break(streamed=False).startswith("latency of collectives, 0.0")
     assert step.first_to_break(streamed=True) == "decoding, 7.5 x"
+
+
+def test_a_search_of_trials_that_do_nothing_reports_what_trials_report():
+    trial = scale.NoOp.__new__(scale.NoOp)
+    trial.setup({"label": "trial-000", "overrides": {}}, images=[10, 20, 40])
+    reports = [trial.step() for _ in range(3)]
+    assert [report["progress"] for report in reports] == [0.25, 0.5, 1.0]
+    assert [report["done"] for report in reports] == [False, False, True]
+    assert 0 <= reports[0]["score"] < 100
+
+
+def test_scale_benchmark_compares_the_last_trials_with_the_first(monkeypatch, capsys):
+    def search(config, trials):  # every trial takes a second longer than the one before
+        return [scale.Mark(number**2 / 2, number**2, 2**20) for number in range(trials + 3)]  # the start, two baselines
+
+    monkeypatch.setattr(scale, "search", search)
+    monkeypatch.setattr(scale, "one_machine", nullcontext)
+    monkeypatch.setattr(scale, "nodes", nullcontext)
+    ratios = ratios_of(scale, ["--trials", "12", "--nodes", "4"], monkeypatch, capsys)
+    assert ratios.pop("study_cpu_of_last_trials_over_first") > 0  # the real study, without Ray
+    assert scale.at(search(None, 8), 10) == (15000.0, 7500.0, 1.0)
+    assert ratios == {
+        "cpu_of_last_trials_over_first": 18 / 15,
+        "memory_at_end_over_start": 1.0,
+        "cpu_on_most_nodes_over_fewest": 27 / 9,  # over 18 ends and over 6
+    }
+
+
+def test_start_up_is_what_a_trial_takes_beyond_its_own_compute():
+    spent = startup.Spent(wall=[9.0, 3.0, 6.0, 4.0], compute=[2.0, 2.0, 2.0, 3.0])
+    assert spent.beyond == [7.0, 1.0, 4.0, 1.0]
+    assert spent.later == 1.0
+
+
+def test_startup_benchmark_compares_the_product_with_the_nest(monkeypatch, capsys):
+    spent = {"synthcl": startup.Spent([9.0, 2.0], [1.0, 1.0]), "nest": startup.Spent([9.0, 6.0], [1.0, 2.0])}
+    asked = []
+
+    def alone(name, config, gan, trials):
+        asked.append((name, config.compute.workers_per_trial, trials))
+        return spent[name]
+
+    monkeypatch.setattr(startup, "alone", alone)
+    monkeypatch.setattr(startup, "warm_up", lambda *given, **options: ({}, {}))
+    assert ratios_of(startup, ["--quick"], monkeypatch, capsys) == {
+        "synthcl_1_worker_seconds": 1.0,
+        "nest_1_worker_seconds": 4.0,
+        "nest_over_synthcl_1_worker": 4.0,
+    }
+    assert asked == [("synthcl", 1, 2), ("nest", 1, 2)]
