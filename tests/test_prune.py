@@ -6,6 +6,7 @@ import buckets
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
@@ -55,3 +56,15 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     other = Trainer(config, random_images(), untrained_gan(config), CPU)
     assert resume.resume(other, below(root, "trial-002")) == {"images": 0, "seconds": 0.0}
     assert resume.resume(other, below(root, "trial-003")) is None
+
+
+def test_the_journal_is_read_on_and_not_again_when_a_trial_ends(tmp_path, monkeypatch):
+    file, begun = tmp_path / "study.journal", []
+    study = optuna.create_study(study_name=STUDY, storage=journal(file), direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=50.0, user_attrs={"label": "trial-000"}))
+    read = JournalFileBackend.read_logs
+    prune = Prune(file, str(tmp_path))
+    monkeypatch.setattr(JournalFileBackend, "read_logs", lambda self, start: begun.append(start) or read(self, start))
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert begun
+    assert min(begun) > 0
