@@ -6,8 +6,9 @@ import torch
 
 from synthcl.arms import apply_arm
 from synthcl.config import Config
-from synthcl.curriculum import is_real_only
+from synthcl.curriculum import is_real_only, mix
 from synthcl.data import ImageSource, SplitName, StreamedImages, open_split, open_transfer, require_classes
+from synthcl.errors import UserError
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
 
@@ -22,10 +23,11 @@ def open_data(config: Config) -> ImageSource:
         The unlabelled images, on the CPU.
 
     Raises:
-        UserError: on sizes no generator makes, missing or broken data, missing labels or classes, or fewer images
-            than a real-only step needs.
+        UserError: on a synthetic fraction that comes to nothing, sizes no generator makes, missing or broken data,
+            missing labels or classes, or fewer images than a real-only step needs.
     """
     if not is_real_only(config):
+        require_latents(config)
         own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers
         with torch.device("cpu" if own else "meta"):
             for make in (make_generator, make_discriminator):
@@ -40,3 +42,17 @@ def open_data(config: Config) -> ImageSource:
             if isinstance(split.images, StreamedImages):
                 split.images.require_images()
     return images
+
+
+def require_latents(config: Config) -> None:
+    """Find a synthetic fraction that rounds to no latent at all.
+
+    Raises:
+        UserError: when neither the first nor the last step has a synthetic view.
+    """
+    asked, views = config.curriculum.synthetic_fraction.bounds[1], 2 * config.training.batch_images
+    if not any(mix(config, progress).latents for progress in (0.0, 1.0)):
+        raise UserError(
+            f"curriculum.synthetic_fraction {asked:g} of {views} views on {config.compute.workers_per_trial} workers "
+            "rounds to no latent; raise training.batch_images or the fraction, or lower compute.workers_per_trial"
+        )
