@@ -3,7 +3,7 @@
 One search with more trials than the time is enough for runs on a virtual Ray cluster of its own, one trial at a time
 with early stops. Every half minute the memory, file handles and disk of everything that takes part are sampled. A
 quarter is one of the time after a tenth for warming up. Bound: ratios of 1 for memory, handles and what a trial leaves
-on disk; the driver holds the study, which has a right to grow by some kilobytes a trial.
+on disk; only the driver may grow by what Optuna and Tune hold of every trial (measured apart, 33 and 54 kB).
 
 python benchmarks/soak.py --storage runs-soak            # two hours; stopped earlier (Ctrl-C), it reports what it has
 python benchmarks/soak.py --storage runs-soak --report   # of the samples that lie there
@@ -42,8 +42,15 @@ SOAK: dict[str, Any] = {
 WARM_UP = 0.1
 """fraction of the time that is left out before the first quarter"""
 ROLES = ("driver", "trial", "raylets", "GCS", "Ray's others")
-LEFT_BY_TRIALS = ("storage MB", "storage files", "Ray's folder MB")
-"""what may grow, by the same amount a trial"""
+TRIAL_TITLES = ("CurriculumTrial", "Trainable")
+"""of a trial's process while it is made, and while it trains"""
+RATES = {
+    "seconds a trial": ("seconds", "trials"),
+    "storage MB a trial": ("storage MB", "trials"),
+    "storage files a trial": ("storage files", "trials"),
+    "Ray's folder MB a second": ("Ray's folder MB", "seconds"),
+}
+"""what may grow, at a rate that stays: trials leave records and samples, Ray its log"""
 
 Sample = dict[str, float]
 
@@ -149,7 +156,7 @@ def processes(nodes: VirtualNodes, driver: subprocess.Popen[bytes]) -> Iterator[
         for kind, started in node.all_processes.items():
             role = {"raylet": "raylets", "gcs_server": "GCS"}.get(kind, "Ray's others")
             yield from ((role, psutil.Process(each.process.pid)) for each in started)
-        trials = nodes.processes("Trainable", node)
+        trials = [process for title in TRIAL_TITLES for process in nodes.processes(title, node)]
         for process in nodes.processes("", node):
             yield ("trial" if process in trials else "Ray's others"), process
 
@@ -185,13 +192,16 @@ def show(samples: Sequence[Sample]) -> None:
     sampled_by_role = [f"{role} {what}" for what in ("MB", "handles", "processes") for role in ROLES]
     for name in [*sampled_by_role, "object store MB"]:
         found[name] = [statistics.median(sample.get(name, 0) for sample in part) for part in parts]
-    for name in ("seconds", *LEFT_BY_TRIALS):
-        found[f"{name} a trial"] = [growth(part, name) / max(1, growth(part, "trials")) for part in parts]
+    for name, (what, of) in RATES.items():
+        found[name] = [growth(part, what) / max(1, growth(part, of)) for part in parts]
     ratios = {name: last_over_first(*values) for name, values in found.items()}
     rows = [[name, *values, ratios[name]] for name, values in found.items()]
     harness.table(["", "1st quarter", "2nd", "3rd", "4th", "4th over 1st"], rows)
+    grown = found["driver MB"][-1] - found["driver MB"][0]
+    between = statistics.median(s["trials"] for s in parts[-1]) - statistics.median(s["trials"] for s in parts[0])
     harness.finish(
         {"hours": samples[-1]["seconds"] / 3600, "samples": len(samples), "trials": samples[-1]["trials"]}
+        | {"driver kB a trial": 1000 * grown / max(1, between)}
         | {f"{name}, last over first quarter": ratio for name, ratio in ratios.items()}
     )
 

@@ -29,6 +29,7 @@ def test_memory_that_grows_is_told_from_memory_that_does_not(capsys):
     assert ratios([sample(index, leak=0) for index in range(241)], capsys)[of] == 1
     found = ratios([sample(index, leak=1) for index in range(241)], capsys)
     assert found[of] == pytest.approx((100 + 213) / (100 + 51), abs=0.01)  # the middles of the quarters
+    assert found["driver kB a trial"] == pytest.approx(1000)
     assert found["hours"] == 2
     assert found["trials"] == 2400
 
@@ -36,7 +37,7 @@ def test_memory_that_grows_is_told_from_memory_that_does_not(capsys):
 def test_what_every_trial_leaves_on_disk_is_counted_a_trial(capsys):
     found = ratios([sample(index, leak=0) for index in range(241)], capsys)
     assert found["storage MB a trial, last over first quarter"] == pytest.approx(1)
-    assert found["Ray's folder MB a trial, last over first quarter"] == 1  # nothing in both
+    assert found["Ray's folder MB a second, last over first quarter"] == 1  # nothing in both
     more = [sample(index, leak=0) | {"storage files": index**2} for index in range(241)]
     assert ratios(more, capsys)["storage files a trial, last over first quarter"] > 3
 
