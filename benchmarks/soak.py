@@ -3,7 +3,7 @@
 One search with more trials than the time is enough for runs on a virtual Ray cluster of its own, one trial at a time
 with early stops. Every half minute the memory, file handles and disk of everything that takes part are sampled. A
 quarter is one of the time after a tenth for warming up. Bound: ratios of 1 for memory, handles and what a trial leaves
-on disk; only the driver may grow by what Optuna and Tune hold of every trial (measured apart, 33 and 54 kB).
+on disk; only the driver may grow by what Optuna and Tune hold of every trial (measured apart, 114 kB).
 
 python benchmarks/soak.py --storage runs-soak            # two hours; stopped earlier (Ctrl-C), it reports what it has
 python benchmarks/soak.py --storage runs-soak --report   # of the samples that lie there
