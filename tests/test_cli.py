@@ -50,8 +50,8 @@ def refused(*given, environment=None):
 
 
 def test_a_cluster_that_is_too_small_is_found_before_any_training(tmp_path):
-    line = refused("--storage", str(tmp_path / "runs"), "compute.workers_per_trial=64")
-    assert "compute.workers_per_trial=64 needs 64 CPUs" in line
+    line = refused("--storage", str(tmp_path / "runs"), "compute.workers_per_trial=32")
+    assert "compute.workers_per_trial=32 needs 32 CPUs" in line
     assert list(tmp_path.iterdir()) == []
 
 
