@@ -116,11 +116,11 @@ class RayCluster:
 
     def up(self) -> str:
         """`ray up`; the workers join while it ends, and after."""
-        return finish(self.ray("up", "-y", "--no-config-cache", "/mnt/cluster.yaml"), 600)
+        return finish(self.ray("up", "-y", "--no-config-cache", "/mnt/cluster.yaml"), 180)
 
     def down(self) -> str:
         """`ray down`, which stops Ray on the head alone where the provider is local."""
-        return finish(self.ray("down", "-y", "/mnt/cluster.yaml"), 300)
+        return finish(self.ray("down", "-y", "/mnt/cluster.yaml"), 120)
 
     def submit(self, entrypoint: str) -> subprocess.Popen[str]:
         """`ray job submit` on the head, by `ray exec`; its output is the job's."""
@@ -136,13 +136,13 @@ class RayCluster:
         command = shlex.join([f"{sys.prefix}/bin/ray", *words])
         return start(self.launcher, f"cd {ROOT} && RAY_UP_enable_autoscaler_v2=0 {command}")
 
-    def wait_for_nodes(self, count: int, timeout_seconds: float = 300) -> None:
+    def wait_for_nodes(self, count: int, timeout_seconds: float = 90) -> None:
         """Return when so many nodes are alive."""
         finish(start(self.head, f"python -c {shlex.quote(WAIT_FOR_NODES.format(count))}"), timeout_seconds)
 
     def alive(self) -> set[str]:
         """Names of the nodes that the head takes for alive."""
-        return set(finish(start(self.head, f"python -c {shlex.quote(ALIVE)}"), 180).split("alive:")[1].split())
+        return set(finish(start(self.head, f"python -c {shlex.quote(ALIVE)}"), 60).split("alive:")[1].split())
 
 
 @contextmanager

@@ -25,7 +25,7 @@ except urllib.error.HTTPError as error:
 
 
 def answer(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(host.command(*words), capture_output=True, text=True, timeout=180)
+    return subprocess.run(host.command(*words), capture_output=True, text=True, timeout=60)
 
 
 def trains(host: Host) -> bool:
@@ -47,12 +47,12 @@ def test_a_search_by_ray_up_survives_the_loss_of_a_host(tmp_path: Path) -> None:
 
         job = cluster.submit(SEARCH)
         run = cluster.shared / "runs/fashion-mini-smoke"
-        wait_for("a rung", lambda: (run / JOURNAL).is_file() and _rungs(run) > 0, 600, every_seconds=1)
-        wait_for("a trial on a host", lambda: any(map(trains, cluster.workers)), 300)
+        wait_for("a rung", lambda: (run / JOURNAL).is_file() and _rungs(run) > 0, 180, every_seconds=1)
+        wait_for("a trial on a host", lambda: any(map(trains, cluster.workers)), 60)
         lost = next(host for host in cluster.workers if trains(host))
         lost.kill()
 
-        assert "succeeded" in finish(job, 1200)
+        assert "succeeded" in finish(job, 400)
         (left,) = (host for host in cluster.workers if host is not lost)
         assert cluster.alive() == {"head", left.name}
         ended = [trial.state for trial in open_study(run).trials]

@@ -1,17 +1,35 @@
-"""`python tune/search.py` as a user runs it, with real local Ray; `test_chaos.py` kills, interrupts and extends it."""
+"""`python tune/search.py` as a user runs it, with real local Ray: whole, again, extended, killed and diverging."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from optuna.trial import TrialState
-from program import run
+from program import ROOT, run
+from tiny_run import TINY, arguments
 
 from synthcl import load_encoder
 from synthcl.search.searcher import load_study
 
+SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
+
+
+def search(*more, overrides=TINY, check=True):
+    return subprocess.run(
+        [*SEARCH, *more, *arguments(overrides)], capture_output=True, text=True, check=check, timeout=600
+    )
+
 
 def trials(folder):
     return load_study(folder / "study.journal").trials
+
+
+def confirmed(folder):
+    return {file.stem for file in (folder / "confirm").glob("*.json")}
 
 
 def test_a_search_leaves_everything_a_user_takes_away(smoke):
@@ -92,3 +110,41 @@ def test_bad_input_beside_fresh_loses_nothing(smoke):
     assert refused.returncode == 2
     assert len(trials(smoke)) == 6
     assert (smoke / "encoder.safetensors").is_file()
+
+
+def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
+        "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
+    )
+    overrides, folder = TINY | {"training.kimg": 1.024, "compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.space": str(space), "search.trials": 4, "search.startup_trials": 4}
+    process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "study.journal").is_file() and any(t.state == TrialState.COMPLETE for t in trials(folder)):
+            break
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {trial.number: trial.params for trial in trials(folder) if trial.state != TrialState.WAITING}
+
+    assert "goes on" in search(overrides=overrides).stdout
+    after = trials(folder)
+    assert all(trial.state != TrialState.RUNNING for trial in after)
+    finished = [trial for trial in after if trial.state != TrialState.FAIL]
+    assert len(finished) == 6
+    assert all(before[number] == after[number].params for number in before)
+    points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
+    assert len(set(points)) == len(points)
+
+    diverged = [trial for trial in finished if "diverged" in trial.user_attrs]
+    assert diverged
+    assert all(trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] > 1 for trial in diverged)
+    assert any(trial.state == TrialState.COMPLETE and trial.params for trial in finished)
+
+    first = confirmed(folder)
+    assert "diverged" in search("--trials", "+1", overrides=overrides).stdout + (folder / "report.md").read_text()
+    assert len([trial for trial in trials(folder) if trial.state != TrialState.FAIL]) == 7
+    assert first <= confirmed(folder)
