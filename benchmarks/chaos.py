@@ -29,7 +29,7 @@ import harness
 import intact
 from synthcl import checkpoint, load_preset
 from synthcl.config import Config
-from virtual_nodes import VirtualNodes, working_folder
+from virtual_nodes import VirtualNodes, label_of
 
 SEARCH = Path(__file__).parents[1] / "tune/search.py"
 NODE_CPUS = (2, 2)
@@ -64,8 +64,8 @@ KINDS = {  # what is killed, and how often, in searches of one-worker and of two
     1: {"trial": 4, "driver": 4, "node": 3, "node after notice": 2, "everything": 1},
     2: {"worker": 4, "trial": 2, "driver": 2, "node": 2, "node after notice": 2, "everything": 1},
 }
-TRAINING = {1: "ResourceTrainable.train", 2: "RayTrainWorker"}  # titles of the processes that train
-TRIAL = {1: TRAINING[1], 2: "ImplicitFunc"}
+TRIAL = "ResourceTrainable.train"  # title of a trial's process
+TRAINING = {1: TRIAL, 2: "RayTrainWorker"}  # titles of the processes that train
 LONGEST_WAIT_SECONDS = 300.0
 NOTICE_SECONDS = 10.0
 
@@ -202,11 +202,11 @@ class Hunt:
 
     def _await(self, kind: str, nodes: VirtualNodes, driver: subprocess.Popen[bytes]) -> Any:
         """Wait until there is work to be interrupted: a process of the kind that trains; none when the search ends."""
-        title = (TRIAL if kind == "trial" else TRAINING)[self.workers]
+        title = TRIAL if kind == "trial" else TRAINING[self.workers]
         here = Path.cwd().name  # where a process works that has no trial yet
         deadline = time.monotonic() + LONGEST_WAIT_SECONDS
         while driver.poll() is None:
-            if training := [process for process in nodes.processes(title) if working_folder(process) != here]:
+            if training := [process for process in nodes.processes(title) if label_of(process) != here]:
                 return self._random.choice(training)
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.config.name}: no {title} process for {LONGEST_WAIT_SECONDS:.0f} s")
@@ -215,7 +215,7 @@ class Hunt:
 
     def _note(self, kind: str, victim: Any) -> None:
         kill: dict[str, Any] = {"kind": kind, "search": self.config.name, "workers": self.workers}
-        kept = [file.stat().st_mtime for file in self.folder.glob(f"*/{working_folder(victim)}/checkpoint.pt")]
+        kept = [file.stat().st_mtime for file in self.folder.glob(f"*/{label_of(victim)}/checkpoint.pt")]
         if kept and victim.is_running() and max(kept) > victim.create_time():
             kill["lost_seconds"] = time.time() - max(kept)
         self.ledger.kills.append(kill)

@@ -27,7 +27,7 @@ import intact
 from chaos import SEARCH, SMALL, TRAINING
 from synthcl.arms import BASELINES
 from synthcl.search.searcher import load_study
-from virtual_nodes import VirtualNodes, working_folder
+from virtual_nodes import VirtualNodes, label_of
 
 NODE_CPUS = (1, 2, 2, 3)
 SAMPLE_SECONDS = 0.5
@@ -116,7 +116,7 @@ def misplaced(nodes: VirtualNodes, workers: int) -> int:
     everywhere: Counter[str] = Counter()
     crowded = False
     for node, cpus in zip(nodes.nodes, NODE_CPUS, strict=True):
-        labels = [working_folder(process) for process in nodes.processes(TRAINING[workers], node)]
+        labels = [label_of(process) for process in nodes.processes(TRAINING[workers], node)]
         everywhere.update(labels)
         crowded |= len(labels) > cpus
     return int(crowded or any(count > workers for count in everywhere.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -94,9 +95,12 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def working_folder(process: psutil.Process) -> str:
-    """Name of the folder that a trial's process works in: the trial's label."""
+def label_of(process: psutil.Process) -> str:
+    """The trial that a process works for: the name of its working folder, or of that of whose crew it is in."""
     try:
-        return os.path.basename(process.cwd())
+        folder = os.path.basename(process.cwd())
+        if crew := re.fullmatch(r"(\d+)-[0-9a-f]{32}", folder):
+            folder = os.path.basename(psutil.Process(int(crew[1])).cwd())
     except psutil.Error:
         return ""
+    return folder

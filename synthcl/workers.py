@@ -1,9 +1,10 @@
-"""Ray Train around the trainer: one run on several data-parallel workers."""
+"""Ray Train around the trainer: a run on several data-parallel workers."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from synthcl import cluster, notice, parallel  # isort: skip  (cluster sets what Ray reads when it is imported)
@@ -16,8 +17,8 @@ from ray.train.v2._internal.execution.callback import WorkerCallback
 from ray.util.state import list_nodes
 from ray.util.state.exception import RayStateApiException
 
-from synthcl.config import Config
-from synthcl.data import open_split
+from synthcl.config import Config, DataConfig
+from synthcl.data import ImageSource, open_split
 from synthcl.elastic import LOOK_SECONDS, ElasticTrainer, world_sizes
 from synthcl.errors import Leaving, UserError
 from synthcl.evaluation.rungs import evaluation
@@ -78,15 +79,39 @@ def fit(
     Raises:
         ray.train.TrainingFailedError: when the workers failed again and again.
     """
-    wanted, sizes = cluster.needs(config, cluster.resources()), world_sizes(config.compute)
     settings = {"config": config, "gan": ray.put(gan), "place": below(root, name), "test": test}
+    train_on_workers(_train_on_worker, settings, config, root, name, callbacks)
+
+
+def train_on_workers(
+    loop: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    config: Config,
+    root: str,
+    name: str,
+    callbacks: Sequence[ray.train.UserCallback] = (),
+) -> None:
+    """Run a loop on `compute.workers_per_trial` Ray Train workers, or on fewer while nodes are missing.
+
+    Args:
+        loop: called on every worker, again when workers were lost or joined.
+        settings: given to the loop.
+        config: its compute section.
+        root: folder or URI under which Ray has its own state.
+        name: of the run under the root.
+        callbacks: told of every report.
+
+    Raises:
+        ray.train.TrainingFailedError: when the workers failed again and again.
+    """
+    wanted, sizes = cluster.needs(config, cluster.resources()), world_sizes(config.compute)
     elastic: dict[str, Any] = {
         "num_workers": (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes[0],
         "elastic_resize_monitor_interval_s": LOOK_SECONDS,
     }
     ElasticTrainer(
         sizes,
-        train_loop_per_worker=_train_on_worker,
+        train_loop_per_worker=loop,
         train_loop_config=settings,
         torch_config=ray.train.torch.TorchConfig("nccl" if "GPU" in wanted else "gloo", timeout_s=COLLECTIVE_SECONDS),
         scaling_config=ray.train.ScalingConfig(use_gpu="GPU" in wanted, resources_per_worker=wanted, **elastic),
@@ -100,24 +125,44 @@ def fit(
 
 
 def _train_on_worker(settings: dict[str, Any]) -> None:
-    """One data-parallel process: its share of every batch; the first one scores and saves."""
-    config: Config = settings["config"]
+    for report in reports(settings["config"], ray.get(settings["gan"]), settings["place"], settings["test"]):
+        ray.train.report(report)
+
+
+def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Iterator[Metrics]:
+    """Train as one data-parallel process: its share of every batch; the first one scores and saves.
+
+    Args:
+        config: the whole configuration.
+        gan: the warmed-up GAN; a real-only run needs none.
+        place: folder or URI of the run's checkpoint.
+        test: whether the last rung also reads the test split.
+
+    Yields:
+        What `legs` yields, the number of workers and whether a checkpoint was kept on notice; first the report of the
+        leg that led to the run's last checkpoint, if there is one.
+    """
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
     device = ray.train.torch.get_device()
-    images = open_split(config.data, "unlabelled", device).images
-    trainer = Trainer(config, images, ray.get(settings["gan"]), device)
-    if unheard := resume(trainer, settings["place"]):
-        _report(unheard)
-    for metrics in legs(trainer, evaluation(config, settings["test"]), notice.given):
+    trainer = Trainer(config, unlabelled_images(config.data, device), gan, device)
+    if unheard := resume(trainer, place):
+        yield _signed(unheard)
+    for metrics in legs(trainer, evaluation(config, test), notice.given):
         if parallel.rank() == 0 and metrics["sound"]:  # else the last good state stays
-            keep(trainer, settings["place"], metrics)
-        _report(metrics)
+            keep(trainer, place, metrics)
+        yield _signed(metrics)
         if metrics["progress"] < 1 and parallel.anywhere(notice.must_go(), device):
             raise Leaving("told to leave; the run goes on from its checkpoint")
 
 
-def _report(metrics: Metrics) -> None:
-    ray.train.report(metrics | {"workers": parallel.world_size(), "kept on notice": notice.given()})
+def _signed(metrics: Metrics) -> Metrics:
+    return metrics | {"workers": parallel.world_size(), "kept on notice": notice.given()}
+
+
+@lru_cache(maxsize=2)
+def unlabelled_images(config: DataConfig, device: torch.device) -> ImageSource:
+    """The pretraining images, opened once per process."""
+    return open_split(config, "unlabelled", device).images
 
 
 class _Listen(WorkerCallback):

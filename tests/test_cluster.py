@@ -141,6 +141,7 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     ended = load_study(storage.folder / "study.journal").trials
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
     assert all(len(trial.intermediate_values) == 3 for trial in ended)
+    assert len(list((storage.folder / "search-1/workers").iterdir())) == 1  # both by the same workers
     monkeypatch.setattr(records, "chosen_names", lambda trials, config: ["real-only"])
     run._confirm(config, storage, gan, {"name": "confirm-1", "kind": "confirm"})
     saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())

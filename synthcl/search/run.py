@@ -35,7 +35,7 @@ from synthcl.search.scheduler import RungScheduler
 from synthcl.search.searcher import StudySearch, load_study, require_whole
 from synthcl.search.space import Space
 from synthcl.search.survival import LeaveTogether, Persistence
-from synthcl.search.trial import CurriculumTrial, nested_trial
+from synthcl.search.trial import CrewTrial, CurriculumTrial
 from synthcl.storage import Storage
 from synthcl.warmup import GanState
 
@@ -205,7 +205,7 @@ def _trainable(config: Config, gan: GanState | None, test: bool, root: str) -> A
         # It only waits for its workers, so it holds no CPU that they could be waiting for; on the head, so that it
         # outlives theirs.
         return tune.with_resources(
-            tune.with_parameters(nested_trial, **given), PlacementGroupFactory([{cluster.HEAD: 0.001}])
+            tune.with_parameters(CrewTrial, **given), PlacementGroupFactory([{cluster.HEAD: 0.001}])
         )
     gpus = cluster.gpus_per_worker(config, cluster.resources())
     bundle = {"CPU": config.compute.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
@@ -214,9 +214,9 @@ def _trainable(config: Config, gan: GanState | None, test: bool, root: str) -> A
 
 def _tune_options(config: Config) -> dict[str, Any]:
     at_a_time = cluster.concurrent_trials(config)
-    options: dict[str, Any] = {"trial_name_creator": label, "trial_dirname_creator": label}
+    options: dict[str, Any] = {"reuse_actors": True, "trial_name_creator": label, "trial_dirname_creator": label}
     single = config.compute.workers_per_trial == 1  # Tune itself knows how many of those fit
-    return options | ({"reuse_actors": True} if single else {"max_concurrent_trials": at_a_time})
+    return options | ({} if single else {"max_concurrent_trials": at_a_time})
 
 
 def _recorded(journal: Path) -> dict[int, dict[str, float]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-from functools import lru_cache
 from typing import Any
 
 import torch
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
-from synthcl import data, notice, workers
-from synthcl.config import Config, DataConfig
+from synthcl import notice
+from synthcl.config import Config
+from synthcl.crew import Crew
 from synthcl.curriculum import is_real_only
 from synthcl.errors import Leaving
 from synthcl.evaluation.rungs import evaluation
@@ -19,6 +18,7 @@ from synthcl.legs import legs
 from synthcl.resume import keep, resume
 from synthcl.storage import below
 from synthcl.training import GanState, Metrics, Trainer
+from synthcl.workers import unlabelled_images
 
 
 class CurriculumTrial(tune.Trainable):
@@ -67,11 +67,28 @@ class CurriculumTrial(tune.Trainable):
         return metrics | {"done": ended, "kept on notice": notice.given()}
 
 
-def nested_trial(config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str) -> None:
-    """A trial of several workers: Ray Train inside Tune, its reports passed on to the scheduler."""
-    resolved = resolve(base, config)
-    state = None if is_real_only(resolved) else gan
-    workers.fit(resolved, state, root, label_of(config), test=test, callbacks=[TuneReportCallback()])
+class CrewTrial(tune.Trainable):
+    """A trial of several workers, which outlive it as the process of a `CurriculumTrial` does."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str
+    ) -> None:
+        """As `CurriculumTrial.setup`."""
+        self._crew = Crew(base, gan, root, test=test)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Give the next trial to the same workers."""
+        self._name, self._overrides, self._heard_seconds = label_of(new_config), overrides_of(new_config), 0.0
+        return True
+
+    def step(self) -> Metrics:
+        metrics = self._crew.leg(self._name, self._overrides, self._heard_seconds)
+        self._heard_seconds = metrics["seconds"]
+        return metrics | {"done": metrics["diverged"] or metrics["progress"] >= 1}
+
+    def cleanup(self) -> None:
+        self._crew.close()
 
 
 def label_of(trial_config: dict[str, Any]) -> str:
@@ -85,16 +102,15 @@ def place_of(trial_config: dict[str, Any], root: str) -> str:
 
 
 def resolve(base: Config, trial_config: dict[str, Any]) -> Config:
-    """The configuration of one trial; a planned run sits under `run`, Optuna's suggestion at the top."""
-    return base.with_overrides(trial_config.get("run", trial_config)["overrides"])
+    """The configuration of one trial."""
+    return base.with_overrides(overrides_of(trial_config))
+
+
+def overrides_of(trial_config: dict[str, Any]) -> dict[str, Any]:
+    """What a trial changes; a planned run sits under `run`, Optuna's suggestion at the top."""
+    return dict(trial_config.get("run", trial_config)["overrides"])
 
 
 def pick_device() -> torch.device:
     """The GPU that Ray gave this process, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@lru_cache(maxsize=2)
-def unlabelled_images(config: DataConfig, device: torch.device) -> data.ImageSource:
-    """The pretraining images, opened once per process."""
-    return data.open_split(config, "unlabelled", device).images
