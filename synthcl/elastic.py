@@ -6,17 +6,27 @@ same step: as many negatives, the same random numbers, sums in another order.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import ray.train.torch
 from ray._private.state import state as ray_state
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ScalingDecision,
+    autoscaling_coordinator_client,
+)
 
 from synthcl.config import ComputeConfig
 
 LOOK_SECONDS = 60.0
 """between two looks for nodes that joined"""
+CLAIM_SECONDS, RENEWAL_SECONDS = 30, 10
+"""how long resources stay claimed for a run that was killed, and how often one that lives renews its claim"""
+WAIT_SECONDS = 0.2
+"""between two questions whether there is room to start"""
 
 
 def world_sizes(compute: ComputeConfig) -> list[int]:
@@ -26,7 +36,7 @@ def world_sizes(compute: ComputeConfig) -> list[int]:
 
 
 class EqualShares(ElasticScalingPolicy):
-    """Ray's elastic policy, held to equal shares and to nodes that stay.
+    """Ray's elastic policy, held to equal shares, to nodes that stay, and to claims that end with a run.
 
     Args:
         scaling_config: with (min, max) workers.
@@ -36,6 +46,19 @@ class EqualShares(ElasticScalingPolicy):
     def __init__(self, scaling_config: Any, sizes: list[int]) -> None:
         super().__init__(scaling_config)
         self._sizes = sizes
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Claim resources, for less than three minutes, as long as the run after a killed one would wait for them."""
+        autoscaling_coordinator_client.AUTOSCALING_REQUESTS_EXPIRE_TIME_S = CLAIM_SECONDS
+        autoscaling_coordinator_client.AUTOSCALING_REQUESTS_INTERVAL_S = RENEWAL_SECONDS
+        super().after_controller_start(train_run_context)
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Start, or wait: without a pause Ray asks again at once, with all of a core."""
+        decision = super().make_decision_for_non_running_worker_group()
+        if isinstance(decision, NoopDecision):
+            time.sleep(WAIT_SECONDS)
+        return decision
 
     def _count_possible_workers(self, reserved_resources: dict[str, dict[str, float]]) -> int:
         draining = ray_state.get_draining_nodes()

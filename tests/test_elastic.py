@@ -1,5 +1,7 @@
 """Fewer workers, the same batch: which numbers of workers a trial may run on."""
 
+from types import SimpleNamespace
+
 import pytest
 import ray.train
 
@@ -31,3 +33,24 @@ def test_a_trial_goes_on_with_what_the_nodes_that_stay_have_room_for(cpus, worke
     scaling = ray.train.ScalingConfig(num_workers=(2, 4), resources_per_worker={"CPU": 1})
     policy = EqualShares(scaling, [2, 4])
     assert policy._count_possible_workers({node: {"CPU": count} for node, count in cpus.items()}) == workers
+
+
+def test_a_killed_run_claims_its_workers_not_much_longer_than_a_living_one_renews_its_claim(monkeypatch):
+    client, claims, pauses = elastic.autoscaling_coordinator_client, [], []
+    for name in ("AUTOSCALING_REQUESTS_EXPIRE_TIME_S", "AUTOSCALING_REQUESTS_INTERVAL_S"):
+        monkeypatch.setattr(client, name, getattr(client, name))  # put back what Ray had
+    coordinator = SimpleNamespace(
+        request_resources=SimpleNamespace(remote=lambda **claim: claims.append(claim)),
+        get_reserved_resources=SimpleNamespace(remote=lambda run: {}),
+    )
+    monkeypatch.setattr(client, "get_or_create_autoscaling_coordinator", lambda: coordinator)
+    monkeypatch.setattr(client.ray, "get", lambda value, timeout: value)
+    monkeypatch.setattr(elastic.ray_state, "get_draining_nodes", lambda: {})
+    monkeypatch.setattr(elastic.time, "sleep", pauses.append)
+    policy = EqualShares(ray.train.ScalingConfig(num_workers=(2, 4), resources_per_worker={"CPU": 1}), [2, 4])
+
+    policy.after_controller_start(SimpleNamespace(run_id="run"))
+    assert [claim["expire_after_s"] for claim in claims] == [30]
+    assert client.AUTOSCALING_REQUESTS_INTERVAL_S == 10
+    assert isinstance(policy.make_decision_for_non_running_worker_group(), elastic.NoopDecision)
+    assert pauses == [0.2]
