@@ -135,7 +135,7 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
     assert all(trial.state != TrialState.RUNNING for trial in after)
     finished = [trial for trial in after if trial.state != TrialState.FAIL]
     assert len(finished) == 6
-    assert all(before[number] == after[number].params for number in before)
+    assert all(params.items() <= after[number].params.items() for number, params in before.items())  # one half asked
     points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
     assert len(set(points)) == len(points)
 
