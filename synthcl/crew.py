@@ -67,7 +67,7 @@ class Crew:
             ray.train.TrainingFailedError: when the workers failed again and again.
         """
         self._asked += 1
-        answer = self._desk.ask.remote(_Leg(self._asked, name, overrides, heard_seconds))
+        answer = self._desk.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds)))
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if not self._thread.is_alive():
                 raise self._failure
@@ -90,7 +90,7 @@ class _Leg(NamedTuple):
 
 def _desk() -> Any:
     @ray.remote
-    class Desk:  # a local class travels by value, so that its process need not import torch
+    class Desk:  # a local class travels by value, and a leg as a plain tuple: this process need not import torch
         """Where the search leaves one leg at a time, and waits for what comes of it."""
 
         def __init__(self) -> None:
@@ -114,7 +114,7 @@ def _desk() -> Any:
 
         async def answer(self, number: int, answer: Any) -> None:
             async with self._changed:
-                if number == self._leg.number:  # not from workers that have been replaced
+                if number == self._leg[0]:  # not from workers that have been replaced
                     self._answer = answer
                     self._changed.notify_all()
 
@@ -131,7 +131,8 @@ def _serve(settings: dict[str, Any]) -> None:
     desk, gan = settings["desk"], ray.get(settings["gan"])
     first = ray.train.get_context().get_world_rank() == 0
     run, reports = "", iter(list[Metrics]())
-    while leg := broadcast_from_rank_zero(ray.get(desk.take.remote()) if first else None):
+    while taken := broadcast_from_rank_zero(ray.get(desk.take.remote()) if first else None):
+        leg = _Leg(*taken)
         if leg.run != run:
             run, config = leg.run, settings["base"].with_overrides(leg.overrides)
             reports = workers.reports(config, gan, below(settings["root"], run), settings["test"])
