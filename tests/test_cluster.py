@@ -19,7 +19,7 @@ from synthcl import cluster, joint, load_encoder, load_preset, standalone, train
 from synthcl.arms import apply_arm
 from synthcl.data import open_split
 from synthcl.export import load_any
-from synthcl.search import records, run
+from synthcl.search import records, run, survival
 from synthcl.search.searcher import load_study
 from synthcl.search.space import load_space
 from synthcl.storage import Storage
@@ -124,6 +124,33 @@ def wait_for(condition, seconds=180):
             os.kill(os.getpid(), signal.SIGTERM)  # the test fails by what it has heard until now
             return
         time.sleep(0.1)
+
+
+def test_what_a_dead_actor_holds_is_freed_and_nothing_else(local_ray):
+    @ray.remote(num_cpus=0)
+    class Creator:
+        def __init__(self, cpus):
+            self.group = ray.util.placement_group([{"CPU": cpus}])
+
+        def id(self):
+            return self.group.id.hex()
+
+    ray.init("local", num_cpus=2, include_dashboard=False)
+    mine = ray.util.placement_group([{"CPU": 1}])
+    living, holding, waiting = Creator.remote(0.5), Creator.remote(0.5), Creator.remote(64)
+    kept = {mine.id.hex(), ray.get(living.id.remote())}
+    dead = {ray.get(creator.id.remote()) for creator in (holding, waiting)}
+    assert survival.orphans() == []
+    for creator in (holding, waiting):
+        ray.kill(creator)
+    wait_for(lambda: len(survival.orphans()) == 2, 30)
+    assert {group.id.hex() for group in survival.orphans()} == dead
+
+    survival.FreeOrphans().on_step_end(0, [])
+    states = lambda: {name: group["state"] for name, group in ray.util.placement_group_table().items()}  # noqa: E731
+    wait_for(lambda: all(states()[name] == "REMOVED" for name in dead), 30)
+    assert {name for name, state in states().items() if state == "CREATED"} == kept
+    assert survival.orphans() == []
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two CPUs")

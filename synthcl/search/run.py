@@ -34,7 +34,7 @@ from synthcl.search.prune import Prune
 from synthcl.search.scheduler import RungScheduler
 from synthcl.search.searcher import StudySearch, load_study, require_whole
 from synthcl.search.space import Space
-from synthcl.search.survival import LeaveTogether, Persistence
+from synthcl.search.survival import FreeOrphans, LeaveTogether, Persistence
 from synthcl.search.trial import CrewTrial, CurriculumTrial
 from synthcl.storage import Storage
 from synthcl.warmup import GanState
@@ -189,7 +189,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage.ray_path,
-            callbacks=[log, Persistence(), LeaveTogether(), *callbacks],
+            callbacks=[log, Persistence(), LeaveTogether(), FreeOrphans(), *callbacks],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
             failure_config=tune.FailureConfig(max_failures=2),
             verbose=0,

@@ -5,10 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import ray
+from ray._private.state import state as ray_state
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from synthcl import notice
+
+ORPHANS_SECONDS = 5.0
+"""between two looks for what the dead still hold"""
 
 
 class Persistence(Callback):
@@ -48,3 +55,32 @@ class LeaveTogether(Callback):
         training = {trial.trial_id for trial in trials if trial.status == Trial.RUNNING}
         if training <= self._kept or time.monotonic() > self._deadline:
             raise KeyboardInterrupt
+
+
+class FreeOrphans(Callback):
+    """Frees the workers' places of a Ray Train controller that is dead.
+
+    Ray itself frees them only where the controller lived to see its workers start; else they stay taken, and whoever
+    waits for room waits until the search is given up.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + ORPHANS_SECONDS
+            for group in orphans():
+                remove_placement_group(group)
+
+
+def orphans() -> list[PlacementGroup]:
+    """Placement groups of this driver's job whose creator, an actor, is dead."""
+    job = ray.get_runtime_context().get_job_id()
+    found = []
+    for record in ray_state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(record)
+        made_here = group.creator_job_id.hex() == job and not ray.ActorID(group.creator_actor_id).is_nil()
+        if made_here and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
+            found.append(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+    return found
