@@ -141,7 +141,6 @@ class Hunt:
         self.folder = ledger.root.absolute() / self.config.name
         self._random = random.Random(f"{ledger.seed} {number} {len(ledger.kills)}")
         self._whole: dict[Path, int] = {}  # checkpoints of the whole budget, by when they were written
-        self._half_written = self._run_twice = 0
 
     def run(self) -> None:
         """Kill until enough was killed, let the search end, and judge it."""
@@ -152,9 +151,10 @@ class Hunt:
                     break
             finally:
                 nodes.close()
-        self._look()
-        found = intact.study_problems(self.folder, self.config.search.trials)
-        found |= {"half-written": self._half_written, "run twice": self._run_twice}
+        seen = Counter(self._look())
+        for kill in self.ledger.kills:
+            seen.update(kill["seen"] if kill["search"] == self.config.name else {})
+        found = intact.study_problems(self.folder, self.config.search.trials) | dict(seen)
         if self.workers == 1:
             found["unequal"] = intact.unequal(self.folder, self.config)
         self.ledger.searches.append(found)
@@ -170,10 +170,14 @@ class Hunt:
             if victim is None or driver.poll() is not None:
                 break
             node = nodes.of(victim)
+            kill = {"kind": kind, "search": self.config.name, "workers": self.workers, "seen": {}}
             if kind == "node after notice":
-                nodes.drain(node, NOTICE_SECONDS)
-                time.sleep(NOTICE_SECONDS)
-            self._note(kind, victim)
+                kill |= self._noticed(victim, nodes, node)
+            else:
+                kill |= self._loses(victim, nodes)
+            self.ledger.kills.append(kill)
+            self.ledger.write()
+            print(f"{len(self.ledger.kills):4d} {self.config.name} {kind}", flush=True)
             if kind.startswith("node"):
                 nodes.kill(node)
                 time.sleep(self._random.uniform(0, 5))
@@ -189,7 +193,8 @@ class Hunt:
                 return False
             elif victim.is_running():
                 victim.kill()
-            self._look()
+            kill["seen"] = self._look()
+            self.ledger.write()
         if driver.wait(4 * LONGEST_WAIT_SECONDS) != 0:
             raise RuntimeError(f"{self.config.name} ended with exit code {driver.returncode}: see driver.log")
         return True
@@ -213,25 +218,35 @@ class Hunt:
             time.sleep(0.2)
         return None
 
-    def _note(self, kind: str, victim: Any) -> None:
-        kill: dict[str, Any] = {"kind": kind, "search": self.config.name, "workers": self.workers}
-        kept = [file.stat().st_mtime for file in self.folder.glob(f"*/{label_of(victim)}/checkpoint.pt")]
-        if kept and victim.is_running() and max(kept) > victim.create_time():
-            kill["lost_seconds"] = time.time() - max(kept)
-        self.ledger.kills.append(kill)
-        self.ledger.write()
-        print(f"{len(self.ledger.kills):4d} {self.config.name} {kind}", flush=True)
+    def _noticed(self, victim: Any, nodes: VirtualNodes, node: Any) -> dict[str, bool]:
+        """Announce that the node goes: whether a run that had a checkpoint had a newer one when the time was over."""
+        label, told = label_of(victim), time.time()
+        trained = self._kept(label) > victim.create_time()
+        nodes.drain(node, NOTICE_SECONDS)
+        time.sleep(NOTICE_SECONDS)
+        return {"kept_on_notice": self._kept(label) > told} if trained else {}
 
-    def _look(self) -> None:
-        """Everything on disk is whole, and what spent its budget is not trained again."""
-        self._half_written += intact.half_written(self.folder)
+    def _loses(self, victim: Any, nodes: VirtualNodes) -> dict[str, float]:
+        """What a kill at this moment undoes, where the processes that train now have written a checkpoint."""
+        label, kept = label_of(victim), self._kept(label_of(victim))
+        training = [process for process in nodes.processes(TRAINING[self.workers]) if label_of(process) == label]
+        if not training or kept < max(process.create_time() for process in training):
+            return {}
+        return {"lost_seconds": time.time() - kept}
+
+    def _kept(self, label: str) -> float:
+        """When the last checkpoint of a run was written; 0 where there is none."""
+        return max((file.stat().st_mtime for file in self.folder.glob(f"*/{label}/checkpoint.pt")), default=0.0)
+
+    def _look(self) -> dict[str, int]:
+        """Everything on disk is whole, and what spent its budget is not trained again; how often not."""
+        twice = 0
         for file in self.folder.glob("*-1/*/checkpoint.pt"):
             written = file.stat().st_mtime_ns
-            if self._whole.get(file, written) != written:
-                self._run_twice += 1
-            report = checkpoint.load(file, intact.CPU)["report"]
-            if report["progress"] == 1:
+            twice += self._whole.get(file, written) != written
+            if checkpoint.load(file, intact.CPU)["report"]["progress"] == 1:
                 self._whole[file] = written
+        return {"half-written": intact.half_written(self.folder), "run twice": twice}
 
 
 def show(ledger: Ledger) -> None:
@@ -243,13 +258,14 @@ def show(ledger: Ledger) -> None:
     for search in ledger.searches:
         found.update(search)
     harness.table(["in all searches", "times"], found.items())
+    noticed = [kill["kept_on_notice"] for kill in ledger.kills if "kept_on_notice" in kill]
     worst = max(lost, default=0.0)
     harness.finish(
         {"kills": len(ledger.kills), "searches": len(ledger.searches)}
         | {f"killed {kind}": count for kind, count in killed.items()}
         | dict(found)
         | {"lost_minutes_median": statistics.median(lost) / 60 if lost else 0.0, "lost_minutes_most": worst / 60}
-        | {"checkpoint_minutes": CHECKPOINT_MINUTES}
+        | {"checkpoint_minutes": CHECKPOINT_MINUTES, "noticed": len(noticed), "kept on notice": sum(noticed)}
     )
 
 
