@@ -33,10 +33,10 @@ COLLECTIVE_SECONDS = 24 * 3600
 
 
 def require_state_api() -> None:
-    """Refuse a cluster that would never free what the workers of a trial held that was stopped early.
+    """Refuse a cluster that would not free what the workers of a killed trial held.
 
-    When a trial is stopped, its Train controller is killed, and an actor on the head frees its placement group as soon
-    as Ray's state API tells it so; that API is part of the dashboard.
+    When a trial's process dies, its Train controller dies, too, and an actor on the head frees its placement group as
+    soon as Ray's state API tells it so; that API is part of the dashboard.
 
     Raises:
         UserError: when the API does not answer on the head.
@@ -44,7 +44,7 @@ def require_state_api() -> None:
     ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_state_api_answers)
     if not ray.get(ask.remote()):
         raise UserError(
-            "compute.workers_per_trial above 1 needs the cluster's dashboard, by which Ray frees what stopped trials "
+            "compute.workers_per_trial above 1 needs the cluster's dashboard, by which Ray frees what killed trials "
             "held; start the head without --include-dashboard=false, or set compute.workers_per_trial=1"
         )
 
