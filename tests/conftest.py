@@ -16,6 +16,7 @@ CLUSTERS = {
 """modules that start Ray, in parts of some minutes"""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
     """Modules stay whole, for their fixtures; each of two processes begins with its part of those that start Ray."""
     part = {module: name for name, modules in CLUSTERS.items() for module in modules}
