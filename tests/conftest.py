@@ -16,14 +16,18 @@ CLUSTERS = {
 """modules that start Ray, in parts of some minutes"""
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def part(item):
+    """Modules stay whole, for their fixtures; those that start Ray are in their part."""
+    module = item.module.__name__
+    return next((name for name, modules in CLUSTERS.items() if module in modules), module)
+
+
+def pytest_itemcollected(item):
+    item.add_marker(pytest.mark.xdist_group(part(item)))
+
+
 def pytest_collection_modifyitems(items):
-    """Modules stay whole, for their fixtures; each of two processes begins with its part of those that start Ray."""
-    part = {module: name for name, modules in CLUSTERS.items() for module in modules}
-    items.sort(key=lambda item: part.get(item.module.__name__, "later"))
-    for item in items:
-        module = item.module.__name__
-        item.add_marker(pytest.mark.xdist_group(part.get(module, module)))
+    items.sort(key=lambda item: part(item) not in CLUSTERS)  # each of the two processes begins with one of the parts
 
 
 @pytest.fixture(scope="session")
