@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 torch.set_num_threads(1)
 
@@ -16,18 +17,25 @@ CLUSTERS = {
 """modules that start Ray, in parts of some minutes"""
 
 
-def part(item):
+def part(nodeid):
     """Modules stay whole, for their fixtures; those that start Ray are in their part."""
-    module = item.module.__name__
+    module = Path(nodeid.split("::")[0]).stem
     return next((name for name, modules in CLUSTERS.items() if module in modules), module)
 
 
-def pytest_itemcollected(item):
-    item.add_marker(pytest.mark.xdist_group(part(item)))
+class Parts(LoadScopeScheduling):
+    """Gives each of the processes a part after the other."""
+
+    def _split_scope(self, nodeid):
+        return part(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Parts(config, log)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: part(item) not in CLUSTERS)  # each of the two processes begins with one of the parts
+    items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of two processes begins with one of those
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What `benchmarks/soak.py` makes of its samples: a leak is seen, and what every trial leaves is none."""
 
 import json
-import mmap
+import subprocess
 import sys
 
 import psutil
@@ -42,15 +42,30 @@ def test_what_every_trial_leaves_on_disk_is_counted_a_trial(capsys):
     assert ratios(more, capsys)["storage files a trial, last over first quarter"] > 3
 
 
+HOLD = """
+import mmap, sys
+print("nothing", flush=True)
+input()
+held = mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for _ in range(50):
+    held.write(bytes([1]) * 1_000_000)
+file = open(sys.argv[1], "w")
+print("all", flush=True)
+input()
+"""
+
+
 def test_a_footprint_counts_open_files_and_memory_of_the_process_alone(tmp_path):
-    own = psutil.Process()
-    before = soak.footprint(own)
-    held = mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # an allocator may have as much at hand
-    held.write(bytes([1]) * len(held))
-    with (tmp_path / "file").open("w"):
-        after = soak.footprint(own)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "nothing\n"
+        before = soak.footprint(psutil.Process(holder.pid))
+        print(file=holder.stdin, flush=True)
+        assert holder.stdout.readline() == "all\n"
+        after = soak.footprint(psutil.Process(holder.pid))
+        print(file=holder.stdin, flush=True)
     assert after["handles"] == before["handles"] + 1
-    assert after["MB"] - before["MB"] == pytest.approx(len(held) / 1e6, abs=10)
+    assert after["MB"] - before["MB"] == pytest.approx(50, abs=10)
     (tmp_path / "file").write_bytes(bytes(1_000_000))
     assert soak.disk(tmp_path) == (pytest.approx(1, abs=0.01), 1)
 

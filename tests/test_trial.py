@@ -1,6 +1,5 @@
 """One trial in one process: reused without a trace, scored without the test split."""
 
-import os
 import signal
 
 import pytest
@@ -102,7 +101,7 @@ def test_on_notice_a_trial_keeps_what_it_has_and_leaves(make):
     log = told._trainer._logged
 
     def terminated_meanwhile(*given):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return log(*given)
 
     told._trainer._logged = terminated_meanwhile
