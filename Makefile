@@ -16,10 +16,10 @@ search: $(VENV)/.installed ## search for the best curriculum: make search ARGS="
 	$(VENV)/bin/python tune/search.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/test_config.py -k override"
-	$(VENV)/bin/python -m pytest -m "not cluster" $(ARGS)
+	$(VENV)/bin/python -m pytest $(ARGS)
 
-cluster-test: $(VENV)/.installed-dev ## bring a cluster up by ray up on hosts of this machine, and lose one (Linux, root)
-	$(VENV)/bin/python -m pytest -m cluster $(ARGS)
+cluster-test: $(VENV)/.installed-dev ## of the tests, the one that brings a cluster up by ray up on hosts of this machine (Linux, root)
+	$(VENV)/bin/python -m pytest -m cluster -n 0 $(ARGS)
 
 check: $(VENV)/.installed-dev ## what a change must pass: style, format, types and tests
 	$(VENV)/bin/ruff check .
