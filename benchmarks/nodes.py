@@ -4,7 +4,8 @@ Virtual Ray nodes of 1, 2, 2 and 3 CPUs beside a head without any run a search o
 two-worker trials (Ray Train inside Ray Tune, with early stops). The share of CPUs held is sampled from the first time
 that all are held until fewer trials are left than fit. Bound: 1, less what changing from a trial to the next takes.
 
-python benchmarks/nodes.py             # several minutes on two cores, which 8 virtual CPUs have to share
+python benchmarks/nodes.py             # a quarter of an hour on two cores, which 8 virtual CPUs have to share
+python benchmarks/nodes.py --workers 1 # the searches of one-worker trials alone
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ SAMPLE_SECONDS = 0.5
 
 def main() -> None:
     parser = harness.arguments(__doc__)
+    parser.add_argument("--workers", type=int, choices=(1, 2), help="a trial; both by default, 2 with --quick")
     given = parser.parse_args()
+    searches = (given.workers,) if given.workers else (2,) if given.quick else (1, 2)
     rows: list[list[object]] = []
     ratios: dict[str, float] = {}
     nodes = VirtualNodes(NODE_CPUS)
     ray.init(address=nodes.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as root:
-            for workers in (2,) if given.quick else (1, 2):
+            for workers in searches:
                 fits = sum(NODE_CPUS) // workers
                 found = watch(nodes, Path(root), workers, trials=(1 if given.quick else 3) * fits)
                 rows.append([f"{workers} worker(s) a trial", *found.values()])
