@@ -7,6 +7,14 @@ import pytest
 from synthcl import notice
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """What Ctrl-C does in a program, whatever the process of these tests has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     signal.raise_signal(number)  # to this thread, which handles it at once
 
