@@ -6,7 +6,6 @@ import torch
 
 from synthcl.memory import to_device
 
-
 FAULTS = """
 import resource, torch
 from synthcl.memory import keep_freed_memory
