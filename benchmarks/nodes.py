@@ -116,13 +116,14 @@ def left_in(journal: Path, runs: int, driver: subprocess.Popen[Any]) -> Iterator
 
 def misplaced(nodes: VirtualNodes, workers: int) -> int:
     """1 where a trial trains on more processes than it asked for, or a node has more of them than CPUs."""
+    here = Path.cwd().name  # where a process works that has no trial yet
     everywhere: Counter[str] = Counter()
     crowded = False
     for node, cpus in zip(nodes.nodes, NODE_CPUS, strict=True):
         labels = [label_of(process) for process in nodes.processes(TRAINING[workers], node)]
         everywhere.update(labels)
         crowded |= len(labels) > cpus
-    return int(crowded or any(count > workers for count in everywhere.values()))
+    return int(crowded or any(count > workers for label, count in everywhere.items() if label != here))
 
 
 if __name__ == "__main__":
