@@ -60,8 +60,10 @@ def discriminator_objective(discriminator: nn.Module, shown: Shown, config: Conf
             'relativistic').
 
     Returns:
-        The loss, and 0-dim statistics: `accuracy` (of the signs of the logits; of the order of each pair where
-        the loss is relativistic and logits have no zero), `real_logit`, `fake_logit` and, if weighed, `penalty`.
+        The loss, and 0-dim statistics: `order` (share of the pairs of a real and a generated image in which D rates
+        the real one higher; 0.5 tells nothing apart), `accuracy` (of the signs of the logits, 0.5 also where a weak
+        D gives all of them one sign; `order` where the loss is relativistic and logits have no zero), `real_logit`,
+        `fake_logit` and, if weighed, `penalty`.
     """
     gan = config.gan
     penalised = gan.gradient_penalty > 0
@@ -71,8 +73,9 @@ def discriminator_objective(discriminator: nn.Module, shown: Shown, config: Conf
     real_logits, fake_logits = logits.float().chunk(2)
     loss = discriminator_loss(real_logits, fake_logits, gan.loss)
     statistics = {"real_logit": real_logits.detach().mean(), "fake_logit": fake_logits.detach().mean()}
+    statistics["order"] = (real_logits > fake_logits).float().mean()
     if gan.loss == "relativistic":
-        statistics["accuracy"] = (real_logits > fake_logits).float().mean()
+        statistics["accuracy"] = statistics["order"]
     else:
         statistics["accuracy"] = ((real_logits > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
     if penalised:

@@ -148,7 +148,7 @@ def warm_up(
             if (step + 1) % CHECK_STEPS == 0 or step + 1 == steps:
                 observed |= {"loss_discriminator": loss, "loss_generator": deceived}
                 statistics = {name: value.item() for name, value in observed.items()}
-                bar.set_postfix({"D accuracy": f"{statistics['accuracy']:.2f}"})
+                bar.set_postfix({"D in order": f"{statistics['order']:.2f}"})
                 _require_finite(statistics, step, config)
     return {"generator": average.state_dict(), "discriminator": discriminator.state_dict()}, statistics
 

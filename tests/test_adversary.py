@@ -99,6 +99,7 @@ def test_accuracy_counts_signs_for_hinge_and_order_for_relativistic(offset, hing
     for kind, expected in (("hinge", hinge), ("relativistic", 1.0)):
         _, statistics = adversary.discriminator_objective(discriminator, Shown(bright, 1 - bright), config(loss=kind))
         assert statistics["accuracy"].item() == expected
+        assert statistics["order"].item() == 1.0, "whatever is added to all logits"
         assert statistics["real_logit"] > statistics["fake_logit"]
 
 

@@ -18,6 +18,7 @@ WATCHED = {
     "contrastive loss": "loss/contrast",
     "pair similarity": "synthetic/pair_similarity",
     "D accuracy": "gan/accuracy",
+    "D in order": "gan/order",
     "realism gap": "synthetic/realism_gap",
     "diversity": "synthetic/diversity",
     "|dL/dx| contrast": "gan/contrast_gradient",
