@@ -210,6 +210,23 @@ def test_a_record_of_another_configuration_is_refused(finished):
         execute.execute(runs_of(changed), Place(changed), execute.in_this_process)
 
 
+def test_records_of_real_images_alone_outlive_another_gan(finished, tmp_path):
+    base, chosen = finished
+    other = {"gan.loss": "relativistic", "gan.spectral_norm": False, "gan.generator_width": 4}
+    changed = {run.label: run for run in runs_of(base.with_overrides(other))}
+    for run in chosen:
+        if run.arm == "real-only":
+            assert is_finished(changed[run.label], Place(base))
+        else:
+            with pytest.raises(UserError, match=r"gan\.loss='hinge', asked for 'relativistic'"):
+                is_finished(changed[run.label], Place(base))
+
+    elsewhere = config(tmp_path, **other)
+    again = next(run for run in runs_of(elsewhere) if run.arm == "real-only")
+    assert runs.perform(again, Place(elsewhere))
+    assert numbers(again, elsewhere) == numbers(again, base)
+
+
 def test_a_run_that_diverges_is_recorded_and_in_no_mean(tmp_path):
     base = config(tmp_path, **{"training.learning_rate": 1e30})
     assert execute.execute(runs_of(base, "real-only", "40"), Place(base), execute.in_this_process)

@@ -56,8 +56,11 @@ class Place:
 
 
 def settings(config: Config) -> dict[str, dict[str, Any]]:
-    """The part of a configuration that decides what a run measures."""
-    return config.model_dump(mode="json", exclude=_FREE)
+    """The part of a configuration that decides what a run measures: not the GAN where no view is synthetic."""
+    decisive = config.model_dump(mode="json", exclude=_FREE)
+    if config.curriculum.synthetic_fraction.bounds[1] == 0:
+        del decisive["gan"]
+    return decisive
 
 
 def digest(config: Config) -> str:
