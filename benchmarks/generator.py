@@ -1,0 +1,135 @@
+"""How good are a warmed-up generator's samples? Their Frechet distance to images that nothing was trained on.
+
+    python benchmarks/generator.py [--preset NAME] [--images 100,200,1000] [--quick] [field=value ...]
+
+G and D are warmed up on so many unlabelled images; 4,000 samples are then compared with as many validation images, as
+Gaussians in the features of a classifier that was trained on the preset's labels (Heusel et al. 2017, with this one in
+place of Inception), divided by the features' total variance. The bounds: 0, and how far the unlabelled images
+themselves are from validation, which a generator that only repeats them comes to. `order`: share of pairs of a real
+and a generated image that D rates in this order at the last step. `--quick`: a fifth of the warm-up, one number.
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness import arguments, comma_separated, finish, table
+from synthcl import load_preset
+from synthcl.config import Config, parse_overrides
+from synthcl.data import ImageSource, Split, open_split
+from synthcl.evidence.plan import unlabelled_count
+from synthcl.joint import to_float
+from synthcl.models.encoder import make_encoder, normalise
+from synthcl.models.gan import make_generator
+from synthcl.rng import generator
+from synthcl.warmup import warm_up
+
+SAMPLES = 4000
+STEPS, BATCH_IMAGES, LEARNING_RATE = 1500, 128, 3e-3
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Distances of images to the validation images."""
+
+    encoder: nn.Module
+    validation: Tensor  # (n, feature_dim)
+
+    def distance(self, images: Tensor) -> float:
+        """Of images (n, C, S, S) in [0, 1], over the validation features' total variance."""
+        spread = self.validation.var(dim=0).sum().item()
+        return frechet(features(self.encoder, images), self.validation) / spread
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--preset", default="cifar10-weak-views")
+    parser.add_argument("--images", type=comma_separated(int), default=[100, 200, 1000], help="numbers of them")
+    parser.add_argument("overrides", nargs="*", metavar="field=value")
+    options = parser.parse_intermixed_args()
+    whole = load_preset(options.preset).with_overrides(
+        parse_overrides(options.overrides) | {"data.image_fraction": 1.0}
+    )
+    counts = options.images
+    if options.quick:
+        whole, counts = whole.with_overrides({"gan.warmup_kimg": whole.gan.warmup_kimg / 5}), counts[:1]
+    judge = make_judge(whole)
+    rows, ratios = [], {}
+    for count in counts:
+        config = whole.with_overrides({"data.image_fraction": count / unlabelled_count(whole.data)})
+        images = open_split(config.data, "unlabelled", CPU).images
+        began = perf_counter()
+        state, statistics = warm_up(config, images, CPU, progress=False)
+        seconds = perf_counter() - began
+        made = judge.distance(samples(config, state["generator"]))
+        own = judge.distance(first(images, SAMPLES))
+        rows.append((len(images), made, own, statistics["order"], seconds))
+        ratios[f"distance of samples over that of {len(images)} images"] = made / own
+    table(("images", "distance of samples", "of the images themselves", "order", "seconds"), rows)
+    finish(ratios)
+
+
+def make_judge(config: Config) -> Judge:
+    """Train a classifier on the labels of the training images and look at the validation images with it."""
+    train, validation = (open_split(config.data, name, CPU) for name in ("train", "validation"))
+    encoder = classifier(config, train)
+    return Judge(encoder, features(encoder, first(validation.images, SAMPLES)))
+
+
+def classifier(config: Config, train: Split) -> nn.Module:
+    """The preset's encoder, trained with labels, flipped images and a one-cycle learning rate."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = make_encoder(config.encoder, config.data.channels)
+        head = nn.LazyLinear(int(train.labels.max()) + 1)
+        head(features(encoder, first(train.images, 2)).float())
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    draw = generator("classifier")
+    for step in range(STEPS):
+        chosen = torch.randint(len(train.images), (BATCH_IMAGES,), generator=draw)
+        seen = to_float(train.images.fetch(chosen))
+        seen = seen.flip(3) if step % 2 else seen
+        loss = F.cross_entropy(head(encoder(normalise(seen))), train.labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return encoder.eval()
+
+
+@torch.no_grad()
+def features(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Of images (n, C, S, S) in [0, 1]: (n, feature_dim) float64."""
+    return torch.cat([encoder(normalise(part)) for part in images.split(500)]).double()
+
+
+def first(images: ImageSource, count: int) -> Tensor:
+    return to_float(images.fetch(torch.arange(min(count, len(images)))))
+
+
+@torch.no_grad()
+def samples(config: Config, state: dict[str, Tensor]) -> Tensor:
+    network = make_generator(config.gan, config.data.channels, config.gan_image_size)
+    network.load_state_dict(state)
+    latents = torch.randn(SAMPLES, config.gan.latent_dim, generator=generator("samples"))
+    images = torch.cat([network(part) for part in latents.split(500)])
+    size = config.data.image_size
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def frechet(one: Tensor, other: Tensor) -> float:
+    """Squared Frechet distance between Gaussians with the means and covariances of two sets (n, dim)."""
+    first_covariance, second_covariance = one.T.cov(), other.T.cov()
+    crossed = torch.linalg.eigvals(first_covariance @ second_covariance).real.clamp(min=0).sqrt().sum()
+    means = (one.mean(dim=0) - other.mean(dim=0)).square().sum()
+    return (means + first_covariance.trace() + second_covariance.trace() - 2 * crossed).item()
+
+
+if __name__ == "__main__":
+    main()
