@@ -86,7 +86,7 @@ def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict
 
     def encode(to_images: bool) -> Callable[[], object]:
         views = 2 * config.training.batch_images
-        of_generator = 2 * mix.latents if to_images else 0
+        of_generator = config.method.views_per_sample * mix.latents if to_images else 0
         seen = [normalise(images(views - of_generator, config.view_size))]
         if to_images:
             seen.append(normalise(images(of_generator, config.view_size)).requires_grad_())

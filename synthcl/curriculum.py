@@ -52,7 +52,7 @@ class Mix(NamedTuple):
     real: int
     """Real images, `views_per_image` views each."""
     latents: int
-    """Latents: four views each as a pair, else two."""
+    """Latents, `views_per_latent` views each."""
 
 
 def mix(config: Config, progress: float) -> Mix:
@@ -63,7 +63,7 @@ def mix(config: Config, progress: float) -> Mix:
     """
     views = 2 * config.training.batch_images
     workers = config.compute.workers_per_trial
-    views_per_latent = 4 if config.method.pair else 2
+    views_per_latent = config.method.views_per_latent
     granule = max(views_per_latent, config.method.views_per_image) * workers
     synthetic = granule * round(views * value(config.curriculum.synthetic_fraction, progress) / granule)
     return Mix(real=(views - synthetic) // config.method.views_per_image, latents=synthetic // views_per_latent)

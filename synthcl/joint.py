@@ -71,16 +71,16 @@ def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
     """Group ids of this process's views, and their rows among the views of the whole batch.
 
     A step's views are laid out in blocks: `views_per_image` blocks of the real images, then blocks of
-    the latents (G, G, G_ema, G_ema as a pair, else G, G). Ids and rows are global, so a view gets the
-    same group and the same random parameters however many processes share the batch.
+    the latents (G, G, G_ema, G_ema or G, G_ema as a pair, else G, G). Ids and rows are global, so a view
+    gets the same group and the same random parameters however many processes share the batch.
 
     Returns:
         groups (views,) int64 and rows (views,) int64.
     """
     real, latents = torch.arange(mix.real), torch.arange(mix.latents)
-    blocks_of_latents = 4 if config.method.pair else 2
+    method = config.method
     groups, rows, start = [], [], 0
-    for ids, blocks in ((real, config.method.views_per_image), (latents + mix.real, blocks_of_latents)):
+    for ids, blocks in ((real, method.views_per_image), (latents + mix.real, method.views_per_latent)):
         mine = parallel.rows(len(ids))
         for _ in range(blocks):
             groups.append(ids[mine])
@@ -178,9 +178,13 @@ def synthesise(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor
 def contrast(
     networks: Networks, batch: Batch, fake: Tensor, twin: Tensor | None, config: Config, statistics: dict[str, Tensor]
 ) -> Tensor:
-    """PPCL over two (or four) views of each real image and two of each synthetic one."""
-    sets, counts = [], []
-    for images, times in ((batch.real, config.method.views_per_image), (fake, 2), (twin, 2)):
+    """PPCL over two (or four) views of each real image and two (or one) of each synthetic one."""
+    method, sets, counts = config.method, [], []
+    for images, times in (
+        (batch.real, method.views_per_image),
+        (fake, method.views_per_sample),
+        (twin, method.views_per_sample),
+    ):
         if images is not None and len(images):
             sets.append(resize(images.float(), config.data.image_size))
             counts.append(times * len(images))
@@ -255,14 +259,15 @@ def watch(
     `synthetic/pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
     `synthetic/realism_gap`: squared distance of means plus that of standard deviations between synthetic and
     real features, over the real features' total variance (a diagonal Frechet distance); 0 is indistinguishable.
-    `synthetic/diversity`: covariance over latents of the features of two views of G(z), over the real features' total
-    variance; 0 is a collapsed G. (Views alone give one and the same image a quarter of the variance of real ones.)
+    `synthetic/diversity`: covariance over latents of the features of two views of a latent, of G(z) where it has
+    two, over the real features' total variance; 0 is a collapsed G. (Views alone give one and the same image a quarter
+    of the variance of real ones.)
     """
     real_views = len(batch.real) * config.method.views_per_image
     latents = len(batch.latents)
     if paired:
-        first, _, slow, _ = embeddings[real_views:].view(4, latents, -1)
-        statistics["synthetic/pair_similarity"] = (first * slow).sum(dim=1).mean()
+        of_generator, of_average = embeddings[real_views:].view(2, -1, latents, embeddings.shape[1])
+        statistics["synthetic/pair_similarity"] = (of_generator[0] * of_average[0]).sum(dim=1).mean()
     if real_views > 1:
         real, synthetic = parallel.gather(features[:real_views]), parallel.gather(features[real_views:])
         deviation_real, deviation_synthetic = real.std(dim=0, correction=0), synthetic.std(dim=0, correction=0)

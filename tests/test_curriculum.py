@@ -139,7 +139,8 @@ def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(a
 def test_mix_at_the_ends_is_purely_real_or_purely_synthetic():
     assert mix(tiny_config({"curriculum.synthetic_fraction.start": 0.0}), 0.5) == (16, 0)
     assert mix(tiny_config({"curriculum.synthetic_fraction.start": 1.0}), 0.5) == (0, 8)
-    assert mix(tiny_config({"curriculum.synthetic_fraction.start": 1.0, "method.pair": False}), 0.5) == (0, 16)
+    for overrides in ({"method.pair": False}, {"method.views_per_pair": 2}):
+        assert mix(tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides), 0.5) == (0, 16)
     assert mix(tiny_config(), 0.5) == (8, 4)
 
 

@@ -77,12 +77,12 @@ def two_passes(state: Scene):
     return encoder, [r - scale * c for r, c in zip(realism, contrastive, strict=True)], (at_contrast, at_realism)
 
 
-@pytest.mark.parametrize("pair", [True, False])
+@pytest.mark.parametrize("method", [{}, {"method.views_per_pair": 2}, {"method.pair": False}])
 @pytest.mark.parametrize("unit", ["weight", "gradient_ratio"])
 @pytest.mark.parametrize("loss", ["hinge", "relativistic"])
 @pytest.mark.parametrize("hardness", [0.0, 0.5, 3.0])
-def test_one_backward_pass_gives_both_players_the_gradients_of_two(pair, unit, loss, hardness):
-    overrides = {"method.pair": pair, "method.hardness_unit": unit, "gan.loss": loss, "gan.gradient_penalty": 1.0}
+def test_one_backward_pass_gives_both_players_the_gradients_of_two(method, unit, loss, hardness):
+    overrides = method | {"method.hardness_unit": unit, "gan.loss": loss, "gan.gradient_penalty": 1.0}
     reference = scene(overrides, hardness=hardness)
     encoder, generator, (at_contrast, at_realism) = two_passes(reference)
     actual = scene(overrides, hardness=hardness)
@@ -236,14 +236,16 @@ def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
     assert not torch.equal(first[2], first[3])
 
 
-@pytest.mark.parametrize(("pair", "per_image"), [(True, 2), (False, 2), (True, 4), (False, 4)])
-def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_image):
-    config = tiny_config({"method.pair": pair, "method.views_per_image": per_image})
+@pytest.mark.parametrize("per_image", [2, 4])
+@pytest.mark.parametrize(("pair", "per_pair", "per_latent"), [(True, 4, 4), (True, 2, 2), (False, 4, 2), (False, 2, 2)])
+def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_latent, per_image):
+    overrides = {"method.pair": pair, "method.views_per_pair": per_pair, "method.views_per_image": per_image}
+    config = tiny_config(overrides)
     mix = curriculum.mix(config, 0.5)
     groups, rows = joint.groups_and_order(mix, config)
     assert rows.tolist() == list(range(32))
     sizes = groups.bincount().tolist()
-    assert sizes == [per_image] * mix.real + [4 if pair else 2] * mix.latents
+    assert sizes == [per_image] * mix.real + [per_latent] * mix.latents
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -299,14 +301,27 @@ def test_what_views_add_to_one_image_is_no_diversity():
         assert statistics["synthetic/diversity"].item() == pytest.approx(expected, abs=0.05)
 
 
-def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_average():
-    state = scene()
-    embeddings = torch.zeros(32, 2)
-    embeddings[16:24, 0] = 1  # G
-    embeddings[24:, 1] = 1  # G_ema
-    statistics = {}
-    joint.watch(torch.randn(32, 3), embeddings, state.batch, True, state.config, statistics)
-    assert statistics["synthetic/pair_similarity"].item() == 0
+@pytest.mark.parametrize("per_pair", [2, 4])
+def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_average(per_pair):
+    state = scene({"method.views_per_pair": per_pair})
+    latents = len(state.batch.latents)
+    assert latents == 16 // per_pair
+    own = torch.eye(latents)  # an embedding of its own for every latent
+    for of_average, expected in ((own, 1.0), (own.roll(1, dims=0), 0.0)):
+        blocks = [own] * (per_pair // 2) + [of_average] * (per_pair // 2)
+        embeddings, statistics = torch.cat([torch.ones(16, latents), *blocks]), {}
+        joint.watch(torch.randn(32, 3), embeddings, state.batch, True, state.config, statistics)
+        assert statistics["synthetic/pair_similarity"].item() == expected
+
+
+def test_a_pair_of_one_view_each_has_one_view_of_either_image():
+    state = scene({"method.views_per_pair": 2})
+    seen = []
+    encoder = state.networks.encoder
+    state.networks.encoder = lambda parts: (seen.extend(parts), encoder(parts))[1]
+    contrast(state.networks, state.batch, *synthesise(state.networks, state.batch, state.config), state.config, {})
+    latents = len(state.batch.latents)
+    assert [len(part) for part in seen] == [2 * len(state.batch.real), latents, latents]
 
 
 def test_frozen_restores_what_required_a_gradient():

@@ -87,7 +87,7 @@ def test_every_arm_encodes_the_same_number_of_views(preset: Config, arm: str) ->
     config = apply_arm(preset, arm)
     for progress in (0.0, 0.5, 1.0):
         made = mix(config, progress)
-        views = config.method.views_per_image * made.real + (4 if config.method.pair else 2) * made.latents
+        views = config.method.views_per_image * made.real + config.method.views_per_latent * made.latents
         assert views == 2 * preset.training.batch_images
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthcl.config import Config
+from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.evidence.plan import Run
 
@@ -58,7 +59,7 @@ class Place:
 def settings(config: Config) -> dict[str, dict[str, Any]]:
     """The part of a configuration that decides what a run measures: not the GAN where no view is synthetic."""
     decisive = config.model_dump(mode="json", exclude=_FREE)
-    if config.curriculum.synthetic_fraction.bounds[1] == 0:
+    if is_real_only(config):
         del decisive["gan"]
     return decisive
 
@@ -77,10 +78,10 @@ def is_finished(run: Run, place: Place) -> bool:
     file = place.record(run)
     if not file.is_file():
         return False
-    written = _read(file)["config"]
+    written, defaults = _read(file)["config"], Config(name=run.config.name).model_dump(mode="json")
     for section, fields in settings(run.config).items():
         for field, value in fields.items():
-            other = written.get(section, {}).get(field)
+            other = written.get(section, {}).get(field, defaults[section][field])  # a later field: as it was before
             if other != value:
                 raise UserError(
                     f"record {str(file)!r} was made with {section}.{field}={other!r}, asked for {value!r}; "
