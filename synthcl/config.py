@@ -357,14 +357,15 @@ def first_difference(written: dict[str, Any], config: Config, free: Collection[s
     """The first field in which a recorded config differs from this one, with both values.
 
     Args:
-        written: a config as JSON values, perhaps of an older version.
+        written: a config as JSON values, perhaps of an older version: a field that came later had its default's effect.
         config: the one at hand.
         free: sections, or dotted fields, that may differ.
     """
+    defaults = Config(name=config.name).model_dump(mode="json")
     for section, fields in config.model_dump(mode="json").items():
         recorded = written.get(section)
         for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = recorded.get(field) if isinstance(recorded, dict) else None
+            other = recorded.get(field, defaults[section][field]) if isinstance(recorded, dict) else None
             if other != value and not {section, f"{section}.{field}"} & set(free):
                 return f"{section}.{field}", other, value
     return None

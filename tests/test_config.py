@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from synthcl.config import Config, Schedule, TrainingConfig, load_preset, parse_overrides
+from synthcl.config import Config, Schedule, TrainingConfig, first_difference, load_preset, parse_overrides
 from synthcl.errors import UserError
 
 BAD_OVERRIDES = [
@@ -204,3 +204,12 @@ def test_a_digest_depends_on_the_named_sections_alone() -> None:
 def test_every_default_is_within_its_bounds() -> None:
     defaults = Config(name="test")  # pydantic does not check defaults by itself
     assert Config.model_validate(defaults.model_dump(mode="json")) == defaults
+
+
+def test_a_config_from_before_a_field_counts_as_having_its_default():
+    config = load_preset("fashion-mini")
+    written = config.model_dump(mode="json")
+    del written["method"]["views_per_pair"]
+    assert first_difference(written, config, ()) is None
+    other = config.with_overrides({"method.views_per_pair": 2})
+    assert first_difference(written, other, ()) == ("method.views_per_pair", 4, 2)
