@@ -7,22 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from synthcl.config import Config
+from synthcl.config import Config, first_difference
 from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.evidence.plan import Run
 
 Record = dict[str, Any]
 
-_FREE: dict[str, Any] = {
-    "name": True,
-    "compute": True,
-    "health": True,
-    "search": True,
-    "data": {"root", "download", "loader_workers", "resident_limit_mib"},
-    "training": {"checkpoint_minutes", "log_kimg"},
+_FREE = {
+    "compute",
+    "health",
+    "search",
+    *(f"data.{field}" for field in ("root", "download", "loader_workers", "resident_limit_mib")),
+    *(f"training.{field}" for field in ("checkpoint_minutes", "log_kimg")),
 }
-"""what says where and how a run is made, not what it measures"""
+"""sections and fields that say where and how a run is made, not what it measures"""
 
 
 class Place:
@@ -56,17 +55,19 @@ class Place:
         return self.checkpoint(run) / "legs.json"
 
 
-def settings(config: Config) -> dict[str, dict[str, Any]]:
-    """The part of a configuration that decides what a run measures: not the GAN where no view is synthetic."""
-    decisive = config.model_dump(mode="json", exclude=_FREE)
-    if is_real_only(config):
-        del decisive["gan"]
-    return decisive
+def _free(config: Config) -> set[str]:
+    return _FREE | {"gan"} if is_real_only(config) else _FREE  # without a synthetic view the GAN is nowhere met
 
 
 def digest(config: Config) -> str:
-    """First 12 hex digits of the SHA-256 over `settings`."""
-    return hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:12]
+    """First 12 hex digits of the SHA-256 over the part of a configuration that decides what a run measures."""
+    free = _free(config)
+    decisive = {
+        section: {field: value for field, value in fields.items() if f"{section}.{field}" not in free}
+        for section, fields in config.model_dump(mode="json", exclude={"name"}).items()
+        if section not in free
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def is_finished(run: Run, place: Place) -> bool:
@@ -78,15 +79,12 @@ def is_finished(run: Run, place: Place) -> bool:
     file = place.record(run)
     if not file.is_file():
         return False
-    written, defaults = _read(file)["config"], Config(name=run.config.name).model_dump(mode="json")
-    for section, fields in settings(run.config).items():
-        for field, value in fields.items():
-            other = written.get(section, {}).get(field, defaults[section][field])  # a later field: as it was before
-            if other != value:
-                raise UserError(
-                    f"record {str(file)!r} was made with {section}.{field}={other!r}, asked for {value!r}; "
-                    "use name=... for a comparison of its own, or delete the record"
-                )
+    if differs := first_difference(_read(file)["config"], run.config, _free(run.config)):
+        field, written, wanted = differs
+        raise UserError(
+            f"record {str(file)!r} was made with {field}={written!r}, asked for {wanted!r}; "
+            "use name=... for a comparison of its own, or delete the record"
+        )
     return True
 
 
