@@ -13,6 +13,7 @@ from small_trainer import CPU, SMALL, tiny_config
 from torch import nn
 
 import bounds
+import generator
 import gpu
 import harness
 import plan
@@ -176,3 +177,21 @@ def test_startup_benchmark_compares_the_product_with_the_nest(monkeypatch, capsy
         "nest_over_synthcl_1_worker": 4.0,
     }
     assert asked == [("synthcl", 1, 2), ("nest", 1, 2)]
+
+
+def test_the_distance_of_two_gaussians_is_what_their_means_and_covariances_say():
+    drawn = torch.randn(500, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn -= drawn.mean(dim=0)
+    white = drawn @ torch.linalg.inv(torch.linalg.cholesky(drawn.T.cov())).T  # covariance: the identity
+    assert generator.frechet(white, white) == pytest.approx(0, abs=1e-9)
+    assert generator.frechet(white + 2, white) == pytest.approx(3 * 2**2)
+    assert generator.frechet(3 * white + 2, white) == pytest.approx(3 * (2**2 + (3 - 1) ** 2))
+
+
+def test_the_generator_is_judged_by_its_distance_to_validation_images(monkeypatch, capsys):
+    for name, value in (("SAMPLES", 60), ("STEPS", 30), ("BATCH_IMAGES", 16)):
+        monkeypatch.setattr(generator, name, value)
+    given = ["--preset", "fashion-mini", "--images", "40,80", *TINY, "data.source=digits", "gan.warmup_kimg=0.5"]
+    found = ratios_of(generator, given, monkeypatch, capsys)
+    assert list(found) == [f"distance of samples over that of {count} images" for count in (40, 80)]
+    assert all(ratio > 1 for ratio in found.values()), "an untrained generator is further away than images are"
