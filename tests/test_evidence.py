@@ -223,21 +223,27 @@ def test_a_record_from_before_a_field_has_its_default(finished, tmp_path):
         is_finished(other, Place(base))
 
 
-def test_records_of_real_images_alone_outlive_another_gan(finished, tmp_path):
-    base, chosen = finished
-    other = {"gan.loss": "relativistic", "gan.spectral_norm": False, "gan.generator_width": 4}
-    changed = {run.label: run for run in runs_of(base.with_overrides(other))}
-    for run in chosen:
-        if run.arm == "real-only":
-            assert is_finished(changed[run.label], Place(base))
-        else:
-            with pytest.raises(UserError, match=r"gan\.loss='hinge', asked for 'relativistic'"):
-                is_finished(changed[run.label], Place(base))
+UNREAD = {
+    "real-only": {"gan.loss": "relativistic", "gan.spectral_norm": False, "curriculum.pair_half_life_kimg.start": 3},
+    "frozen-gan": {"gan.discriminator_learning_rate": 0.1, "curriculum.pair_half_life_kimg.start": 3},
+    "hard-only": {"curriculum.pair_half_life_kimg.start": 3},
+}
 
-    elsewhere = config(tmp_path, **other)
-    again = next(run for run in runs_of(elsewhere) if run.arm == "real-only")
-    assert runs.perform(again, Place(elsewhere))
-    assert numbers(again, elsewhere) == numbers(again, base)
+
+@pytest.mark.parametrize("arm", UNREAD)
+def test_a_record_outlives_a_change_of_what_its_run_never_reads(tmp_path, arm):
+    base, other = config(tmp_path / "one"), config(tmp_path / "other", **UNREAD[arm])
+    [run], [changed] = runs_of(base, arm, "40"), runs_of(other, arm, "40")
+    assert runs.perform(run, Place(base))
+    assert is_finished(changed, Place(base))
+    assert runs.perform(changed, Place(other))
+    for read in ("metrics", "digest"):
+        assert numbers(changed, other)[read] == numbers(run, base)[read]
+
+    [joint] = runs_of(base, "joint", "40")
+    Place(base).record(run).rename(Place(base).record(joint))
+    with pytest.raises(UserError, match="was made with"):
+        is_finished(joint, Place(base))
 
 
 def test_a_run_that_diverges_is_recorded_and_in_no_mean(tmp_path):

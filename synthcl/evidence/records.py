@@ -56,7 +56,15 @@ class Place:
 
 
 def _free(config: Config) -> set[str]:
-    return _FREE | {"gan"} if is_real_only(config) else _FREE  # without a synthetic view the GAN is nowhere met
+    """`_FREE`, and what a run never reads: the GAN it does not meet, rates of a frozen one, a lag without pairs."""
+    free = set(_FREE)
+    if is_real_only(config):
+        free |= {"gan", "curriculum.pair_half_life_kimg"}
+    if config.method.frozen:
+        free |= {"gan.generator_learning_rate", "gan.discriminator_learning_rate"}
+    if not config.method.pair:
+        free |= {"curriculum.pair_half_life_kimg"}
+    return free
 
 
 def digest(config: Config) -> str:
