@@ -243,7 +243,7 @@ def main() -> None:
         "--record", type=int, metavar="N", help="train until there are N configurations' curves, and stop"
     )
     parser.add_argument("--study", type=Path, help="of a search with the same preset: what it spent, and stop")
-    parser.add_argument("--seeds", type=int, help="searches a method: 50, or 10 with --quick")
+    parser.add_argument("--seeds", type=int, help="searches a method: 50, or 4 with --quick")
     parser.add_argument("--workers", type=int, default=4, help="trials at a time")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("overrides", nargs="*", metavar="field=value")
@@ -268,7 +268,7 @@ def main() -> None:
     surrogate = Surrogate(config, recorded)
     print(f"{len(recorded)} recorded configurations, {len(every) - len(recorded)} runs of other seeds\n")
     show_rungs(every, surrogate)
-    seeds = options.seeds or (10 if options.quick else 50)
+    seeds = options.seeds or (4 if options.quick else 50)
     alone = Recorded(config, recorded, best, options.workers)
     print(f"recorded curves, the best of them: {best:.2f}; {20 * seeds} orders, {options.workers} trials at a time\n")
     stopped = [name for name, method in METHODS.items() if method.sampler]
