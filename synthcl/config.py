@@ -353,19 +353,22 @@ class Config(Section):
         return _validate(tree, "override")
 
 
+ADDED = {"method.views_per_pair": 4}
+"""Fields that recorded configurations may lack, and what was done before there was a choice; any other is refused."""
+
+
 def first_difference(written: dict[str, Any], config: Config, free: Collection[str]) -> tuple[str, Any, Any] | None:
     """The first field in which a recorded config differs from this one, with both values.
 
     Args:
-        written: a config as JSON values, perhaps of an older version: a field that came later had its default's effect.
+        written: a config as JSON values, perhaps of an older version (see `ADDED`).
         config: the one at hand.
         free: sections, or dotted fields, that may differ.
     """
-    defaults = Config(name=config.name).model_dump(mode="json")
     for section, fields in config.model_dump(mode="json").items():
         recorded = written.get(section)
         for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = recorded.get(field, defaults[section][field]) if isinstance(recorded, dict) else None
+            other = recorded.get(field, ADDED.get(f"{section}.{field}")) if isinstance(recorded, dict) else None
             if other != value and not {section, f"{section}.{field}"} & set(free):
                 return f"{section}.{field}", other, value
     return None

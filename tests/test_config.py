@@ -206,10 +206,12 @@ def test_every_default_is_within_its_bounds() -> None:
     assert Config.model_validate(defaults.model_dump(mode="json")) == defaults
 
 
-def test_a_config_from_before_a_field_counts_as_having_its_default():
+def test_a_config_may_lack_a_field_that_was_added_and_no_other():
     config = load_preset("fashion-mini")
     written = config.model_dump(mode="json")
     del written["method"]["views_per_pair"]
     assert first_difference(written, config, ()) is None
     other = config.with_overrides({"method.views_per_pair": 2})
     assert first_difference(written, other, ()) == ("method.views_per_pair", 4, 2)
+    del written["method"]["views_per_image"]
+    assert first_difference(written, config, ()) == ("method.views_per_image", None, 2)
