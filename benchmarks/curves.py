@@ -11,10 +11,11 @@ import torch
 from tqdm import tqdm
 
 from synthcl import data
-from synthcl.config import WHERE_IT_RUNS, Config, first_difference
+from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.evaluation.rungs import evaluation
 from synthcl.legs import legs
+from synthcl.recorded import WHERE_IT_RUNS, first_difference
 from synthcl.search.space import Space
 from synthcl.training import Trainer
 from synthcl.warmup import cached_gan

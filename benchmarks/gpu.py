@@ -25,8 +25,9 @@ import torch.multiprocessing
 
 from bounds import finite, make_trainer, over_real_only, parts
 from harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
-from synthcl.config import Config, load_preset, parse_overrides
+from synthcl.config import Config, parse_overrides
 from synthcl.models.encoder import make_encoder, make_projector, normalise
+from synthcl.presets import load_preset
 from synthcl.training import Trainer
 
 

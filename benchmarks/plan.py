@@ -31,9 +31,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bounds import make_trainer, parts, total
 from harness import arguments, comma_separated, finish, table
 from synthcl import curriculum
-from synthcl.config import Config, load_preset, parse_overrides
+from synthcl.config import Config, parse_overrides
 from synthcl.disk import checkpoint_bytes
 from synthcl.errors import UserError
+from synthcl.presets import load_preset
 
 FLOAT_BYTES = 4
 GROUP_BYTES = 8

@@ -43,7 +43,8 @@ from harness import arguments, finish, table
 from replay import Found, Listed, Scores, Searcher, search_until
 from surrogate import Surrogate
 from synthcl import cli
-from synthcl.config import Config, EvaluationConfig, load_preset, parse_overrides
+from synthcl.config import Config, EvaluationConfig, parse_overrides
+from synthcl.presets import load_preset
 from synthcl.search.scheduler import RungScheduler, rung_images
 from synthcl.search.searcher import StudySearch, load_study
 from synthcl.search.space import Space, load_space

@@ -18,7 +18,8 @@ import torch
 
 from bounds import Work, finite, make_trainer, networks_alone, over_real_only, parts, total
 from harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
-from synthcl.config import Config, load_preset, parse_overrides
+from synthcl.config import Config, parse_overrides
+from synthcl.presets import load_preset
 from synthcl.training import Trainer
 
 ARMS = ("real-only", "frozen-gan", "joint")

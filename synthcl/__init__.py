@@ -6,9 +6,10 @@ import os
 # long. The OpenMP of torch reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from synthcl.config import Config, load_preset
+from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.export import load_encoder
+from synthcl.presets import load_preset
 
 __all__ = ["Config", "UserError", "load_encoder", "load_preset"]
 __version__ = "0.1.0"

@@ -14,9 +14,10 @@ import torchvision
 from torch import Tensor
 
 from synthcl import rng
-from synthcl.config import WHERE_IT_RUNS, Config, first_difference
+from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.files import write_whole
+from synthcl.recorded import WHERE_IT_RUNS, first_difference
 
 FILE = "checkpoint.pt"
 SAMPLES = "samples.png"

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synthcl.config import Config, load_preset, parse_overrides, preset_names
+from synthcl.config import Config, parse_overrides
 from synthcl.errors import UserError
+from synthcl.presets import load_preset, preset_names
 
 SMOKE_TEST: dict[str, Any] = {
     "data.image_fraction": 0.1,

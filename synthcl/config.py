@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -350,86 +347,23 @@ class Config(Section):
                     f"override {path}={value!r}: there is no field {path!r}; {_where(parents)} has: {known}"
                 )
             node[leaf] = value
-        return _validate(tree, "override")
-
-
-ADDED = {"method.views_per_pair": 4}
-"""Fields that recorded configurations may lack, and what was done before there was a choice; any other is refused."""
-
-
-def first_difference(written: dict[str, Any], config: Config, free: Collection[str]) -> tuple[str, Any, Any] | None:
-    """The first field in which a recorded config differs from this one, with both values.
-
-    Args:
-        written: a config as JSON values, perhaps of an older version (see `ADDED`).
-        config: the one at hand.
-        free: sections, or dotted fields, that may differ.
-    """
-    for section, fields in config.model_dump(mode="json").items():
-        recorded = written.get(section)
-        for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = recorded.get(field, ADDED.get(f"{section}.{field}")) if isinstance(recorded, dict) else None
-            if other != value and not {section, f"{section}.{field}"} & set(free):
-                return f"{section}.{field}", other, value
-    return None
-
-
-def require_same_config(file: Path, config: Config, free: Collection[str]) -> None:
-    """Refuse to go on under the config of a file where another one is asked for.
-
-    Args:
-        file: a `config.json`; nothing is checked where there is none.
-        config: the one at hand.
-        free: sections, or dotted fields, that may differ.
-
-    Raises:
-        UserError: naming the first field that differs, or when the file is unreadable.
-    """
-    if file.is_file() and (differs := first_difference(read_json(file, dict), config, free)):
-        field, written, wanted = differs
-        raise UserError(
-            f"{file} has {field}={written!r}, asked for {wanted!r}; "
-            "use --fresh to start over or name=... for a run of its own"
-        )
-
-
-def read_json(file: Path, kind: type) -> Any:
-    """What a run recorded about itself.
-
-    Args:
-        file: JSON that an earlier command wrote.
-        kind: of the value in it, `dict` or `list`.
-
-    Raises:
-        UserError: when it is damaged.
-    """
-    try:
-        value = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is unreadable ({error}); restore it, or use --fresh to start over") from None
-    if not isinstance(value, kind):
-        raise UserError(f"{file} holds a {type(value).__name__}; restore it, or use --fresh to start over")
-    return value
-
-
-WHERE_IT_RUNS = (
-    "compute",
-    "health",
-    "data.root",
-    "data.download",
-    "data.loader_workers",
-    "data.resident_limit_mib",
-    "training.checkpoint_minutes",
-    "training.log_kimg",
-)
-"""Fields that say where a run happens, when it logs and saves, and when it is given up, not what it learns."""
+        return validated(tree, "override")
 
 
 def _where(parents: list[str]) -> str:
     return ".".join(parents) or "the config"
 
 
-def _validate(tree: Any, origin: str) -> Config:
+def validated(tree: Any, origin: str) -> Config:
+    """The config that a tree of values makes.
+
+    Args:
+        tree: sections and their fields.
+        origin: where it is from, for the error.
+
+    Raises:
+        UserError: naming the first field that is unknown or out of bounds.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -439,49 +373,6 @@ def _validate(tree: Any, origin: str) -> Config:
         value = first.get("input")
         shown = "" if isinstance(value, dict) or first["type"] == "missing" else f" = {value!r}"
         raise UserError(f"{origin}: {path}{shown}: {message}") from None
-
-
-def preset_names() -> list[str]:
-    """Names of the presets shipped with the package."""
-    return sorted(
-        entry.name[:-5] for entry in resources.files("synthcl.presets").iterdir() if entry.name.endswith(".yaml")
-    )
-
-
-def load_preset(name_or_path: str) -> Config:
-    """Read a preset by name, or a YAML or JSON file (a `config.json` of an earlier run, say).
-
-    Raises:
-        UserError: on an unknown preset, an unreadable file, an unknown field or a bad value.
-    """
-    if name_or_path.endswith((".yaml", ".yml", ".json")):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise UserError(
-                f"preset {name_or_path!r}: there is no such file; choose {', '.join(preset_names())}, or a .yaml file"
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"preset {name_or_path!r} cannot be read as UTF-8 text: {error}; save it so") from None
-    elif name_or_path in preset_names():
-        text = (resources.files("synthcl.presets") / f"{name_or_path}.yaml").read_text()
-    else:
-        raise UserError(f"preset {name_or_path!r} is unknown; choose {', '.join(preset_names())}, or a .yaml file")
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"preset {name_or_path!r} is not YAML: {yaml_problem(error)}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"preset {name_or_path!r} must be a mapping of sections, not {type(tree).__name__}")
-    return _validate(tree, f"preset {name_or_path!r}")
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong, and where to mend it."""
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}{getattr(error, 'problem', None) or str(error).splitlines()[0]}"
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from synthcl.secrets import hide
 
 
@@ -31,3 +33,10 @@ class Diverged(UserError):
     """
 
     history: tuple[dict[str, Any], ...] = ()
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong, and where to mend it."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}{getattr(error, 'problem', None) or str(error).splitlines()[0]}"

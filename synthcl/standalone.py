@@ -14,13 +14,14 @@ import torch
 from ray.util.queue import Queue
 
 from synthcl import checkpoint, cluster, notice, workers
-from synthcl.config import WHERE_IT_RUNS, Config, require_same_config
+from synthcl.config import Config
 from synthcl.disk import require_space
 from synthcl.errors import UserError
 from synthcl.export import load_any, save_encoder
 from synthcl.files import write_whole
 from synthcl.logs import RunLog, is_metric
 from synthcl.preflight import open_data
+from synthcl.recorded import WHERE_IT_RUNS, require_same_config
 from synthcl.resume import fetched
 from synthcl.storage import Storage
 from synthcl.warmup import GanState

@@ -16,8 +16,8 @@ from small_trainer import CPU, random_images, tiny_config, untrained_gan
 from synthcl import checkpoint
 from synthcl.checkpoint import FILE, FORMAT
 from synthcl.cli import SMOKE_TEST
-from synthcl.config import load_preset
 from synthcl.export import save_encoder
+from synthcl.presets import load_preset
 from synthcl.training import Trainer
 
 ROOT = Path(__file__).parents[1]

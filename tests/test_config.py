@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from synthcl.config import Config, Schedule, TrainingConfig, first_difference, load_preset, parse_overrides
+from synthcl.config import Config, Schedule, TrainingConfig, parse_overrides
 from synthcl.errors import UserError
+from synthcl.presets import load_preset
+from synthcl.recorded import first_difference
 
 BAD_OVERRIDES = [
     # (argument, what the line must say)

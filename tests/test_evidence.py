@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from tiny_run import TINY, arguments
 
-from synthcl.config import load_preset
 from synthcl.data import open_split
 from synthcl.errors import UserError
 from synthcl.evidence import execute, runs
@@ -20,6 +19,7 @@ from synthcl.evidence.plan import plan, read_arms, read_counts, unlabelled_count
 from synthcl.evidence.records import Place, is_finished, read_all
 from synthcl.evidence.report import write
 from synthcl.evidence.table import summarise
+from synthcl.presets import load_preset
 from synthcl.training import Trainer
 
 ROOT = Path(__file__).parents[1]

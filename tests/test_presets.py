@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from synthcl.arms import ARMS, apply_arm
-from synthcl.config import Config, load_preset, preset_names
+from synthcl.config import Config
 from synthcl.curriculum import knobs, mix, value
 from synthcl.data import SOURCES
 from synthcl.models.encoder import make_encoder
 from synthcl.models.gan import base_and_doublings, make_discriminator, make_generator
+from synthcl.presets import load_preset, preset_names
 
 FOLDER = Path(__file__).parents[1] / "synthcl" / "presets"
 

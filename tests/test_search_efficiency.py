@@ -15,8 +15,8 @@ import search_efficiency
 from curves import Curve
 from replay import search_until
 from surrogate import Surrogate
-from synthcl.config import load_preset
 from synthcl.errors import UserError
+from synthcl.presets import load_preset
 from synthcl.search.scheduler import RungScheduler
 from synthcl.search.searcher import STUDY, journal
 from synthcl.search.space import load_space

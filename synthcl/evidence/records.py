@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from synthcl.config import Config, first_difference
+from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.evidence.plan import Run
+from synthcl.recorded import first_difference
 
 Record = dict[str, Any]
 

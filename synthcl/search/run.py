@@ -22,11 +22,12 @@ from ray.tune import PlacementGroupFactory
 
 from synthcl import cluster, notice, workers
 from synthcl.arms import BASELINES
-from synthcl.config import WHERE_IT_RUNS, Config, read_json, require_same_config
+from synthcl.config import Config
 from synthcl.disk import require_space
 from synthcl.errors import UserError
 from synthcl.files import write_whole
 from synthcl.preflight import open_data
+from synthcl.recorded import WHERE_IT_RUNS, read_json, require_same_config
 from synthcl.search import confirm, records, report
 from synthcl.search.log import StageLog, label
 from synthcl.search.plan import confirm_runs

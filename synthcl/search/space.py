@@ -23,8 +23,8 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, ValidationError, model_validator
 
-from synthcl.config import Config, Section, yaml_problem
-from synthcl.errors import UserError
+from synthcl.config import Config, Section
+from synthcl.errors import UserError, yaml_problem
 from synthcl.warmup import JOINT_ONLY
 
 SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
