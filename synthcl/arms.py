@@ -36,6 +36,9 @@ ARMS: dict[str, dict[str, Any]] = {
 BASELINES = ("real-only", "frozen-gan")
 """Arms that every search runs beside its trials."""
 
+OWN = "joint"
+"""The arm a search has to beat: its winner is worth what it gains over the curriculum that it began with."""
+
 CONTROL = "real-only+"
 """`real-only+trial-009` is real-only with everything else as trial-009 has it: temperature and view strength help real
 images too, so a searched curriculum is worth what it gains over this one."""

@@ -75,7 +75,7 @@ def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> No
     board = board_of(written)
     tested = {row["name"]: row["scores"][LINEAR]["mean"] for row in board["rows"]}
     assert tested["trial-004"] > tested["trial-002"]
-    assert [row["name"] for row in board["rows"]] == ["trial-002", "trial-004", "real-only", "frozen-gan"]
+    assert [row["name"] for row in board["rows"]] == ["trial-002", "trial-004", "real-only", "frozen-gan", "joint"]
     assert board["winner"] == "trial-002"
     assert board["best"] == {"linear": "trial-002", "transfer": "trial-004"}
 
@@ -96,7 +96,7 @@ def test_the_best_trial_is_confirmed_beside_real_only_with_its_other_settings(tm
     folder, config = make_run(tmp_path), run_config(tmp_path)
     trials = records.trials_frame(records.open_study(folder), config)
     names = records.chosen_names(trials, config)
-    assert names[:3] == ["real-only", "frozen-gan", "trial-002"]
+    assert names[:4] == ["real-only", "frozen-gan", "joint", "trial-002"]
     assert names[-1] == "real-only+trial-002"
     searched = records.overrides_of("trial-002", trials)
     control = config.with_overrides(records.overrides_of(names[-1], trials))
@@ -105,6 +105,17 @@ def test_the_best_trial_is_confirmed_beside_real_only_with_its_other_settings(tm
     assert not is_real_only(config.with_overrides(searched))
     assert control.training == config.with_overrides(searched).training
     assert records.overrides_of("real-only", trials) == ARMS["real-only"]
+
+
+def test_the_search_has_to_beat_the_curriculum_it_began_with(tmp_path: Path) -> None:
+    """Its own configuration is confirmed as an arm, once, whether it was pruned, led, or is still to be run."""
+    config = run_config(tmp_path).with_overrides({"search.confirm_top": 2})
+    trials = records.trials_frame(records.open_study(make_run(tmp_path)), config)
+    assert records.chosen_names(trials, config)[2] == "joint"
+    assert records.overrides_of("joint", trials) == {}
+    leader = config.with_overrides(dict(trials.set_index("label").overrides["trial-002"]))
+    names = records.chosen_names(trials, leader)  # now trial-002 is the configuration itself
+    assert names == ["real-only", "frozen-gan", "joint", "trial-004", "trial-008", "real-only+trial-004"]
 
 
 def test_a_winning_baseline_is_said_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

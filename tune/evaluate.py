@@ -1,7 +1,7 @@
 """Score a frozen encoder: linear and nearest-neighbour probes, label fractions, transfer.
 
 python tune/evaluate.py runs/fashion-mini/encoder.safetensors
-python tune/evaluate.py runs/fashion-mini/confirm-1/trial-000-seed1000 --test
+python tune/evaluate.py runs/fashion-mini/confirm-1/joint-seed1000 --test
 python tune/evaluate.py encoder.safetensors 'evaluation.transfer=[digits, folder:photos]'
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from synthcl.arms import BASELINES, CONTROL
+from synthcl.arms import BASELINES, CONTROL, OWN
 from synthcl.config import Config
 
 REFERENCE = "real-only"
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        return self.name in BASELINES or self.name.startswith(CONTROL)
+        return self.name in (*BASELINES, OWN) or self.name.startswith(CONTROL)
 
     def score(self, metric: str) -> float:
         return self.scores[metric].mean if metric in self.scores else nan

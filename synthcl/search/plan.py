@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synthcl.arms import BASELINES
+from synthcl.arms import BASELINES, OWN
 from synthcl.config import Config
 from synthcl.disk import checkpoint_bytes
 from synthcl.search.space import Space
@@ -21,7 +21,7 @@ def describe(config: Config, space: Space) -> str:
     rows = {
         "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "
         f"({', '.join(BASELINES)}), rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
-        "confirm": f"{confirms} runs: the best {search.confirm_top}, the baselines and a control, "
+        "confirm": f"{confirms} runs: the best {search.confirm_top}, {OWN}, the baselines and a control, "
         f"{search.confirm_seeds} seeds each",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
@@ -35,5 +35,6 @@ def describe(config: Config, space: Space) -> str:
 
 
 def confirm_runs(config: Config) -> int:
-    """Runs of the confirm stage: the best configurations, the baselines and a control, each with every fresh seed."""
-    return (config.search.confirm_top + len(BASELINES) + 1) * config.search.confirm_seeds
+    """Runs of the confirm stage: the best configurations, the one the search began with, the baselines and a control,
+    each with every fresh seed."""
+    return (config.search.confirm_top + len((OWN, *BASELINES)) + 1) * config.search.confirm_seeds

@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from synthcl.arms import ARMS, BASELINES, CONTROL
+from synthcl.arms import ARMS, BASELINES, CONTROL, OWN
 from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.search.searcher import load_study
@@ -106,17 +106,26 @@ def confirm_frame(folder: Path) -> pd.DataFrame:
 
 
 def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
-    """What is due to be confirmed: the baselines, the best complete trials by score, and the control of the best."""
-    finished = trials[(trials.state == "complete") & ~trials.baseline]
-    best = finished.sort_values("score", ascending=False, kind="stable").head(config.search.confirm_top)
-    return [*BASELINES, *best.label, *(CONTROL + label for label in best.label.head(1))]
+    """What is due to be confirmed: the baselines, the configuration's own curriculum, the best, and the control of the
+    best one."""
+    best = best_names(trials, config)
+    return [*BASELINES, OWN, *best, *(CONTROL + label for label in best[:1])]
+
+
+def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
+    """The best complete trials by score, best first; the one that is the configuration itself is none of them."""
+    finished = trials[(trials.state == "complete") & ~trials.baseline].sort_values(
+        "score", ascending=False, kind="stable"
+    )
+    found = [row.label for row in finished.itertuples() if config.with_overrides(row.overrides) != config]
+    return found[: config.search.confirm_top]
 
 
 def overrides_of(name: str, trials: pd.DataFrame) -> dict[str, Any]:
     """The overrides of one of `chosen_names`."""
     searched = dict(zip(trials.label, trials.overrides, strict=True))
     arm, _, label = name.partition("+")
-    return searched[label or name] | ARMS.get(arm, {})
+    return searched.get(label or name, {}) | ARMS.get(arm, {})
 
 
 def confirm_seeds(config: Config) -> list[int]:

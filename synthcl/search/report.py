@@ -78,7 +78,7 @@ def _draw(
     board: Leaderboard,
 ) -> list[Note]:
     """Save every figure that can be made."""
-    best = next(iter(records.chosen_names(trials, config)[len(BASELINES) :]), None)
+    best = next(iter(records.best_names(trials, config)), None)
     overrides = dict(zip(trials.label, trials.overrides, strict=True))
     shown = {board.winner.name: config.with_overrides(board.winner.overrides)} if board.winner else {}
     if best and all(name in BASELINES for name in shown):
