@@ -68,7 +68,9 @@ class DataConfig(Section):
     image_size: int = Field(28, ge=16, le=512, description="pixels a side; images are resized to it once")
     channels: Literal[1, 3] = Field(1, description="grey (1) or RGB (3); images are converted")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of train held out for every choice")
-    split_seed: int = Field(0, ge=0, description="seed of the train / validation cut")
+    split_seed: int = Field(
+        0, ge=0, description="seed of every draw from the data: the cuts, which images, which labels"
+    )
     image_fraction: float = Field(1.0, gt=0, le=1, description="share of the training images used unlabelled")
     resident_limit_mib: Positive = Field(2048.0, description="above this many MiB as uint8, images stream from disk")
     loader_workers: int = Field(2, ge=0, description="decoding processes for streamed images")

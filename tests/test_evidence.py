@@ -77,6 +77,18 @@ def test_every_arm_has_every_count_and_seed_at_the_same_budget(tmp_path):
     assert all(run.config.training.seed == run.seed for run in chosen)
 
 
+def test_a_seed_has_images_and_labels_of_its_own_which_its_arms_share(tmp_path):
+    base = config(tmp_path)
+    chosen = runs_of(base, "real-only,joint", "40", seeds=2)
+    drawn = {}
+    for run in chosen:
+        images = open_split(run.config.data, "unlabelled", "cpu").images
+        drawn.setdefault(run.seed, set()).add(b"".join(sorted(image.numpy().tobytes() for image in images.pixels)))
+    assert [len(draws) for draws in drawn.values()] == [1, 1]
+    assert drawn[0] != drawn[1]
+    assert [run.arm for run in execute._one_of_each_gan(chosen)] == ["joint", "joint"]
+
+
 def test_the_oracle_is_real_only_with_more_images(tmp_path):
     base = config(tmp_path)
     chosen = plan(base, read_arms("joint"), [40, 80], 1, oracle=[80, 200])

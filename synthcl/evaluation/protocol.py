@@ -138,7 +138,7 @@ def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.d
     return open_split(data, name, device) if target is None else open_transfer(target, data, name, device)
 
 
-@lru_cache(maxsize=32)  # rungs of one process share train and validation; test is opened once and never kept
+@lru_cache(maxsize=16)  # rungs of one process share train and validation; test is opened once and never kept
 def _open_for_fit(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
     split = _open(target, data, name, device)
     require_classes(split, target or data.source, name)

@@ -147,7 +147,7 @@ def _one_of_each_gan(plan: list[Run]) -> list[Run]:
     for run in plan:
         if not is_real_only(run.config):
             tree = run.config.model_dump(mode="json", exclude={"gan": JOINT_ONLY})
-            found.setdefault(json.dumps([run.images, tree["gan"], run.config.gan_image_size]), run)
+            found.setdefault(json.dumps([tree["data"], tree["gan"], run.config.gan_image_size]), run)
     return list(found.values())
 
 

@@ -1,4 +1,8 @@
-"""What is compared: arms x numbers of images x seeds, every run a whole configuration."""
+"""What is compared: arms x numbers of images x seeds, every run a whole configuration.
+
+A seed is a whole repetition: its own draw of the unlabelled images, so its own GAN, its own labels and validation cut,
+and its own training. Intervals over seeds thus speak of other images than those at hand, not of one lucky draw.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
     Args:
         base: the configuration that arms change; its seed is the first.
         arms: from `read_arms`.
-        counts: numbers of unlabelled images; the images of a smaller number are among those of a larger one.
+        counts: numbers of unlabelled images; a seed's images of a smaller number are among those of a larger one.
         seeds: how many.
         oracle: numbers of images that real-only is trained with as well.
 
@@ -65,7 +69,7 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
                 chosen = chosen | {REAL_ONLY: ARMS[REAL_ONLY]}
             for arm, given in chosen.items():
                 overrides = arm_overrides(arm, base) if arm in ARMS else given
-                own = {"data.image_fraction": count / total, "training.seed": seed}
+                own = {"data.image_fraction": count / total, "data.split_seed": seed, "training.seed": seed}
                 config = base.with_overrides(overrides | own)
                 _require_equal_budget(arm, config, base)
                 require_enough_images(config, count)

@@ -135,7 +135,10 @@ def _watched(evidence: Evidence) -> Table:
 
 def notes(evidence: Evidence) -> list[str]:
     """What the tables mean, in sentences."""
-    sentences = ["Percent, mean±sample standard deviation over n seeds; labels do not depend on the number of images."]
+    sentences = [
+        "Percent, mean±sample standard deviation over n seeds. A seed has its own images, GAN, labels and validation "
+        "cut, which its arms share; the labels do not depend on the number of images."
+    ]
     if len(evidence.budgets) == 1:
         sentences.append(f"Every run has equal optimiser steps and equal views: {evidence.budgets[0]}.")
     elif evidence.budgets:
