@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from hosts import Host, missing, wait_for
 from ray_up import RayCluster, finish, hosts_for_ray
-from synthcl.search.records import JOURNAL, confirm_frame, open_study
+from synthcl.presets import load_preset
+from synthcl.search.records import JOURNAL, chosen_names, confirm_frame, open_study, trials_frame
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(reason := missing()), reason=reason)]
 
@@ -58,7 +59,8 @@ def test_a_search_by_ray_up_survives_the_loss_of_a_host(tmp_path: Path) -> None:
         ended = [trial.state for trial in open_study(run).trials]
         assert len(ended) == 6
         assert set(ended) <= {TrialState.COMPLETE, TrialState.PRUNED}
-        assert len(confirm_frame(run)) == 4
+        config = load_preset(str(run / "config.json"))
+        assert set(confirm_frame(run).name) == set(chosen_names(trials_frame(open_study(run), config), config))
         assert (run / "report.md").is_file()
         assert (run / "encoder.safetensors").is_file()
 
