@@ -72,6 +72,9 @@ def test_the_search_never_saw_a_test_score_and_the_confirm_stage_did(smoke):
     records = [json.loads(file.read_text()) for file in (smoke / "confirm").glob("*.json")]
     assert confirmed(smoke) == due(smoke)
     assert {"real-only-seed1000", "frozen-gan-seed1001", "joint-seed1001"} <= due(smoke)
+    # Two seeds: of the baselines and the preset's own, and of the best other whole trial, if any, with its control.
+    others = [t for t in trials(smoke) if t.number and "arm" not in t.user_attrs and t.state is TrialState.COMPLETE]
+    assert len(records) == 2 * (3 + 2 * bool(others))
     assert all("test/linear/fashion-mini@100" in record["metrics"] for record in records)
     assert all(record["seed"] >= 1000 for record in records)
 
