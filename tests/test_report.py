@@ -131,6 +131,17 @@ def test_a_winning_baseline_is_said_and_exported(tmp_path: Path, capsys: pytest.
     assert json.loads((folder / "encoder.json").read_text())["scores"]["run"].startswith("real-only")
 
 
+def test_a_search_that_found_nothing_to_confirm_says_so(tmp_path: Path) -> None:
+    """Its trials but the configuration's own were all stopped early, so only what it began with is in the table."""
+    own = ["real-only", "frozen-gan", "joint"]
+    config = run_config(tmp_path)
+    confirmed = records.confirm_frame(make_run(tmp_path, confirmed={name: CONFIRMED[name] for name in own}))
+    sentence = "No trial but the configuration's own was complete, so no searched curriculum was confirmed."
+    assert sentence in leaderboard.verdict(leaderboard.compare(confirmed, config, own, SEEDS))
+    still_due = leaderboard.compare(confirmed, config, [*own, "trial-002"], SEEDS)
+    assert sentence not in leaderboard.verdict(still_due)
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_missing_seeds_and_unconfirmed_trials_are_said(tmp_path: Path) -> None:
     fewer = {name: runs[:2] if name == "real-only" else runs for name, runs in CONFIRMED.items() if name != "trial-004"}

@@ -45,7 +45,7 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        return self.name in (*BASELINES, OWN) or self.name.startswith(CONTROL)
+        return _is_baseline(self.name)
 
     def score(self, metric: str) -> float:
         return self.scores[metric].mean if metric in self.scores else nan
@@ -149,6 +149,11 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     return Leaderboard(tuple(rows), columns, differences_shown, config.search.objective, best, unconfirmed)
 
 
+def _is_baseline(name: str) -> bool:
+    """Whether the search did not find it."""
+    return name in (*BASELINES, OWN) or name.startswith(CONTROL)
+
+
 def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
     """Heading to metric: scores, and differences to the reference."""
     source = config.data.source
@@ -206,8 +211,11 @@ def verdict(board: Leaderboard) -> list[str]:
     if winner is None:
         return ["No configuration has been confirmed on fresh seeds yet, so there is no leaderboard and no winner."]
     sentences = [f"Winner by mean validation score ({board.objective}): {winner.name}."]
-    if winner.is_baseline and any(not row.is_baseline for row in board.rows):
-        sentences.append(f"No searched curriculum beat the baseline {winner.name} on validation in this run.")
+    if not all(row.is_baseline for row in board.rows):
+        if winner.is_baseline:
+            sentences.append(f"No searched curriculum beat the baseline {winner.name} on validation in this run.")
+    elif all(map(_is_baseline, board.unconfirmed)):
+        sentences.append("No trial but the configuration's own was complete, so no searched curriculum was confirmed.")
     sentences += [f"Best for {what} on validation: {name}." for what, name in board.best.items()]
     for row in board.rows:
         if row.missing_seeds:
