@@ -1,10 +1,14 @@
-"""Estimates over seeds with 95 % intervals by the percentile bootstrap.
+"""Estimates over seeds with 95 % intervals by the expanded percentile bootstrap.
 
 Seeds are the unit: a resample draws as many seeds as there are, with replacement, and takes all scores of a drawn
-seed together, so what is paired by seed stays paired. RESAMPLES resamples are drawn from one fixed seed; the interval
-is from their 2.5 to their 97.5 percentile. With three seeds it is little more than the range; with one there is none.
+seed together, so what is paired by seed stays paired. RESAMPLES resamples are drawn from one fixed seed.
 
-Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+Of few seeds the 2.5 and 97.5 percentiles lie too close: of five from a normal distribution they hold the true mean
+in 85 % of the cases. The levels are moved out to where the interval of a mean is as wide as Student's (`levels`),
+which gives 92 % with five seeds and 95 % with ten. With three it is their range (75 %); with one there is none.
+
+Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Hesterberg, "What Teachers Should
+Know About the Bootstrap", The American Statistician 69, 2015, on the expanded percentile interval.
 """
 
 from __future__ import annotations
@@ -15,10 +19,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 10_000
 SEED = 0
-LEVELS = (0.025, 0.975)
+COVERAGE = 0.95
 
 Array = NDArray[np.float64]
 
@@ -47,6 +52,19 @@ class Factor:
     most: float
 
 
+def levels(n: int) -> tuple[float, float]:
+    """Where the resamples of `n` seeds are cut: z of the level times sqrt((n - 1) / n) is Student's t of n - 1.
+
+    Args:
+        n: at least 2.
+
+    Returns:
+        Lower and upper quantile; (0.025, 0.975) of many seeds, (0.001, 0.999) of five.
+    """
+    outer = float(ndtr((n / (n - 1)) ** 0.5 * stdtrit(n - 1, (1 - COVERAGE) / 2)))
+    return outer, 1 - outer
+
+
 def mean_difference(scores: list[float], others: list[float]) -> Estimate | None:
     """Mean of the differences paired by seed; None of no seeds.
 
@@ -56,7 +74,7 @@ def mean_difference(scores: list[float], others: list[float]) -> Estimate | None
     if not scores:
         return None
     differences = np.subtract(scores, others)
-    low, high = _ends(_means(differences)) if len(scores) > 1 else (None, None)
+    low, high = _ends(_means(differences), len(scores)) if len(scores) > 1 else (None, None)
     return Estimate(float(differences.mean()), low, high, len(scores))
 
 
@@ -78,10 +96,10 @@ def recovered_fraction(scores: list[float], real: list[float], oracle: list[floa
     low = high = None
     if len(scores) > 1:
         resampled = _means(ceiling)
-        if np.quantile(resampled, LEVELS[0]) > 0:
-            # At most one resample in forty has an oracle that gains nothing: no share is defined there.
+        if np.quantile(resampled, levels(len(scores))[0]) > 0:
+            # Hardly any resample has an oracle that gains nothing: no share is defined there.
             share = np.divide(_means(gain), resampled, out=np.full(RESAMPLES, np.nan), where=resampled > 0)
-            low, high = _ends(share[~np.isnan(share)])
+            low, high = _ends(share[~np.isnan(share)], len(scores))
     return Estimate(float(gain.mean() / ceiling.mean()), low, high, len(scores))
 
 
@@ -102,7 +120,7 @@ def data_efficiency(curve: dict[int, list[float]], target_images: int, target: l
     low = high = None
     if len(target) > 1:
         resampled = factor(scores[_resamples(len(target))].mean(axis=1), _means(np.array(target)))
-        low, high = _ends(resampled, method="inverted_cdf")  # never between "not reached" and a number
+        low, high = _ends(resampled, len(target), method="inverted_cdf")  # never between "not reached" and a number
     value = factor(scores.mean(axis=0), np.array(np.mean(target)))
     return Factor(float(value), low, high, len(target), target_images / counts[0])
 
@@ -141,6 +159,7 @@ def _means(values: Array) -> Array:
     return values[_resamples(len(values))].mean(axis=1)
 
 
-def _ends(values: Array, method: Literal["linear", "inverted_cdf"] = "linear") -> tuple[float, float]:
-    low, high = np.quantile(values, LEVELS, method=method)
+def _ends(values: Array, n: int, method: Literal["linear", "inverted_cdf"] = "linear") -> tuple[float, float]:
+    """The interval of an estimate over `n` seeds from its resampled values."""
+    low, high = np.quantile(values, levels(n), method=method)
     return float(low), float(high)

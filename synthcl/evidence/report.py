@@ -149,8 +149,8 @@ def notes(evidence: Evidence) -> list[str]:
             f"{REFERENCE}), means over seeds; 'open' where the interval of the oracle's own gain reaches 0."
         )
     sentences += [
-        f"Brackets: 95 % percentile bootstrap over seeds, paired by seed, {bootstrap.RESAMPLES:,} resamples, "
-        f"fixed seed {bootstrap.SEED}.",
+        f"Brackets: 95 % bootstrap intervals over seeds, paired by seed, of percentiles expanded for few seeds; "
+        f"{bootstrap.RESAMPLES:,} resamples, fixed seed {bootstrap.SEED}.",
         f"Times fewer images: those of the row over those with which the arm reaches {REFERENCE}'s score of that row, "
         "interpolated over the log of images; '≥' where it is reached with the fewest images that were run.",
         "Test was scored once at the end of each run; choices are made on validation.",

@@ -63,7 +63,7 @@ class Evidence:
             "budgets": self.budgets,
             "devices": self.devices,
             "diverged": self.diverged,
-            "interval": {"method": "percentile bootstrap over seeds, paired", "level": 0.95}
+            "interval": {"method": "expanded percentile bootstrap over seeds, paired", "level": bootstrap.COVERAGE}
             | {"resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED},
             "metrics": self.columns,
             "rows": {split: [asdict(row) for row in rows] for split, rows in self.rows.items()},
