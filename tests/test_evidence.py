@@ -276,7 +276,9 @@ def test_the_report_needs_the_records_alone(finished, tmp_path):
     printed = write(Place(elsewhere))
     assert printed.index("## Test") < printed.index("## Validation")
     folder = Place(elsewhere).report
-    assert (folder / "evidence.md").read_text().count("real-only (oracle)") == 2
+    text = (folder / "evidence.md").read_text()
+    assert text.count("| real-only (oracle) | 80 |") == 2  # its scores, on test and on validation
+    assert text.count("| real-only (oracle) | 40 |") == 2  # what joint with 40 images gains over it
     rows = json.loads((folder / "evidence.json").read_text())["rows"]["test"]
     assert [(row["arm"], row["images"]) for row in rows] == [
         ("real-only", 40),
@@ -305,6 +307,24 @@ def test_statistics_of_constructed_records():
     top = next(row for row in evidence.rows["val"] if (row.arm, row.images) == ("joint", 1000))
     assert top.efficiency["linear@100"].value == pytest.approx(10**0.5)
     assert not top.recovered
+
+
+def test_the_own_curriculum_is_compared_with_every_other_arm_and_the_oracle():
+    gains = {("real-only", 100): 0, ("real-only", 1000): 4, ("frozen-gan", 100): 2, ("tuned", 1000): 4.5}
+    gains |= {("joint", 100): 3, ("joint", 1000): 5}
+    records = [
+        constructed(arm, images, seed, 60 + seed + gain) for (arm, images), gain in gains.items() for seed in (0, 1, 2)
+    ]
+    records += [constructed("frozen-gan", 100, 7, 90)]  # a seed that joint does not have
+    evidence = summarise(records)
+    got = {pair: by_column["linear@100"] for pair, by_column in evidence.own_gains["test"].items()}
+    assert {pair: (gain.value, gain.low, gain.high, gain.n) for pair, gain in got.items()} == {
+        (100, ("frozen-gan", 100)): (1, 1, 1, 3),
+        (100, ("real-only", 1000)): (-1, -1, -1, 3),
+        (1000, ("tuned", 1000)): (0.5, 0.5, 0.5, 3),
+    }
+    (entry,) = [entry for entry in evidence.as_json()["own_gains"]["test"] if entry["over"] == "tuned"]
+    assert (entry["images"], entry["over_images"], entry["linear@100"]["value"]) == (1000, 1000, 0.5)
 
 
 def test_only_seeds_that_both_have_are_compared():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from synthcl.arms import OWN
 from synthcl.evidence import bootstrap, figures
 from synthcl.evidence.bootstrap import Estimate, Factor
 from synthcl.evidence.records import Place, read_all
@@ -63,7 +64,8 @@ def _sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
         tables = {
             f"### Difference to {REFERENCE} with the same images, points": _differences(evidence, rows),
             f"### What the oracle gains over {REFERENCE}, points": _headroom(evidence, split),
-            "### Recovered fraction of that gain": _recovered(evidence, rows),
+            f"### What {OWN} gains over other arms with the same images, points": _own_gains(evidence, split),
+            "### Recovered fraction of the oracle's gain": _recovered(evidence, rows),
             f"### Times fewer images than {REFERENCE} for its score": _efficiency(evidence, rows),
         }
         for heading, table in tables.items():
@@ -99,6 +101,15 @@ def _headroom(evidence: Evidence, split: SplitPrefix) -> Table:
     table = [["images", *columns]]
     for images, gains in evidence.headroom[split].items():
         table.append([f"{images:,}", *(_estimate(gains.get(column), sign="+") for column in columns)])
+    return table
+
+
+def _own_gains(evidence: Evidence, split: SplitPrefix) -> Table:
+    columns = [column for column in evidence.columns if column != "kNN"]
+    table = [["over", "images", *columns]]
+    for (images, (arm, others)), gains in evidence.own_gains[split].items():
+        name = f"{arm} (oracle)" if (arm, others) == (REFERENCE, evidence.oracle) else arm
+        table.append([name, f"{images:,}", *(_estimate(gains.get(column), sign="+") for column in columns)])
     return table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from synthcl.arms import ARMS
+from synthcl.arms import ARMS, OWN
 from synthcl.evidence import bootstrap
 from synthcl.evidence.bootstrap import Estimate, Factor
 from synthcl.evidence.records import Record
@@ -49,6 +49,8 @@ class Evidence:
     rows: dict[SplitPrefix, list[Row]]
     headroom: dict[SplitPrefix, dict[int, dict[str, Estimate]]]
     """images -> what the oracle gains over real-only with so many, by column"""
+    own_gains: dict[SplitPrefix, dict[tuple[int, Cell], dict[str, Estimate]]]
+    """(images, other cell) -> what the configuration's own curriculum with so many images gains over it, by column"""
     statistics: dict[Cell, dict[str, Statistic]]
     """the last logged means of training"""
     budgets: tuple[str, ...]
@@ -70,6 +72,13 @@ class Evidence:
             "headroom": {
                 split: [{"images": images, **_plain(gains)} for images, gains in by_images.items()]
                 for split, by_images in self.headroom.items()
+            },
+            "own_gains": {
+                split: [
+                    {"images": images, "over": arm, "over_images": others, **_plain(gains)}
+                    for (images, (arm, others)), gains in by_pair.items()
+                ]
+                for split, by_pair in self.own_gains.items()
             },
             "statistics": [
                 {"arm": arm, "images": images, **_plain(means)} for (arm, images), means in self.statistics.items()
@@ -100,6 +109,7 @@ def summarise(records: list[Record]) -> Evidence:
         oracle=oracle,
         rows={split: [table.row(cell) for cell in cells] for split, table in tables.items()},
         headroom={split: table.headroom() for split, table in tables.items()},
+        own_gains={split: table.own_gains() for split, table in tables.items()},
         statistics={cell: _means(logged[cell]) for cell in cells},
         budgets=_distinct(
             f"{record['steps']:,} optimiser steps of {record['views_per_step']:,} views" for record in finished
@@ -136,14 +146,12 @@ class _Scores:
     def row(self, cell: Cell) -> Row:
         arm, images = cell
         own, real = self.by_seed[cell], (REFERENCE, images)
-        scores, difference, recovered, efficiency = {}, {}, {}, {}
+        scores, recovered, efficiency = {}, {}, {}
         for column in self.columns:
             if statistic := Statistic.of(list(own[column].values())):
                 scores[column] = statistic
             if arm == REFERENCE or real not in self.by_seed:
                 continue
-            if gain := bootstrap.mean_difference(*self._paired(column, cell, real)):
-                difference[column] = gain
             if self.oracle and self.oracle != real:
                 share = bootstrap.recovered_fraction(*self._paired(column, cell, real, self.oracle))
                 if share:
@@ -153,6 +161,7 @@ class _Scores:
             factor = bootstrap.data_efficiency(dict(zip([n for _, n in curve], points, strict=True)), images, target)
             if factor:
                 efficiency[column] = factor
+        difference = self._gains(cell, real) if arm != REFERENCE and real in self.by_seed else {}
         seeds = tuple(sorted({seed for values in own.values() for seed in values}))
         return Row(arm, images, seeds, scores, difference, recovered, efficiency)
 
@@ -160,14 +169,21 @@ class _Scores:
         if self.oracle is None:
             return {}
         smaller = sorted(n for arm, n in self.by_seed if arm == REFERENCE and n != self.oracle[1])
+        return {images: self._gains(self.oracle, (REFERENCE, images)) for images in smaller}
+
+    def own_gains(self) -> dict[tuple[int, Cell], dict[str, Estimate]]:
+        """Over every other arm with the same images, and over the oracle; over real-only the rows have it."""
         return {
-            images: {
-                column: gain
-                for column in self.columns
-                if (gain := bootstrap.mean_difference(*self._paired(column, self.oracle, (REFERENCE, images))))
-            }
-            for images in smaller
+            (images, other): self._gains((OWN, images), other)
+            for images in sorted(n for arm, n in self.by_seed if arm == OWN)
+            for other in self.by_seed
+            if other[0] != OWN and other != (REFERENCE, images) and (other[1] == images or other == self.oracle)
         }
+
+    def _gains(self, cell: Cell, over: Cell) -> dict[str, Estimate]:
+        """Mean differences by column."""
+        gains = {column: bootstrap.mean_difference(*self._paired(column, cell, over)) for column in self.columns}
+        return {column: gain for column, gain in gains.items() if gain}
 
     def _paired(self, column: str, *cells: Cell) -> list[list[float]]:
         """Scores of the seeds that all cells have, in the same order."""
