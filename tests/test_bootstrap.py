@@ -97,6 +97,11 @@ def test_images_to_reach_takes_a_batch_and_a_single_count():
     assert images_to_reach([50], np.array([10.0]), np.array(11.0)) == np.inf
 
 
+def test_a_flat_curve_far_below_the_score_is_no_overflow():
+    with np.errstate(all="raise"):
+        assert images_to_reach([100, 1000], np.array([[10.0, 10.0 + 1e-14]]), np.array([90.0])) == [np.inf]
+
+
 def test_efficiency_is_how_many_times_fewer_images_are_needed():
     factor = data_efficiency({100: [10.0, 10.0], 1000: [20.0, 20.0]}, 1000, [15.0, 15.0])
     assert (factor.value, factor.low, factor.high) == pytest.approx((10**0.5,) * 3)

@@ -143,7 +143,8 @@ def images_to_reach(counts: list[int], scores: Array, target: Array) -> Array:
     logs = np.log(counts)
     lower, upper = (np.take_along_axis(scores, i[..., None], axis=-1)[..., 0] for i in (before, after))
     rise = np.where(upper > lower, upper - lower, 1.0)
-    between = np.exp(logs[before] + (target - lower) / rise * (logs[after] - logs[before]))
+    share = np.clip((target - lower) / rise, 0, 1)  # outside where the curve does not cross, which is not used
+    between = np.exp(logs[before] + share * (logs[after] - logs[before]))
     images = np.where(first == 0, counts[0], between)
     return np.where(reached.any(axis=-1), images, np.inf)
 
