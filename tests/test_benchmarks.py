@@ -195,3 +195,20 @@ def test_the_generator_is_judged_by_its_distance_to_validation_images(monkeypatc
     found = ratios_of(generator, given, monkeypatch, capsys)
     assert list(found) == [f"distance of samples over that of {count} images" for count in (40, 80)]
     assert all(ratio > 1 for ratio in found.values()), "an untrained generator is further away than images are"
+
+
+def test_settings_of_the_generator_are_compared_on_several_draws_and_a_second_command_reads_the_records(
+    monkeypatch, capsys, tmp_path
+):
+    for name, value in (("SAMPLES", 60), ("STEPS", 30), ("BATCH_IMAGES", 16)):
+        monkeypatch.setattr(generator, name, value)
+    records = tmp_path / "gans.jsonl"
+    given = ["--preset", "fashion-mini", "--images", "40", *TINY, "data.source=digits", "gan.warmup_kimg=0.5"]
+    given += ["--compare", "gan.augment_strength=0.2,1", "--draws", "2", "--records", str(records)]
+    found = ratios_of(generator, given, monkeypatch, capsys)
+    assert list(found) == [
+        f"distance of samples over that of 40 images, augment_strength={value}" for value in (0.2, 1)
+    ]
+    assert len({line["key"] for line in map(json.loads, records.read_text().splitlines())}) == 4
+    monkeypatch.setattr(generator, "warm_up", None)  # whatever is recorded is not run again
+    assert ratios_of(generator, given, monkeypatch, capsys) == found
