@@ -113,11 +113,13 @@ class _State:
         file = storage.folder / "state.json"
         self.stages: list[dict[str, Any]] = read_json(file, list) if file.is_file() and not fresh else []
         if self.stages:
-            require_same_config(storage.folder / "config.json", config, {*WHERE_IT_RUNS, "search.trials"})
-            if (storage.folder / "space.yaml").read_text() != space.text:
+            recorded, free = storage.folder / "config.json", {*WHERE_IT_RUNS, "search.trials", "search.space"}
+            require_same_config(recorded, config, free)
+            if (searched := storage.folder / "space.yaml").read_text() != space.text:
+                named = read_json(recorded, dict).get("search", {}).get("space")
                 raise UserError(
-                    f"run {config.name!r} searched another space, {storage.folder / 'space.yaml'}; "
-                    "use --fresh to start over or name=... for a run of its own"
+                    f"run {config.name!r} has searched another space, search.space={named!r} as it then was; give "
+                    f"search.space={searched} to continue it, --fresh to start over or name=... for a run of its own"
                 )
             if (journal := storage.folder / records.JOURNAL).is_file():
                 require_whole(journal)
