@@ -225,7 +225,7 @@ def _tune_options(config: Config) -> dict[str, Any]:
 def _recorded(journal: Path) -> dict[int, dict[str, float]]:
     """Scores at rungs of the trials so far, so that a continued study is as strict as an unbroken one."""
     scores: dict[int, dict[str, float]] = {}
-    for trial in load_study(journal).get_trials(deepcopy=False):
+    for trial in load_study(journal).trials:
         if "arm" not in trial.user_attrs and "diverged" not in trial.user_attrs:
             for images, score in trial.intermediate_values.items():
                 scores.setdefault(images, {})[trial.user_attrs["label"]] = score
