@@ -34,7 +34,7 @@ def study_problems(folder: Path, trials: int) -> dict[str, int]:
         lost: trials and baselines that did not end as they should; orphans: that still run in the study; repeated:
         suggestions made twice.
     """
-    found = load_study(folder / "study.journal").get_trials(deepcopy=False)
+    found = load_study(folder / "study.journal").trials
     points = [json.dumps(trial.params, sort_keys=True) for trial in found if "arm" not in trial.user_attrs]
     return {
         "lost": max(0, trials + len(arms.BASELINES) - sum(trial.state in ENDED for trial in found)),
@@ -61,7 +61,7 @@ def half_written(folder: Path) -> int:
 
 def unequal(folder: Path, base: Config) -> int:
     """Single-worker trials and confirm runs whose scores or weights differ in any bit from those of an unbroken run."""
-    found = load_study(folder / "study.journal").get_trials(deepcopy=False)
+    found = load_study(folder / "study.journal").trials
     differing = [trial.user_attrs["label"] for trial in found if not _equals_unbroken(folder, base, trial)]
     for file in (folder / "confirm").glob("*.json"):
         record = json.loads(file.read_text())

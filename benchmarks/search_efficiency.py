@@ -51,7 +51,7 @@ from synthcl.search.space import Space, load_space
 
 RECORDED = Path(__file__).parent / "recorded"
 PRESET = RECORDED / "mnist16.yaml"
-SPACES = Path(__file__).parents[1] / "tune" / "spaces"
+ROOT = Path(__file__).parents[1]
 SET = 64
 """configurations whose best is the target"""
 SETS = 30
@@ -251,7 +251,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = load_preset(str(PRESET)).with_overrides(parse_overrides(options.overrides))
-    space = load_space(SPACES / f"{config.search.space}.yaml", config)
+    space = load_space(ROOT / config.search.space, config)
     if options.record:
         curves.record(options.curves, config, space, options.record)
         return

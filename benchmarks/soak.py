@@ -129,7 +129,7 @@ def sampled(
     began, study = time.monotonic(), load_study(journal)
     while driver.poll() is None:
         used = defaultdict(float, {"seconds": time.monotonic() - began})
-        used["trials"] = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        used["trials"] = sum(trial.state.is_finished() for trial in study.trials)
         for role, process in processes(nodes, driver):
             for what, amount in footprint(process).items():
                 used[f"{role} {what}"] += amount
@@ -142,11 +142,8 @@ def sampled(
 
 
 def ended(journal: Path) -> int:
-    """Trials of a study that have ended; 0 where there is no study yet."""
-    try:
-        return sum(trial.state.is_finished() for trial in load_study(journal).trials)
-    except KeyError:
-        return 0
+    """Trials and baselines that have ended; 0 where no study has begun."""
+    return sum(trial.state.is_finished() for trial in load_study(journal).trials)
 
 
 def processes(nodes: VirtualNodes, driver: subprocess.Popen[bytes]) -> Iterator[tuple[str, psutil.Process]]:

@@ -248,7 +248,9 @@ class SearchConfig(Section):
     objective: Literal["linear", "transfer", "weighted"] = Field("linear", description="what a trial is chosen by")
     transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
     reduction_factor: float = Field(2.0, gt=1, description="ASHA keeps one in this many at every rung")
-    startup_trials: int = Field(4, ge=0, description="random trials before TPE models the space")
+    startup_trials: int = Field(
+        4, ge=0, description="random trials after the preset's own, before TPE models the space"
+    )
     confirm_top: Count = Field(2, description="best configurations retrained on fresh seeds")
     confirm_seeds: int = Field(3, ge=1, description="fresh seeds a configuration and baseline")
     seed: int = Field(0, ge=0, description="seed of sampler and scheduler")

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from synthcl import checkpoint
 from synthcl.arms import ARMS, BASELINES
 from synthcl.config import Config
-from synthcl.search.searcher import STUDY, journal
+from synthcl.search.searcher import BASELINE_STUDY, STUDY, journal
 from synthcl.training import make_networks
 
 SEEDS = (1000, 1001, 1002)
@@ -69,12 +69,20 @@ def run_config(root: Path) -> Config:
     )
 
 
-def make_run(root: Path, *, confirmed: dict[str, list[tuple[float, float, float, float]]] | None = None) -> Path:
+def make_run(
+    root: Path,
+    *,
+    confirmed: dict[str, list[tuple[float, float, float, float]]] | None = None,
+    stopped: int = 0,
+    one_study: bool = False,
+) -> Path:
     """Write the run `finished` under a storage root.
 
     Args:
         root: the storage root.
         confirmed: scores of the confirm runs in place of `CONFIRMED`; none for a search that stopped before them.
+        stopped: trials after `TRIALS` that ended at the first rung.
+        one_study: baselines among the trials, as older journals have them.
 
     Returns:
         The run's folder.
@@ -83,7 +91,10 @@ def make_run(root: Path, *, confirmed: dict[str, list[tuple[float, float, float,
     folder = root / config.name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(config.model_dump_json(indent=2))
-    _write_study(folder)
+    trials = TRIALS + [
+        (f"trial-{number:03d}", TrialState.PRUNED, [60.0 + number / 10], None, None) for number in range(9, 9 + stopped)
+    ]
+    _write_study(folder, trials, one_study)
     for name, scores in (CONFIRMED if confirmed is None else confirmed).items():
         for seed, values in zip(SEEDS, scores, strict=False):
             _write_confirmed(folder, config, name, seed, values)
@@ -97,16 +108,20 @@ def overrides_of(label: str) -> dict[str, Any]:
     number = int(label.split("-")[1])
     params = {
         "curriculum.hardness.kind": "linear" if number % 2 else "constant",
-        "curriculum.hardness.start": round(0.1 * number, 3),
+        "curriculum.hardness.start": round(0.1 * (number % 10), 3),
         "training.temperature": round(0.1 + 0.03 * ((number * 5) % 7), 3),
     }
-    return params | ({"curriculum.hardness.end": 0.05 * number} if number % 2 else {})
+    return params | ({"curriculum.hardness.end": 0.05 * (number % 10)} if number % 2 else {})
 
 
-def _write_study(folder: Path) -> None:
+def _write_study(folder: Path, trials: list[Any], one_study: bool) -> None:
     quiet = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(study_name=STUDY, storage=journal(folder / "study.journal"), direction="maximize")
+    storage = journal(folder / "study.journal")
+    baselines, study = (
+        optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        for name in (STUDY if one_study else BASELINE_STUDY, STUDY)
+    )
     optuna.logging.set_verbosity(quiet)
     distributions: dict[str, BaseDistribution] = {
         "curriculum.hardness.kind": CategoricalDistribution(["constant", "linear"]),
@@ -114,7 +129,7 @@ def _write_study(folder: Path) -> None:
         "curriculum.hardness.end": FloatDistribution(0.0, 1.0),
         "training.temperature": FloatDistribution(0.05, 0.5),
     }
-    for label, state, scores, transfer, diverged in TRIALS:
+    for label, state, scores, transfer, diverged in trials:
         params = {} if label in BASELINES else overrides_of(label)
         curve = dict(zip(RUNGS, scores, strict=False))
         metrics = {"score": scores[-1]} if scores else {}
@@ -126,7 +141,7 @@ def _write_study(folder: Path) -> None:
         if diverged:
             curve[3072] = 0.0
             attributes |= {"diverged": diverged, "images": 3072}
-        study.add_trial(
+        (baselines if label in BASELINES else study).add_trial(
             optuna.trial.create_trial(
                 state=state,
                 value=scores[-1] if state is TrialState.COMPLETE else None,

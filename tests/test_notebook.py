@@ -22,7 +22,8 @@ def test_every_cell_runs_on_a_finished_search(smoke: Path, monkeypatch: pytest.M
     printed = "".join(output.get("text", "") for output in outputs)
     assert "real-only" in printed
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 8  # progress, curves, trade-off, importance, schedules, scalars, samples, neighbours
+    assert len(pictures) == 7  # progress, curves, trade-off, schedules, scalars, samples, neighbours
+    assert "trials with a score, and there are 4." in printed  # importances, of a smoke test
 
 
 def test_the_stored_notebook_has_no_outputs_and_no_absolute_paths() -> None:

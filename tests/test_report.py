@@ -31,7 +31,7 @@ FIGURES = {"search", "curves", "schedules", "importances", "trade-off", "samples
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with its report."""
     root = tmp_path_factory.mktemp("runs")
-    folder = make_run(root)
+    folder = make_run(root, stopped=19)
     write(folder)
     return folder
 
@@ -227,24 +227,56 @@ def test_importances_use_the_first_rung_while_few_trials_are_complete(written: P
     shares, where, count = records.importances(records.open_study(written))
     assert (where, count) == (
         "first rung",
-        5,
-    )  # three complete, two pruned; not the diverged, the failed, the baselines
+        24,
+    )  # three complete, two pruned and 19 stopped; not the diverged, the failed, the baselines
     assert shares.keys() == {"curriculum.hardness.kind", "curriculum.hardness.start", "training.temperature"}
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_importances_find_the_field_that_matters_once_enough_are_complete() -> None:
+def scored(trials: int) -> optuna.Study:
     study = optuna.create_study(direction="maximize")
     space = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("matters", "idle")}
-    for number in range(12):
-        params = {"matters": number / 11, "idle": (number * 5 % 12) / 11}
+    for number in range(trials):
+        params = {"matters": number / (trials - 1), "idle": (number * 5 % trials) / (trials - 1)}
+        score = 50 + 10 * params["matters"]
+        curve = {RUNGS[0]: score - 10, RUNGS[-1]: score}
         study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=space, value=50 + 10 * params["matters"])
+            optuna.trial.create_trial(params=params, distributions=space, value=score, intermediate_values=curve)
         )
-    shares, where, count = records.importances(study)
-    assert (where, count) == ("whole budget", 12)
+    return study
+
+
+def test_importances_find_the_field_that_matters_once_enough_are_complete() -> None:
+    shares, where, count = records.importances(scored(24))
+    assert (where, count) == ("whole budget", 24)
     assert next(iter(shares)) == "matters"
     assert shares["matters"] > 0.8
+
+
+def test_importances_of_few_trials_are_refused() -> None:
+    with pytest.raises(ValueError, match="need at least 24 trials with a score, and there are 23"):
+        records.importances(scored(23))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_report_of_a_short_search_says_why_it_has_no_importances(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    write(folder)
+    sentence = "left out, importances need at least 24 trials with a score, and there are 5."
+    assert f"Importance of searched fields: {sentence}" in (folder / "report.md").read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_whose_baselines_are_among_its_trials_is_reported_as_it_was(tmp_path: Path) -> None:
+    """Older journals hold them so; both kinds list baselines first, as they began."""
+    new, old = make_run(tmp_path / "new"), make_run(tmp_path / "old", one_study=True)
+    frames = [records.trials_frame(records.open_study(folder), run_config(folder.parent)) for folder in (new, old)]
+    assert list(frames[0].label[:3]) == ["real-only", "frozen-gan", "trial-002"]
+    assert list(frames[0].label[frames[0].baseline]) == ["real-only", "frozen-gan"]
+    pd.testing.assert_frame_equal(*(frame.drop(columns="finished") for frame in frames))
+    for folder in (new, old):
+        write(folder)
+    assert board_of(new) == board_of(old)
 
 
 @pytest.mark.usefixtures("no_pictures")

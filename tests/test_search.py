@@ -30,6 +30,12 @@ def trials(folder):
     return load_study(folder / "study.journal").trials
 
 
+def searched(folder):
+    """Parameters and state of the trials that are no baselines, by number."""
+    found = [trial for trial in trials(folder) if "arm" not in trial.user_attrs]
+    return {trial.number: (trial.params, trial.state) for trial in found}
+
+
 def confirmed(folder):
     return {file.stem for file in (folder / "confirm").glob("*.json")}
 
@@ -56,8 +62,10 @@ def test_a_search_leaves_everything_a_user_takes_away(smoke):
     assert load_encoder(smoke / "encoder.safetensors").training is False
 
 
-def test_baselines_and_trials_share_the_study_and_every_trial_ended(smoke):
+def test_baselines_and_trials_are_in_the_journal_and_every_trial_ended(smoke):
     study = trials(smoke)
+    labels = [trial.user_attrs["label"] for trial in study]
+    assert labels == ["real-only", "frozen-gan", "trial-000", "trial-001", "trial-002", "trial-003"]
     assert {trial.user_attrs["label"] for trial in study if "arm" in trial.user_attrs} == {"real-only", "frozen-gan"}
     assert len(study) == 6
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study)
@@ -118,6 +126,12 @@ def test_another_search_under_the_same_name_is_refused(smoke, tmp_path, given, m
     assert message in refused.stderr
 
 
+def test_a_run_whose_space_has_changed_since_goes_on_in_the_space_it_recorded(smoke):
+    again = run("search", "--smoke-test", "--storage", str(smoke.parent), f"search.space={smoke / 'space.yaml'}")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "complete" in again.stdout
+
+
 def test_bad_input_beside_fresh_loses_nothing(smoke):
     refused = run("search", "--smoke-test", "--storage", str(smoke.parent), "--fresh", "data.source=nowhere")
     assert refused.returncode == 2
@@ -141,15 +155,16 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    before = {trial.number: trial.params for trial in trials(folder) if trial.state != TrialState.WAITING}
+    before = {number: params for number, (params, state) in searched(folder).items() if state != TrialState.WAITING}
 
     assert "goes on" in search(overrides=overrides).stdout
     after = trials(folder)
     assert all(trial.state != TrialState.RUNNING for trial in after)
     finished = [trial for trial in after if trial.state != TrialState.FAIL]
     assert len(finished) == 6
-    assert all(params.items() <= after[number].params.items() for number, params in before.items())
-    assert sum(params != after[number].params for number, params in before.items()) <= 1  # half asked at the kill
+    kept = searched(folder)
+    assert all(params.items() <= kept[number][0].items() for number, params in before.items())
+    assert sum(params != kept[number][0] for number, params in before.items()) <= 1  # half asked at the kill
     points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
     assert len(set(points)) == len(points)
 

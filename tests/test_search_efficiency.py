@@ -110,15 +110,15 @@ def write(file, config, space, some):
 
 
 def test_every_method_gets_a_ratio_to_random(space, tmp_path, monkeypatch, capsys):
-    (tmp_path / "preset.yaml").write_text(CONFIG.model_dump_json())
+    (tmp_path / "space.yaml").write_text(space.text)
+    config = CONFIG.with_overrides({"search.space": str(tmp_path / "space.yaml")})
+    (tmp_path / "preset.yaml").write_text(config.model_dump_json())
     monkeypatch.setattr(search_efficiency, "PRESET", tmp_path / "preset.yaml")
-    monkeypatch.setattr(search_efficiency, "SPACES", tmp_path)
     monkeypatch.setattr(search_efficiency, "SET", 4)
     monkeypatch.setattr(search_efficiency, "RUNGS", CONFIG.evaluation.rungs)
     methods = {name: search_efficiency.METHODS[name] for name in SOME}
     monkeypatch.setattr(search_efficiency, "METHODS", methods)
     monkeypatch.setattr(search_efficiency, "PROPOSED", tuple(methods))
-    (tmp_path / "curriculum.yaml").write_text(space.text)
     write(tmp_path / "curves.jsonl", CONFIG, space, recorded(space))
     arguments = ["--curves", str(tmp_path / "curves.jsonl"), "--seeds", "2", "--cores", "1"]
     monkeypatch.setattr(sys, "argv", ["search_efficiency", *arguments])

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from program import run
 
 from synthcl import UserError, load_preset
-from synthcl.search.space import load_space
+from synthcl.arms import BASELINES
+from synthcl.presets import preset_names
+from synthcl.search.plan import describe
+from synthcl.search.searcher import StudySearch
+from synthcl.search.space import Dimension, load_space
 
 ROOT = Path(__file__).parents[1]
 CONFIG = load_preset("fashion-mini")
@@ -19,8 +25,16 @@ def space_from(tmp_path, text):
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "tune/spaces").glob("*.yaml")), ids=lambda file: file.stem)
-def test_shipped_spaces_fit_the_default_preset(file):
-    assert load_space(file, CONFIG).dimensions
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(preset, file, tmp_path):
+    config = load_preset(preset)
+    space = load_space(file, config)
+    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, first_point=space.point_of(config))
+    suggested = [searcher.suggest(f"id{i}") for i in range(len(BASELINES) + 1)][-1]
+    assert suggested["label"] == "trial-000"
+    assert suggested["overrides"].keys() <= space.dimensions.keys()
+    assert config.with_overrides(suggested["overrides"]) == config
+    assert "outside" not in describe(config, space)
 
 
 def test_a_conditional_dimension_exists_only_where_its_condition_holds(tmp_path):
@@ -50,6 +64,102 @@ def test_whole_bounds_make_an_integer_and_others_a_float(tmp_path):
     assert isinstance(point["training.temperature"], float)
 
 
+@pytest.mark.parametrize("tpe", [False, True])
+def test_a_dimension_is_drawn_as_its_distribution_is(tmp_path, tpe):
+    """Asked by `suggest_*`, a seeded study draws what it draws when it is asked for the distributions themselves."""
+    text = """
+        training.temperature: {low: 0.07, high: 0.5, log: true}
+        views.flip_probability: {low: 0, high: 0.5}
+        encoder.projector_dim: {low: 8, high: 512, log: true}
+        encoder.projector_hidden: {low: 8, high: 64}
+        method.pair: {choices: [true, false]}
+    """
+    space = space_from(tmp_path, text)
+    distributions = {
+        "training.temperature": FloatDistribution(0.07, 0.5, log=True),
+        "views.flip_probability": FloatDistribution(0, 0.5),
+        "encoder.projector_dim": IntDistribution(8, 512, log=True),
+        "encoder.projector_hidden": IntDistribution(8, 64),
+        "method.pair": CategoricalDistribution([True, False]),
+    }
+
+    def draws(ask):
+        kind = optuna.samplers.TPESampler if tpe else optuna.samplers.RandomSampler
+        study = optuna.create_study(direction="maximize", sampler=kind(seed=3))
+        drawn = []
+        for _ in range(15):
+            trial, overrides = ask(study)
+            drawn.append(overrides)
+            assert trial.distributions == distributions
+            study.tell(trial, trial.params["training.temperature"])
+        return drawn
+
+    def sampled(study):
+        return (trial := study.ask()), space.sample(trial)
+
+    def asked(study):
+        return (trial := study.ask(fixed_distributions=distributions)), trial.params
+
+    assert draws(sampled) == draws(asked)
+
+
+OUTSIDE = """
+training.temperature: {low: 0.3, high: 1.0}
+curriculum.hardness.start: {low: 0.3, high: 2.0, log: true}
+curriculum.hardness.kind: {choices: [constant, cosine]}
+curriculum.hardness.end: {low: 0.1, high: 2.0, when: {curriculum.hardness.kind: [cosine]}}
+encoder.projector_hidden: {low: 16, high: 4096}
+views.size: {low: 14, high: 28}
+"""
+
+
+@pytest.mark.parametrize("hardness", [0.0, 0.2])
+def test_values_outside_the_space_are_named_in_the_plan_and_drawn_in_the_first_trial(tmp_path, hardness):
+    config = CONFIG.with_overrides({"curriculum.hardness.start": hardness})
+    space = space_from(tmp_path, OUTSIDE)
+    point = space.point_of(config)
+    assert point == {"encoder.projector_hidden": CONFIG.encoder.projector_hidden}
+    assert space.outside(config) == {
+        "training.temperature": 0.2,
+        "curriculum.hardness.start": hardness,
+        "curriculum.hardness.kind": "linear",
+        "views.size": None,
+    }
+    (line,) = (line for line in describe(config, space).splitlines() if line.startswith("outside "))
+    assert f"curriculum.hardness.start={hardness} (space: 0.3 to 2.0); " in line
+    assert "curriculum.hardness.kind=linear (space: constant, cosine); " in line
+    assert "at random" in line
+    assert "projector_hidden" not in line
+
+    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, baselines=(), first_point=point)
+    first = searcher.suggest("a")["overrides"]
+    assert point.items() <= first.items()
+    assert 0.3 <= first["curriculum.hardness.start"] <= 2.0
+    config.with_overrides(first)
+
+
+def test_a_dry_run_names_what_lies_outside(tmp_path):
+    (tmp_path / "space.yaml").write_text(OUTSIDE)
+    told = run("search", "--preset", "cifar10", "--dry-run", f"search.space={tmp_path / 'space.yaml'}")
+    assert told.returncode == 0, told.stderr
+    assert "curriculum.hardness.start=0.02 (space: 0.3 to 2.0)" in told.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "inside", "outside"),
+    [
+        ({"low": 0.02, "high": 1.0, "log": True}, [0.02, 1.0, 1, 0.5], [0.0, -1.0, 0, 1.01, None, "0.5", [0.5]]),
+        ({"low": 1, "high": 8}, [1, 8, 4.0], [0, 9, 4.5, None, "4"]),
+        ({"low": 1, "high": 8, "log": True}, [1, 8], [0, -3]),
+        ({"choices": ["linear", "cosine"]}, ["linear"], ["step", None, 1, ["linear"], {"kind": "linear"}]),
+    ],
+)
+def test_a_value_is_in_a_dimension_or_outside_and_never_an_error(dimension, inside, outside):
+    dimension = Dimension.model_validate(dimension)
+    assert all(map(dimension.holds, inside))
+    assert not any(map(dimension.holds, outside))
+
+
 def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
     space = space_from(
         tmp_path,
@@ -65,6 +175,12 @@ def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
     }
 
 
+NAME, OTHER = "curriculum.hardness.kind", "curriculum.synthetic_fraction.kind"
+KIND, END = f"{NAME}: {{choices: [constant, linear]}}", "curriculum.hardness.end: {low: 0.1, high: 1.0"
+TWICE = f"{KIND}\n{OTHER}: {{choices: [constant, linear], when: {{{NAME}: [constant]}}}}\n{END}"
+RARE = f"{NAME}: {{choices: [{'constant, ' * 200} linear]}}"  # 64 draws hardly ever find it
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -72,6 +188,13 @@ def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
         ("training.temperature: {lower: 2}", r"lower: Extra inputs"),
         ("training.temperature: 0.5", r"valid dictionary"),
         ("data.image_fraction: {low: 0.1, high: 1}", r"data\.image_fraction decides where or how"),
+        ("training.temperature: {low: 0.0, high: 1.0, log: true}", r"log needs low above 0, got low=0\.0"),
+        ("training.nothing: {low: 0.1, high: 1.0}", r"there is no field 'training\.nothing'"),
+        (f"{KIND}\nviews.nothing: {{low: 0.1, high: 1.0, when: {{{NAME}: [linear]}}}}", r"there is no field 'views\."),
+        (f"{KIND}\n{END}, when: {{{NAME}: [liner]}}}}", r"end: when names curriculum\.hardness\.kind=liner, .*: const"),
+        (f"{KIND}\n{END}, when: {{{OTHER}: [linear]}}}}", r"end: when names 'curriculum\.synthetic_fraction\.kind'"),
+        (f"{TWICE}, when: {{{NAME}: [linear], {OTHER}: [linear]}}}}", r"end: what when asks for never holds at once"),
+        (f"{RARE}\n{END}, when: {{{NAME}: [linear]}}}}".replace("0.1", "-0.1"), r"invalid configurations.*hardness"),
         ("evaluation.knn_neighbours: {low: 1, high: 9}", r"remove it and search fields of views, encoder, gan, method"),
     ],
 )

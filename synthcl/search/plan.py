@@ -11,7 +11,10 @@ from synthcl.search.space import Space
 
 
 def describe(config: Config, space: Space) -> str:
-    """The plan of a search: runs, steps, images, views and disk, an upper bound where early stopping saves some."""
+    """The plan of a search: runs, steps, images, views and disk, an upper bound where early stopping saves some.
+
+    Where the configuration's own values lie outside the space, the plan names them.
+    """
     training, search = config.training, config.search
     runs = search.trials + len(BASELINES)
     confirms = confirm_runs(config)
@@ -31,6 +34,9 @@ def describe(config: Config, space: Space) -> str:
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
     }
+    if outside := space.outside(config):
+        fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
+        rows["outside"] = f"{fields}; the first trial draws these fields at random, as your values are not in the space"
     return "\n".join(f"{name:<8} {row}" for name, row in rows.items())
 
 

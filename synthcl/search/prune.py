@@ -27,7 +27,7 @@ class Prune(Callback):
         self._gone: set[str] = set()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        ended = [each for each in self._study.get_trials(deepcopy=False) if each.state.is_finished()]
+        ended = [each for each in self._study.trials if each.state.is_finished()]
         scores = {each.user_attrs["label"]: each.value for each in ended if each.state is TrialState.COMPLETE}
         best = max(scores, key=lambda label: scores[label] or 0.0, default=None)
         labels = {each.user_attrs["label"] for each in ended if "label" in each.user_attrs}

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from synthcl.models.encoder import make_encoder
 from synthcl.resume import fetched
 from synthcl.search import figures, leaderboard, records
 from synthcl.search.leaderboard import Leaderboard, Row
+from synthcl.search.searcher import RecordedStudy
 from synthcl.storage import Storage
 
 ENCODER = "encoder.safetensors"
@@ -72,7 +72,7 @@ def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
 def _draw(
     config: Config,
     folder: Path,
-    study: optuna.Study,
+    study: RecordedStudy,
     trials: pd.DataFrame,
     confirmed: pd.DataFrame,
     board: Leaderboard,

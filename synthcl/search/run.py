@@ -113,11 +113,13 @@ class _State:
         file = storage.folder / "state.json"
         self.stages: list[dict[str, Any]] = read_json(file, list) if file.is_file() and not fresh else []
         if self.stages:
-            require_same_config(storage.folder / "config.json", config, {*WHERE_IT_RUNS, "search.trials"})
-            if (storage.folder / "space.yaml").read_text() != space.text:
+            recorded, free = storage.folder / "config.json", {*WHERE_IT_RUNS, "search.trials", "search.space"}
+            require_same_config(recorded, config, free)
+            if (searched := storage.folder / "space.yaml").read_text() != space.text:
+                named = read_json(recorded, dict).get("search", {}).get("space")
                 raise UserError(
-                    f"run {config.name!r} searched another space, {storage.folder / 'space.yaml'}; "
-                    "use --fresh to start over or name=... for a run of its own"
+                    f"run {config.name!r} has searched another space, search.space={named!r} as it then was; give "
+                    f"search.space={searched} to continue it, --fresh to start over or name=... for a run of its own"
                 )
             if (journal := storage.folder / records.JOURNAL).is_file():
                 require_whole(journal)
@@ -223,7 +225,7 @@ def _tune_options(config: Config) -> dict[str, Any]:
 def _recorded(journal: Path) -> dict[int, dict[str, float]]:
     """Scores at rungs of the trials so far, so that a continued study is as strict as an unbroken one."""
     scores: dict[int, dict[str, float]] = {}
-    for trial in load_study(journal).get_trials(deepcopy=False):
+    for trial in load_study(journal).trials:
         if "arm" not in trial.user_attrs and "diverged" not in trial.user_attrs:
             for images, score in trial.intermediate_values.items():
                 scores.setdefault(images, {})[trial.user_attrs["label"]] = score

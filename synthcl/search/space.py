@@ -15,12 +15,14 @@ sampler never models a parameter that does nothing.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, ValidationError, model_validator
 
 from synthcl.config import Config, Section
@@ -29,7 +31,7 @@ from synthcl.warmup import JOINT_ONLY
 
 SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
 """sections whose fields may be searched"""
-_PROBES = 64  # random points that must be valid configurations before a search begins
+_PROBES = 64  # random points that must be valid configurations before a search begins, beside the space's corners
 
 
 class Dimension(Section):
@@ -52,15 +54,27 @@ class Dimension(Section):
             raise ValueError(f"log needs low above 0, got low={self.low}")
         return self
 
-    @property
-    def distribution(self) -> BaseDistribution:
+    def suggest(self, trial: optuna.trial.BaseTrial, path: str) -> bool | int | float | str | None:
+        """A value of this dimension, asked of Optuna."""
         if self.choices is not None:
-            return CategoricalDistribution(self.choices)
+            return trial.suggest_categorical(path, self.choices)
         assert self.low is not None
         assert self.high is not None
         if isinstance(self.low, int) and isinstance(self.high, int):
-            return IntDistribution(self.low, self.high, log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+            return trial.suggest_int(path, self.low, self.high, log=self.log)
+        return trial.suggest_float(path, self.low, self.high, log=self.log)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a trial can have this value."""
+        if self.choices is not None:
+            return value in self.choices
+        assert self.low is not None
+        assert self.high is not None
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return isinstance(value, int | float) and self.low <= value <= self.high and not (whole and value % 1)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.choices)) if self.choices is not None else f"{self.low} to {self.high}"
 
 
 class Space:
@@ -74,22 +88,37 @@ class Space:
         overrides: dict[str, Any] = {}
         for path, dimension in self.dimensions.items():
             if self._exists(dimension, overrides):
-                overrides[path] = trial._suggest(path, dimension.distribution)  # type: ignore[attr-defined]
+                overrides[path] = dimension.suggest(trial, path)
         return overrides
 
     def point_of(self, config: Config) -> dict[str, Any]:
         """The config's own values along the dimensions, where they lie in the space."""
-        tree = config.model_dump(mode="json")
         point: dict[str, Any] = {}
-        for path, dimension in self.dimensions.items():
-            value: Any = tree
-            for part in path.split("."):
-                value = value[part]
-            if self._exists(dimension, point) and value is not None:
-                distribution = dimension.distribution
-                if distribution._contains(distribution.to_internal_repr(value)):
-                    point[path] = value
+        for path, value in self._values(config).items():
+            dimension = self.dimensions[path]
+            if self._exists(dimension, point) and dimension.holds(value):
+                point[path] = value
         return point
+
+    def outside(self, config: Config) -> dict[str, Any]:
+        """The config's own values that no trial can have, by field: where there are none, `point_of` is the config."""
+        values = self._values(config)
+        return {
+            path: values[path]
+            for path, dimension in self.dimensions.items()
+            if self._exists(dimension, values) and not dimension.holds(values[path])
+        }
+
+    def conditions(self, path: str) -> dict[str, Any]:
+        """Values of earlier dimensions with which this one exists."""
+        conditions: dict[str, Any] = {}
+        for field, values in self.dimensions[path].when.items():
+            conditions |= self.conditions(field) | {field: values[0]}
+        return conditions
+
+    def _values(self, config: Config) -> dict[str, Any]:
+        tree = config.model_dump(mode="json")
+        return {path: reduce(getitem, path.split("."), tree) for path in self.dimensions}
 
     @staticmethod
     def _exists(dimension: Dimension, chosen: dict[str, Any]) -> bool:
@@ -134,9 +163,15 @@ def load_space(file: Path, config: Config) -> Space:
             reason = error.errors()[0]
             where = ".".join(map(str, (path, *reason["loc"])))
             raise UserError(f"space {str(file)!r}: {where}: {reason['msg'].removeprefix('Value error, ')}") from None
-        for field in dimensions[path].when:
+        for field, values in dimensions[path].when.items():
             if field not in list(dimensions)[:-1]:
                 raise UserError(f"space {str(file)!r}: {path}: when names {field!r}, which is no earlier dimension")
+            for value in values:
+                if not dimensions[field].holds(value):
+                    raise UserError(
+                        f"space {str(file)!r}: {path}: when names {field}={value}, which is never drawn; "
+                        f"it can be: {dimensions[field]}"
+                    )
     space = Space(dimensions, text)
     _check(space, config, file)
     return space
@@ -144,22 +179,18 @@ def load_space(file: Path, config: Config) -> Space:
 
 def _check(space: Space, config: Config, file: Path) -> None:
     """Every point must be a valid configuration that the shared warmed-up GAN serves."""
-    trials: list[optuna.trial.BaseTrial] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         quiet = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         optuna.logging.set_verbosity(quiet)
-    corners = [
-        {path: dimension.low if bound == "low" else dimension.high for path, dimension in space.dimensions.items()}
-        for bound in ("low", "high")
-    ]
-    for corner in corners:
-        study.enqueue_trial({path: value for path, value in corner.items() if value is not None})
-    trials += [study.ask() for _ in range(_PROBES)]
-    for trial in trials:
-        overrides = space.sample(trial)
+    for corner in _corners(space):
+        study.enqueue_trial(corner)
+    drawn: set[str] = set()
+    for _ in range(2 * len(space.dimensions) + _PROBES):
+        overrides = space.sample(study.ask())
+        drawn |= overrides.keys()
         try:
             point = config.with_overrides(overrides)
         except UserError as error:
@@ -169,6 +200,16 @@ def _check(space: Space, config: Config, file: Path) -> None:
             raise UserError(
                 f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
             )
+    if never := [path for path in space.dimensions if path not in drawn]:
+        raise UserError(f"space {str(file)!r}: {', '.join(never)}: what when asks for never holds at once; correct it")
+
+
+def _corners(space: Space) -> Iterator[dict[str, Any]]:
+    """Both ends of all dimensions at once, and once for each dimension with what its `when` asks for."""
+    for bound in ("low", "high"):
+        ends = {path: getattr(dimension, bound) for path, dimension in space.dimensions.items()}
+        for path in space.dimensions:
+            yield {field: end for field, end in ends.items() if end is not None} | space.conditions(path)
 
 
 def _warmup_reads(config: Config) -> dict[str, Any]:
