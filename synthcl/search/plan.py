@@ -31,7 +31,7 @@ def describe(config: Config, space: Space) -> str:
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
     }
-    return "\n".join(f"{name:<8} {row}" for name, row in rows.items())
+    return "\n".join(f"{name:<10} {row}" for name, row in rows.items())
 
 
 def confirm_runs(config: Config) -> int:
