@@ -3,7 +3,6 @@ import sys
 
 import pytest
 import torch
-
 from image_files import write_classes
 
 from synthcl.memory import to_device

@@ -147,12 +147,12 @@ def unread(root: Path) -> list[str]:
         lines[_MOST_NAMED:] = [f"and {len(lines) - _MOST_NAMED} more folders in {root}"]
     if train != root and (loose := _loose_images(root)):
         place = root / UNLABELLED_NAMES[0]
-        lines.append(f"{len(loose):,} images in {root} itself, such as {loose[0]!r}: move them into {place}")
+        lines.append(f"{root}: images beside train ({len(loose):,}, such as {loose[0]!r}); move them into {place}")
     parts = [folder for folder in (train, test, more) if folder]
     others = Counter(path.suffix.lower() or "no ending" for folder in parts for path in _others(folder, root))
     if others:
         endings = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common(_MOST_NAMED))
-        lines.append(f"{others.total():,} files of other kinds ({endings}): images end in {' '.join(SUFFIXES)}")
+        lines.append(f"{root}: files of other kinds ({endings}); images end in {' '.join(SUFFIXES)}")
     return lines
 
 
