@@ -4,7 +4,8 @@
 
 Nothing is timed: sizes come from the preset and the networks themselves, floating-point operations are counted as in
 `bounds.py`, and the rates of the hardware are assumptions that can be given. For every number of GPUs three layouts:
-the preset's trials side by side, one trial on all GPUs with the preset's batch, and one with the preset's images a GPU.
+the preset's trials side by side, one trial on all GPUs with the preset's batch where it can be shared out among them,
+and one with the preset's images a GPU.
 W processes share a batch of B images, 2B views, in a step (bytes are what one process sends or receives):
 
     compute          FLOPs of E, G, G_ema and D over W and the rate of a GPU
@@ -30,7 +31,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bounds import make_trainer, parts, total
 from harness import arguments, comma_separated, finish, table
-from synthcl import curriculum
+from synthcl import cli, curriculum
 from synthcl.config import Config, parse_overrides
 from synthcl.disk import checkpoint_bytes
 from synthcl.errors import UserError
@@ -58,6 +59,7 @@ class Networks:
 class Layout:
     """How a cluster is used."""
 
+    kind: str
     trials: int
     config: Config
 
@@ -134,11 +136,16 @@ def main() -> None:
         steps = [plan(layout, networks, options) for layout in chosen]
         columns = [describe(layout, step, options) for layout, step in zip(chosen, steps, strict=True)]
         print(f"{config.name} on {gpus} GPUs: trials x GPUs of each, images in a batch\n")
+        if config.training.batch_images % (2 * gpus):
+            print(
+                f"One trial with the preset's batch is left out: training.batch_images {config.training.batch_images} "
+                f"is no multiple of {2 * gpus}, two images a GPU.\n"
+            )
         rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
         table(("", *(layout.name for layout in chosen)), rows)
         print()
-        for kind, step in zip(("side_by_side", "one_trial", "one_trial_large_batch"), steps, strict=True):
-            ratios[f"{gpus}_gpus_{kind}_communication_over_compute"] = step.seconds / step.compute - 1
+        for layout, step in zip(chosen, steps, strict=True):
+            ratios[f"{gpus}_gpus_{layout.kind}_communication_over_compute"] = step.seconds / step.compute - 1
     finish(ratios)
 
 
@@ -161,7 +168,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def layouts(config: Config, gpus: int) -> list[Layout]:
-    """Trials side by side, one trial on all GPUs, and one on all with as many images a GPU as in the preset.
+    """Trials side by side, one trial on all GPUs if its batch can be shared out, and one with the same images a GPU.
 
     Raises:
         UserError: when the GPUs are no multiple of a trial's.
@@ -169,9 +176,12 @@ def layouts(config: Config, gpus: int) -> list[Layout]:
     workers, batch = config.compute.workers_per_trial, config.training.batch_images
     if gpus % workers:
         raise UserError(f"--gpus {gpus} must be a multiple of compute.workers_per_trial {workers}")
-    alone = config.with_overrides({"compute.workers_per_trial": gpus, "compute.min_workers_per_trial": None})
-    large = alone.with_overrides({"training.batch_images": batch * gpus // workers})
-    return [Layout(gpus // workers, config), Layout(1, alone), Layout(1, large)]
+    on_all: dict[str, object] = {"compute.workers_per_trial": gpus, "compute.min_workers_per_trial": None}
+    larger = {"training.batch_images": batch * gpus // workers}
+    chosen = [Layout("side_by_side", gpus // workers, config)]
+    if batch % (2 * gpus) == 0:
+        chosen.append(Layout("one_trial", 1, config.with_overrides(on_all)))
+    return [*chosen, Layout("one_trial_large_batch", 1, config.with_overrides(on_all | larger))]
 
 
 def plan(layout: Layout, networks: Networks, hardware: argparse.Namespace) -> Step:
@@ -235,4 +245,4 @@ def describe(layout: Layout, step: Step, hardware: argparse.Namespace) -> dict[s
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(main)

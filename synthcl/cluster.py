@@ -253,10 +253,14 @@ def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanStat
     if is_real_only(config):
         return None
     gpus = min(1.0, gpus_per_worker(config, resources()))
-    train = partial(_warm_up_on_gpu, config, gpus) if gpus else None
+    train = partial(_warm_up_on_gpu, config, gpus) if gpus else partial(_warm_up_here, config)
     gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train)
     storage.push()
     return gan
+
+
+def _warm_up_here(config: Config) -> tuple[GanState, dict[str, float]]:
+    return warm_up(config, open_split(config.data, "unlabelled", "cpu").images, torch.device("cpu"))
 
 
 def _warm_up_on_gpu(config: Config, gpus: float) -> tuple[GanState, dict[str, float]]:

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 
 from synthcl.arms import apply_arm
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only, mix
-from synthcl.data import ImageSource, SplitName, StreamedImages, open_split, open_transfer, require_classes
+from synthcl.data import Found, ImageSource, find, transfer_config
+from synthcl.data.splits import images_of, source_of, unlabelled_parts
 from synthcl.errors import UserError
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
 
 
-def open_data(config: Config) -> ImageSource:
-    """Open everything a run reads, test splits aside, for the networks that will look at it.
+@dataclass(frozen=True)
+class Data:
+    """Everything a run is going to read, found and not decoded.
+
+    Args:
+        config: of the run.
+        own: the data set that it pretrains on.
+        transfer: the data sets that its evaluation transfers to, by name.
+    """
+
+    config: Config
+    own: Found
+    transfer: dict[str, Found]
+
+    @cached_property
+    def images(self) -> ImageSource:
+        """The unlabelled images on the CPU; files stay on disk, since the content key does without decoding them."""
+        data = self.config.data
+        source = source_of(data)
+        return images_of(unlabelled_parts(source.train(data), source.extra(data), data), data, "cpu", False)
+
+    def describe(self) -> str:
+        """What was found, in a few lines: numbers of images, where each comes from, passes, and what is not read."""
+        data, own = self.config.data, self.own
+        rows = [("data", f"{data.source}, as {data.image_size} px {'RGB' if data.channels == 3 else 'grey'} images")]
+        rows += own.rows(self.config.evaluation.max_label_images).items()
+        rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
+        rows.append(("passes", _passes(self.config, own.unlabelled_images)))
+        rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
+        return "\n".join(f"{name:<10} {row}" for name, row in rows)
+
+
+def open_data(config: Config, *, test: bool = True) -> Data:
+    """Find everything a run reads, for the networks that will look at it.
+
+    Of image files, only heads and ends are read, so memory does not grow with the images' pixels.
 
     Args:
         config: its networks, its data, and the data sets its evaluation transfers to.
-
-    Returns:
-        The unlabelled images, on the CPU.
+        test: whether the run reads test parts in the end; they are counted and not scored here.
 
     Raises:
         UserError: on a synthetic fraction that comes to nothing, sizes no generator makes, missing or broken data,
@@ -32,16 +68,15 @@ def open_data(config: Config) -> ImageSource:
         with torch.device("cpu" if own else "meta"):
             for make in (make_generator, make_discriminator):
                 make(config.gan, config.data.channels, config.gan_image_size)
-    images = open_split(config.data, "unlabelled", "cpu").images
-    require_enough_images(apply_arm(config, "real-only"), len(images))
-    parts: tuple[SplitName, ...] = ("train", "validation")
-    for part in parts:
-        opened = {target: open_transfer(target, config.data, part, "cpu") for target in config.evaluation.transfer}
-        for name, split in ({config.data.source: open_split(config.data, part, "cpu")} | opened).items():
-            require_classes(split, name, part)
-            if isinstance(split.images, StreamedImages):
-                split.images.require_images()
-    return images
+    found = find(config.data, config.data.source, pretrains=True, test=test)
+    require_enough_images(apply_arm(config, "real-only"), found.unlabelled_images)
+    transfer = {
+        target: find(transfer_config(target, config.data), target, pretrains=False, test=test)
+        for target in config.evaluation.transfer
+    }
+    for data in (found, *transfer.values()):
+        data.require_readable()
+    return Data(config, found, transfer)
 
 
 def require_latents(config: Config) -> None:
@@ -56,3 +91,27 @@ def require_latents(config: Config) -> None:
             f"curriculum.synthetic_fraction {asked:g} of {views} views on {config.compute.workers_per_trial} workers "
             "rounds to no latent; raise training.batch_images or the fraction, or lower compute.workers_per_trial"
         )
+
+
+def _counts(found: Found) -> str:
+    parts = {"train": found.train, "validation": found.validation} | ({"test": found.test} if found.test else {})
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    return f"{counts} images with labels in {len(found.train.classes):,} classes"
+
+
+def _passes(config: Config, images: int) -> str:
+    """How often a run shows each of its unlabelled images to the networks."""
+    training = config.training
+    real = sum(mix(config, step / training.steps).real for step in range(training.steps))
+    passes = f"a run shows each unlabelled image to the encoder {_times(real, images)}"
+    if is_real_only(config):
+        return passes
+    return (
+        f"{passes} ({_times(training.steps * training.batch_images, images)} in real-only); "
+        f"the GAN warm-up shows each {_times(1000 * config.gan.warmup_kimg, images)}"
+    )
+
+
+def _times(shown: float, images: int) -> str:
+    passes = shown / images
+    return f"{passes:,.0f} times" if passes >= 10 else f"{passes:.1f} times"

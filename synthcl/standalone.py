@@ -55,7 +55,8 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     if target.is_file() and not fresh:
         print(f"{target}: complete; --fresh starts over")
         return target
-    images = open_data(config)
+    data = open_data(config, test=False)
+    print(data.describe(), flush=True)
     cluster.connect(config)
     cluster.require_storage(storage)
     require_space(storage, config, kept=1, at_a_time=1)
@@ -65,7 +66,7 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
         shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.folder.mkdir(parents=True, exist_ok=True)
     write_whole(recorded, config.model_dump_json(indent=2) + "\n")
-    gan = cluster.warmed_gan(config, images, storage)
+    gan = cluster.warmed_gan(config, data.images, storage)
     with Relay(config, storage.folder / "tensorboard" / name) as relay:
         _fit(config, gan, storage.ray_uri(), name, relay)
     if relay.last.get("diverged"):

@@ -21,7 +21,7 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from synthcl import cluster
 
 TABLE = yaml.safe_load((Path(__file__).parent / "bad_input.yaml").read_text())
-ROWS = [pytest.param(row, id=f"{kind}: {what}") for kind, rows in TABLE.items() for what, row in rows.items()]
+ROWS = [pytest.param(kind, row, id=f"{kind}: {what}") for kind, rows in TABLE.items() for what, row in rows.items()]
 IMAGES = "--preset folder data.root=@/images data.image_size=16 training.batch_images=8"
 
 
@@ -86,8 +86,8 @@ def contents(folder: Path) -> dict[str, bytes | str | None]:
     return found
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_bad_input_is_one_line_and_exit_code_2_and_nothing_is_written_or_lost(row, machine, heads):
+@pytest.mark.parametrize(("kind", "row"), ROWS)
+def test_bad_input_is_one_line_and_exit_code_2_and_nothing_is_written_or_lost(kind, row, machine, heads):
     def here(text: str) -> str:
         return re.sub(r"@(?=[/'\" ]|$)", str(machine), text)
 
@@ -107,6 +107,10 @@ def test_bad_input_is_one_line_and_exit_code_2_and_nothing_is_written_or_lost(ro
     for fragment in row["says"]:
         assert here(fragment) in done.stderr
     assert contents(machine) == before
+    if kind in ("data", "labels"):  # nothing passes a dry run and fails in a run
+        dry = program.run(name, *given, "--dry-run")
+        assert (dry.returncode, dry.stderr) == (2, done.stderr)
+        assert contents(machine) == before
 
 
 def test_there_are_many_rows_and_each_asks_for_the_thing_the_value_and_the_remedy():

@@ -21,6 +21,8 @@ import probes
 import scale
 import startup
 import step
+from synthcl.errors import UserError
+from synthcl.presets import load_preset, preset_names
 
 TINY = [f"{field}={value}" for field, value in SMALL.items() if field != "training.kimg"]
 
@@ -127,6 +129,24 @@ def test_a_plan_follows_its_formulae_and_tells_what_breaks_first(monkeypatch, ca
     assert step.images == 8 + 4
     assert step.first_to_break(streamed=False).startswith("latency of collectives, 0.0")
     assert step.first_to_break(streamed=True) == "decoding, 7.5 x"
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_has_a_plan_and_a_layout_that_does_not_fit_is_left_out_in_a_line(preset, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "measure", lambda config: plan.Networks(1e9, 1000, 5, 32))  # is measured above
+    monkeypatch.setattr(sys, "argv", ["plan", "--preset", preset])
+    plan.main()
+    text = capsys.readouterr().out
+    batch = load_preset(preset).training.batch_images
+    for gpus in (8, 256):
+        fits = batch % (2 * gpus) == 0
+        assert (f"training.batch_images {batch} is no multiple of {2 * gpus}" in text) != fits
+        assert (f"{gpus}_gpus_one_trial_communication_over_compute" in json.loads(text.splitlines()[-1])) == fits
+
+
+def test_a_plan_for_a_part_of_a_trial_is_refused():
+    with pytest.raises(UserError, match=r"--gpus 2 must be a multiple of compute\.workers_per_trial 4"):
+        plan.layouts(load_preset("imagenet100"), 2)
 
 
 def test_a_search_of_trials_that_do_nothing_reports_what_trials_report():

@@ -1,5 +1,7 @@
 """Pixels, their content key, and the order in which batches arrive."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from PIL import Image
 from synthcl import data
 from synthcl.config import DataConfig
 from synthcl.data.images import ResidentImages, StreamedImages, convert_array, read_image
+from synthcl.data.order import available_cores
 from synthcl.errors import UserError
 
 # ---- pixels
@@ -112,6 +115,15 @@ def test_stream_gives_batches_in_the_order_asked_for(tmp_path, workers):
     assert len(received) == len(batches)
     for images, batch in zip(received, batches, strict=True):
         assert torch.equal(images, source.fetch(batch))
+
+
+def test_stream_starts_no_more_workers_than_there_are_cores(tmp_path):
+    write_classes(tmp_path, 2)
+    source = StreamedImages(tmp_path, ("cat/0.png", "cat/1.png", "dog/0.png"), 16, 3, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the data loader warns of too many
+        (images,) = data.stream(source, [torch.arange(3)], 10_000 if available_cores() < 8 else 0)
+    assert torch.equal(images, source.fetch(torch.arange(3)))
 
 
 def test_stream_of_resident_images_is_lazy():

@@ -42,6 +42,9 @@ def main() -> None:
         print(config.model_dump_json(indent=2))
     print(describe(config, space), flush=True)
     if arguments.dry_run:
+        from synthcl.preflight import open_data
+
+        print(open_data(config).describe())
         return
 
     from synthcl.search.run import run_search

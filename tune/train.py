@@ -21,7 +21,11 @@ def main() -> None:
     if arguments.dry_run:
         print(config.model_dump_json(indent=2))
         views = 2 * config.training.batch_images
-        print(f"{config.training.steps} steps of {config.training.batch_images} images ({views} views)")
+        print(f"{'a run':<10} {config.training.steps} steps of {config.training.batch_images} images ({views} views)")
+
+        from synthcl.preflight import open_data
+
+        print(open_data(config, test=False).describe())
         return
 
     from synthcl.standalone import run_training

@@ -1,21 +1,33 @@
 """Named data sets, cut into splits, as uint8 images on the device or streamed from disk."""
 
+from synthcl.data.found import Found, find
 from synthcl.data.images import ImageSource, ResidentImages, StreamedImages
 from synthcl.data.order import epoch_indices, stream
 from synthcl.data.sources import SOURCES
-from synthcl.data.splits import Split, SplitName, open_split, open_transfer, require_classes, require_images
+from synthcl.data.splits import (
+    Split,
+    SplitName,
+    open_split,
+    open_transfer,
+    require_classes,
+    require_images,
+    transfer_config,
+)
 
 __all__ = [
     "SOURCES",
+    "Found",
     "ImageSource",
     "ResidentImages",
     "Split",
     "SplitName",
     "StreamedImages",
     "epoch_indices",
+    "find",
     "open_split",
     "open_transfer",
     "require_classes",
     "require_images",
     "stream",
+    "transfer_config",
 ]

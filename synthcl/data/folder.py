@@ -1,8 +1,16 @@
-"""An image folder of the user's own: `root/train/<class>/*` and `root/test/<class>/*`."""
+"""An image folder of the user's own.
+
+    root/train/<class>/*    labelled images; without `train`, the class folders lie in `root` itself
+    root/test/<class>/*     the test part, or `root/val`; without it, a share of every class is held out
+    root/unlabelled/*       more images to pretrain on, in any folders, or `root/unlabeled`
+
+Labels are needed even to pretrain: every choice is made by probes on labelled validation images.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +19,8 @@ from synthcl.errors import UserError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TEST_NAMES = ("test", "val")
+UNLABELLED_NAMES = ("unlabelled", "unlabeled")
+_MOST_NAMED = 8
 
 
 class Files(NamedTuple):
@@ -46,9 +56,14 @@ def test_folder(root: Path) -> Path | None:
     return next((folder for folder in candidates if folder.is_dir() and class_names(folder, root)), None)
 
 
+def unlabelled_folder(root: Path) -> Path | None:
+    """The first of `root/unlabelled` and `root/unlabeled` that is a folder."""
+    return next((folder for name in UNLABELLED_NAMES if (folder := root / name).is_dir()), None)
+
+
 def class_names(folder: Path, root: Path) -> tuple[str, ...]:
-    """Sorted names of the class folders in `folder`; `root` itself may hold the test folder beside its classes."""
-    apart = TEST_NAMES if folder == root else ()
+    """Sorted names of the class folders in `folder`; `root` itself may hold test and unlabelled images beside them."""
+    apart = (*TEST_NAMES, *UNLABELLED_NAMES) if folder == root else ()
     return tuple(name for name in _entries(folder) if name not in apart and (folder / name).is_dir())
 
 
@@ -59,21 +74,26 @@ def list_images(folder: Path, root: Path) -> Listing:
         folder: the train or the test folder.
         root: the data set's folder, which `folder` may be.
 
+    Returns:
+        Nothing at all where `root` has unlabelled images alone.
+
     Raises:
         UserError: when there are no images, a class is empty, or images lie beside class folders.
     """
     classes = class_names(folder, root)
-    loose = [name for name in _entries(folder) if _is_image(folder / name)]
+    loose = _loose_images(folder)
     if loose and classes:
         raise UserError(
             f"folder {str(folder)!r} holds images ({loose[0]!r}) beside class folders ({classes[0]!r}); "
             "move the images into classes, or the folders away"
         )
     if not loose and not classes:
+        if unlabelled_folder(root):
+            return Listing(Files(folder, ()), (), ())
         raise UserError(f"folder {str(folder)!r} holds no images; put them at {folder / '<class>' / '*'}")
     names, indices = loose, []
     for index, name in enumerate(classes):
-        found = [str(path.relative_to(folder)) for path in _walk(folder / name, set())]
+        found = [os.path.relpath(path, folder) for path in _walk(folder / name) if _is_image(path)]
         if not found:
             raise UserError(
                 f"class folder {str(folder / name)!r} holds no images ({' '.join(SUFFIXES)}); fill it or remove it"
@@ -83,27 +103,107 @@ def list_images(folder: Path, root: Path) -> Listing:
     return Listing(Files(folder, tuple(names)), tuple(indices), classes)
 
 
+def list_unlabelled(folder: Path) -> Files:
+    """Find the images in a folder and in the folders below it.
+
+    Raises:
+        UserError: when there are none.
+    """
+    names = tuple(os.path.relpath(path, folder) for path in _walk(folder) if _is_image(path))
+    if not names:
+        raise UserError(f"folder {str(folder)!r} holds no images ({' '.join(SUFFIXES)}); fill it or remove it")
+    return Files(folder, names)
+
+
+def joined(parts: list[Files]) -> Files:
+    """The files of all parts, in their order, as paths inside the folder that holds them all."""
+    if len(parts) == 1:
+        return parts[0]
+    folder = os.path.commonpath([part.folder for part in parts])
+    inside = [os.path.relpath(part.folder, folder) for part in parts]
+    names = (os.path.join(place, name) for place, part in zip(inside, parts, strict=True) for name in part.names)
+    return Files(Path(folder), tuple(names))
+
+
+def unread(root: Path) -> list[str]:
+    """What a data set's folder holds that no split reads, a line for each, so that nothing is left out in silence.
+
+    Args:
+        root: the data set's folder; hidden files do not count.
+    """
+    train, test, more = train_folder(root), test_folder(root), unlabelled_folder(root)
+    lines = []
+    for name in _entries(root):
+        folder = root / name
+        if not folder.is_dir() or folder in (train, test, more):
+            continue
+        if name in TEST_NAMES:
+            lines.append(f"{folder}: " + (f"{test} is the test part" if test else "has no class folders"))
+        elif name in UNLABELLED_NAMES:
+            lines.append(f"{folder}: {more} holds the unlabelled images")
+        elif train != root:
+            lines.append(f"{folder}: only train, {' or '.join(TEST_NAMES)}, and {UNLABELLED_NAMES[0]} are read")
+    if len(lines) > _MOST_NAMED:
+        lines[_MOST_NAMED:] = [f"and {len(lines) - _MOST_NAMED} more folders in {root}"]
+    if train != root and (loose := _loose_images(root)):
+        place = root / UNLABELLED_NAMES[0]
+        lines.append(f"{root}: images beside train ({len(loose):,}, such as {loose[0]!r}); move them into {place}")
+    parts = [folder for folder in (train, test, more) if folder]
+    others = Counter(path.suffix.lower() or "no ending" for folder in parts for path in _others(folder, root))
+    if others:
+        endings = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common(_MOST_NAMED))
+        lines.append(f"{root}: files of other kinds ({endings}); images end in {' '.join(SUFFIXES)}")
+    return lines
+
+
+def _others(folder: Path, root: Path) -> Iterator[Path]:
+    """Files inside a part of the data set that are no images."""
+    below = [folder / name for name in class_names(folder, root)] if folder == root else [folder]
+    return (path for place in below for path in _walk(place) if not _is_image(path))
+
+
 def _entries(folder: Path) -> list[str]:
     """Sorted names in a folder, without the hidden ones."""
+    return [entry.name for entry in _scan(folder)]
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Entries of a folder by name, without the hidden ones; they know without another look whether they are folders."""
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"folder {str(folder)!r} cannot be listed: {error.strerror}; make it readable") from None
 
 
+def _loose_images(folder: Path) -> list[str]:
+    return [entry.name for entry in _scan(folder) if _is_image(Path(entry.name)) and not _is_folder(entry)]
+
+
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    """Whether a file is one by its ending."""
+    return path.suffix.lower() in SUFFIXES
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Images below `folder`; links are followed, but a folder is entered once, so loops end."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below `folder`; links are followed, but a folder is entered once, so loops end."""
+    return _files_below(folder, set())
+
+
+def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
-    for name in _entries(folder):
-        path = folder / name
-        if _is_image(path):
-            yield path
-        elif path.is_dir():
-            yield from _walk(path, seen)
+    for entry in _scan(folder):
+        if _is_folder(entry):
+            yield from _files_below(folder / entry.name, seen)
+        else:
+            yield folder / entry.name

@@ -7,9 +7,12 @@ Both give the same pixels for the same files.
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +23,13 @@ from tqdm import tqdm
 from synthcl.errors import UserError
 from synthcl.memory import to_device
 
-_CHUNK_IMAGES = 4096  # bounds the memory of a resize
+CHUNK_IMAGES = 4096  # bounds the memory of a resize
+_HEAD_BYTES = 2**16
+_TAIL_BYTES = 64
+_CHUNK_LOOKS = 128
+_LOOKERS = 8
+
+T = TypeVar("T")
 
 
 class ImageSource(Protocol):
@@ -51,14 +60,21 @@ class ResidentImages:
 
     resident = True
 
-    def __init__(self, pixels: torch.Tensor, device: torch.device | str, keep_on_cpu: bool = False) -> None:
+    def __init__(
+        self,
+        pixels: torch.Tensor,
+        device: torch.device | str,
+        keep_on_cpu: bool = False,
+        files: StreamedImages | None = None,
+    ) -> None:
         """
         Args:
             pixels: (n, C, S, S) uint8.
             device: where fetched images appear.
             keep_on_cpu: hold the tensor in main memory, for a set too large for the device.
+            files: what the pixels were decoded from; the content key is theirs.
         """
-        self.device = torch.device(device)
+        self.device, self.files = torch.device(device), files
         self.pixels = pixels if keep_on_cpu else pixels.to(self.device)
 
     def __len__(self) -> int:
@@ -69,8 +85,11 @@ class ResidentImages:
 
     @cached_property
     def content_key(self) -> str:
+        """Hex SHA-256 of the pixels; of images from files the key of the files, so that nobody has to decode them."""
+        if self.files is not None:
+            return self.files.content_key
         digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
-        for chunk in self.pixels.split(_CHUNK_IMAGES):
+        for chunk in self.pixels.split(CHUNK_IMAGES):
             digest.update(chunk.contiguous().cpu().numpy().data)
         return digest.hexdigest()
 
@@ -109,31 +128,73 @@ class StreamedImages:
         return self.decode(indices.tolist()).to(self.device)
 
     def require_images(self) -> None:
-        """Look at the head of every file; decoding them all would take as long as an epoch.
+        """Look at the head and the end of every file; decoding them all would take as long as an epoch.
+
+        A file that is no image, or not all there, is found; a byte that has changed inside one is not.
 
         Raises:
-            UserError: naming the first that is no image.
+            UserError: naming the first file that is unusable, in the words of `read_image`.
         """
-        for name in tqdm(self.names, desc="images", unit="file", unit_scale=True, delay=5, leave=False):
-            try:
-                with Image.open(self.folder / name):
-                    pass
-            except Exception as error:  # a broken file can raise anything inside its decoder
-                raise _unreadable(self.folder / name, error) from None
+        self._look_at_all("images", self._require_image)
+
+    def _require_image(self, name: str) -> None:
+        path = self.folder / name
+        try:
+            with Image.open(path) as opened:
+                usable = opened.mode not in ("I", "F") and _ends_whole(path, opened.format)
+        except Exception as error:  # a broken file can raise anything inside its decoder
+            raise _unreadable(path, error) from None
+        if not usable:  # or of a kind whose end says nothing
+            read_image(path, self.image_size, self.channels)
 
     @cached_property
     def content_key(self) -> str:
+        """Hex SHA-256 of size, channels, and the name, length and first 64 KiB of every file, in any order.
+
+        It is the same whether the images are decoded or streamed, and wherever the folder lies. It notices files that
+        come, go, are renamed or change their length or beginning; of a larger file, it does not notice a change
+        behind the first 64 KiB that leaves the length as it was.
+        """
         digest = hashlib.sha256(f"{self.image_size} {self.channels}".encode())
-        for name in sorted(self.names):
-            digest.update(f"\n{name}\0{_size_bytes(self.folder / name)}".encode(errors="surrogateescape"))
+        for line in sorted(self._look_at_all("content of images", self._signature)):
+            digest.update(line)
         return digest.hexdigest()
 
+    def _signature(self, name: str) -> bytes:
+        path = self.folder / name
+        try:
+            with path.open("rb") as file:
+                head, length = file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise UserError(f"image {str(path)!r} cannot be read: {error.strerror}; restore or remove it") from None
+        return f"\n{name}\0{length} {hashlib.sha256(head).hexdigest()}".encode(errors="surrogateescape")
 
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise UserError(f"image {str(path)!r} cannot be read: {error.strerror}; restore or remove it") from None
+    def _look_at_all(self, what: str, look: Callable[[str], T]) -> list[T]:
+        """What every file gives, in their order, by threads: they wait for the disk more than they compute."""
+        chunks = [self.names[begin : begin + _CHUNK_LOOKS] for begin in range(0, len(self.names), _CHUNK_LOOKS)]
+        bar = tqdm(total=len(self.names), desc=what, unit="file", unit_scale=True, delay=5, leave=False)
+        found: list[T] = []
+        with bar, ThreadPoolExecutor(_LOOKERS) as pool:
+            try:
+                for answers in pool.map(lambda names: [look(name) for name in names], chunks):
+                    found += answers
+                    bar.update(len(answers))
+            except UserError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+
+def _ends_whole(path: Path, kind: str | None) -> bool:
+    """Whether a file has the end that its kind has; false where a kind has none to look for."""
+    if kind == "WEBP":  # opening one reads it all
+        return True
+    end = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "")
+    if end is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+        return end in file.read()
 
 
 def read_image(path: Path, image_size: int, channels: int) -> torch.Tensor:
@@ -182,8 +243,8 @@ def convert_array(pixels: np.ndarray, image_size: int, channels: int) -> torch.T
         (n, channels, image_size, image_size) uint8.
     """
     images = torch.empty(len(pixels), channels, image_size, image_size, dtype=torch.uint8)
-    for begin in range(0, len(pixels), _CHUNK_IMAGES):
-        chunk = torch.from_numpy(np.ascontiguousarray(pixels[begin : begin + _CHUNK_IMAGES])).permute(0, 3, 1, 2)
+    for begin in range(0, len(pixels), CHUNK_IMAGES):
+        chunk = torch.from_numpy(np.ascontiguousarray(pixels[begin : begin + CHUNK_IMAGES])).permute(0, 3, 1, 2)
         if chunk.shape[1] != channels:
             chunk = functional.to_grayscale(chunk) if channels == 1 else functional.grayscale_to_rgb(chunk)
         resized = functional.resize(chunk, [image_size, image_size], antialias=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -53,13 +54,18 @@ class _Batches(Dataset):
             return error
 
 
+def available_cores() -> int:
+    """Cores that this process may use, as the data loader counts them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def stream(source: ImageSource, batches: Iterable[torch.Tensor], workers: int) -> Iterator[torch.Tensor]:
     """Fetch batch after batch, exactly in the order given; files are decoded ahead of their use.
 
     Args:
         source: where the images come from.
         batches: (n,) int64 each; may be endless, and is read a few batches ahead for streamed images.
-        workers: decoding processes for streamed images; 0 decodes in this one.
+        workers: decoding processes for streamed images, at most one for each core of this process; 0 decodes here.
 
     Yields:
         (n, C, S, S) uint8 on the source's device.
@@ -75,7 +81,7 @@ def stream(source: ImageSource, batches: Iterable[torch.Tensor], workers: int) -
         _Batches(source),
         batch_size=None,
         sampler=(batch.tolist() for batch in batches),
-        num_workers=workers,
+        num_workers=min(workers, available_cores()),
         pin_memory=on_gpu,
         generator=torch.Generator(),  # without it the loader would draw from the global state
     )

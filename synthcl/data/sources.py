@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,7 +21,16 @@ from torchvision import datasets
 
 from synthcl import rng
 from synthcl.config import DataConfig
-from synthcl.data.folder import Files, class_names, list_images, test_folder, train_folder
+from synthcl.data.folder import (
+    Files,
+    class_names,
+    list_images,
+    list_unlabelled,
+    test_folder,
+    train_folder,
+    unlabelled_folder,
+    unread,
+)
 from synthcl.errors import UserError
 
 TEST_FRACTION = 0.2  # of a data set that is published without a test part
@@ -36,11 +45,13 @@ class Part:
         pixels: (n, H, H, 1 or 3) uint8, or image files.
         labels: (n,) int64, or none for images without labels.
         classes: what the labels mean.
+        origin: where the images are from, for people.
     """
 
     pixels: np.ndarray | Files
     labels: torch.Tensor | None
     classes: tuple[str, ...]
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.pixels.names if isinstance(self.pixels, Files) else self.pixels)
@@ -52,7 +63,11 @@ class Part:
             pixels: np.ndarray | Files = Files(self.pixels.folder, tuple(names[index] for index in indices.tolist()))
         else:
             pixels = self.pixels[indices.numpy()]
-        return Part(pixels, None if self.labels is None else self.labels[indices], self.classes)
+        return replace(self, pixels=pixels, labels=None if self.labels is None else self.labels[indices])
+
+    def counted(self) -> Part:
+        """The part with its labels and files, but without pixels in memory."""
+        return self if isinstance(self.pixels, Files) else replace(self, pixels=np.empty((len(self), 0), np.uint8))
 
 
 Opener = Callable[[DataConfig], Part]
@@ -60,11 +75,15 @@ Opener = Callable[[DataConfig], Part]
 
 @dataclass(frozen=True)
 class Source:
-    """How to open a data set's parts."""
+    """How to open a data set's parts; extra images without labels may be there or not.
+
+    `unread` gives a line for everything that lies there and is in no part.
+    """
 
     train: Opener
     test: Opener
-    extra: Opener | None = None
+    extra: Callable[[DataConfig], Part | None] = lambda config: None
+    unread: Callable[[DataConfig], list[str]] = lambda config: []
 
 
 def stratified_cut(part: Part, fraction: float, *key: int | str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,12 +114,13 @@ def stratified_cut(part: Part, fraction: float, *key: int | str) -> tuple[torch.
     return torch.nonzero(~held_out).flatten(), torch.nonzero(held_out).flatten()
 
 
-def _embedded(name: str) -> Opener:
+def _embedded(part: str) -> Opener:
     def opener(config: DataConfig) -> Part:
-        with (resources.files("synthcl.embedded") / f"{name}.npz").open("rb") as file:
+        with (resources.files("synthcl.embedded") / f"fashion-mini-{part}.npz").open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             images, labels = stored["images"], stored["labels"]
-        return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), tuple(datasets.FashionMNIST.classes))
+        classes, origin = tuple(datasets.FashionMNIST.classes), f"the {part} part that comes with synthcl"
+        return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), classes, origin)
 
     return opener
 
@@ -111,7 +131,8 @@ def _digits(test: bool) -> Opener:
 
         table = load_digits()
         pixels = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0..16
-        part = Part(pixels, torch.from_numpy(table.target.astype(np.int64)), tuple(map(str, table.target_names)))
+        labels, classes = torch.from_numpy(table.target.astype(np.int64)), tuple(map(str, table.target_names))
+        part = Part(pixels, labels, classes, f"{_share(test)}, by a cut that is always the same")
         return part.rows(stratified_cut(part, TEST_FRACTION, "digits", "test")[test])
 
     return opener
@@ -120,7 +141,7 @@ def _digits(test: bool) -> Opener:
 def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str, Any], **extra: Any) -> Source:
     """A torchvision data set; `place` is where inside root it looks for its files."""
 
-    def opener(**choice: Any) -> Opener:
+    def opener(name: str, **choice: Any) -> Opener:
         def open_part(config: DataConfig) -> Part:
             folder = Path(config.root) / place
             try:
@@ -142,11 +163,13 @@ def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str
             elif pixels.shape[1] == 3:  # (n, 3, H, W)
                 pixels = pixels.transpose(0, 2, 3, 1)
             labels = opened.targets if hasattr(opened, "targets") else opened.labels
-            return Part(pixels, torch.as_tensor(labels, dtype=torch.int64), tuple(opened.classes))
+            classes, origin = tuple(opened.classes), f"the published {name} part"
+            return Part(pixels, torch.as_tensor(labels, dtype=torch.int64), classes, origin)
 
         return open_part
 
-    return Source(opener(**train), opener(**test), opener(**extra) if extra else None)
+    parts = [opener("training", **train), opener("test", **test)]
+    return Source(*parts, opener("unlabelled", **extra)) if extra else Source(*parts)
 
 
 def _alone(config: DataConfig) -> AbstractContextManager[object]:
@@ -157,9 +180,20 @@ def _alone(config: DataConfig) -> AbstractContextManager[object]:
     return FileLock(Path(config.root) / ".download.lock")
 
 
-def _listed(folder: Path, root: Path) -> Part:
+def _share(test: bool) -> str:
+    """What a data set without a test part gives to one, or keeps, for people."""
+    return f"{TEST_FRACTION if test else 1 - TEST_FRACTION:.0%} of every class".replace("%", " %")
+
+
+def _listed(folder: Path, root: Path, origin: str) -> Part:
     files, indices, classes = list_images(folder, root)
-    return Part(files, torch.tensor(indices, dtype=torch.int64) if classes else None, classes)
+    return Part(files, torch.tensor(indices, dtype=torch.int64) if classes else None, classes, origin)
+
+
+def _root_of(config: DataConfig, subfolder: str) -> Path:
+    """The folder that holds a data set's train folder: `data.root`, or a folder of the set's own inside it."""
+    inner = Path(config.root) / subfolder
+    return inner if inner.is_dir() else Path(config.root)
 
 
 @cache  # once a process, though every split is cut anew
@@ -170,16 +204,15 @@ def _announce_cut(root: Path, seed: int) -> None:
     )
 
 
-def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None) -> Opener:
+def _folder(test: bool, subfolder: str, classes_expected: int | None) -> Opener:
     def opener(config: DataConfig) -> Part:
-        inner = Path(config.root) / subfolder
-        root = inner if inner.is_dir() else Path(config.root)
+        root = _root_of(config, subfolder)
         folder, held_out = train_folder(root), test_folder(root)
         classes = class_names(folder, root)
         if classes_expected and len(classes) != classes_expected:
             raise UserError(
                 f"folder {str(folder)!r} has {len(classes)} class folders, not the {classes_expected} of {subfolder}; "
-                f"put them at {inner / 'train' / '<class>' / '*'}, or use data.source=folder"
+                f"put them at {Path(config.root) / subfolder / 'train' / '<class>' / '*'}, or use data.source=folder"
             )
         if held_out and (unknown := sorted(set(class_names(held_out, root)) - set(classes))) and classes:
             raise UserError(
@@ -187,27 +220,38 @@ def _folder(test: bool, subfolder: str = "", classes_expected: int | None = None
                 "add images to train on or remove it"
             )
         if test and held_out:
-            part = _listed(held_out, root)
+            part = _listed(held_out, root, str(held_out))
             assert part.labels is not None
             index_in_train = torch.tensor([classes.index(name) for name in part.classes])
-            return Part(part.pixels, index_in_train[part.labels], classes)
-        part = _listed(folder, root)
+            return replace(part, labels=index_in_train[part.labels], classes=classes)
+        part = _listed(folder, root, str(folder))
         if held_out or part.labels is None:
             return part
         _announce_cut(root, config.split_seed)
-        return part.rows(stratified_cut(part, TEST_FRACTION, config.split_seed, "test")[test])
+        seed = config.split_seed
+        origin = f"{_share(test)}, cut by data.split_seed {seed}" if test else f"{folder} without the test part"
+        return replace(part, origin=origin).rows(stratified_cut(part, TEST_FRACTION, config.split_seed, "test")[test])
 
     return opener
 
 
+def _folders(subfolder: str = "", classes_expected: int | None = None) -> Source:
+    def extra(config: DataConfig) -> Part | None:
+        folder = unlabelled_folder(_root_of(config, subfolder))
+        return None if folder is None else Part(list_unlabelled(folder), None, (), str(folder))
+
+    train, test = (_folder(part, subfolder, classes_expected) for part in (False, True))
+    return Source(train, test, extra, unread=lambda config: unread(_root_of(config, subfolder)))
+
+
 SOURCES: dict[str, Source] = {
-    "fashion-mini": Source(_embedded("fashion-mini-train"), _embedded("fashion-mini-test")),
+    "fashion-mini": Source(_embedded("train"), _embedded("test")),
     "digits": Source(_digits(test=False), _digits(test=True)),
     "fashion": _torchvision(datasets.FashionMNIST, "FashionMNIST/raw", {"train": True}, {"train": False}),
     "mnist": _torchvision(datasets.MNIST, "MNIST/raw", {"train": True}, {"train": False}),
     "cifar10": _torchvision(datasets.CIFAR10, "cifar-10-batches-py", {"train": True}, {"train": False}),
     "cifar100": _torchvision(datasets.CIFAR100, "cifar-100-python", {"train": True}, {"train": False}),
     "stl10": _torchvision(datasets.STL10, "stl10_binary", {"split": "train"}, {"split": "test"}, split="unlabeled"),
-    "folder": Source(_folder(test=False), _folder(test=True)),
-    "imagenet100": Source(_folder(False, "imagenet100", 100), _folder(True, "imagenet100", 100)),
+    "folder": _folders(),
+    "imagenet100": _folders("imagenet100", classes_expected=100),
 }

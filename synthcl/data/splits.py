@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from synthcl import rng
 from synthcl.config import DataConfig
-from synthcl.data.folder import Files
-from synthcl.data.images import ImageSource, ResidentImages, StreamedImages, convert_array
+from synthcl.data.folder import Files, joined
+from synthcl.data.images import CHUNK_IMAGES, ImageSource, ResidentImages, StreamedImages, convert_array
 from synthcl.data.order import stream
-from synthcl.data.sources import SOURCES, Part, stratified_cut
+from synthcl.data.sources import SOURCES, Part, Source, stratified_cut
 from synthcl.errors import UserError
 
 SplitName = Literal["unlabelled", "train", "validation", "test"]
+_CHUNK_FILES = 256
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ def open_split(config: DataConfig, name: SplitName, device: torch.device | str) 
     """Open one split of the data set a config names.
 
     `validation` is cut from the labelled training part, the same share of every class, and `train` is
-    the rest. `unlabelled` is `image_fraction` of `train` and the data set's extra images together; a
-    smaller fraction is a subset of a larger one. The test part is opened for `test` alone.
+    the rest. `unlabelled` is `image_fraction` of `train` and the data set's extra images together (those of
+    stl10, or a folder's `unlabelled/`); a smaller fraction is a subset of a larger one. The test part is opened for
+    `test` alone.
 
     Args:
         config: source, cut, size and channels.
@@ -50,25 +55,75 @@ def open_split(config: DataConfig, name: SplitName, device: torch.device | str) 
     """
     if name not in get_args(SplitName):
         raise UserError(f"split {name!r} is unknown; choose {', '.join(get_args(SplitName))}")
+    source = source_of(config)
+    if name == "test":
+        return _split(require_labels(source.test(config), config, name), config, device)
+    published = source.train(config)
+    if name != "unlabelled":
+        return _split(require_labels(cut(published, config)[name == "validation"], config, name), config, device)
+    parts = unlabelled_parts(published, source.extra(config), config)
+    return Split(images_of(parts, config, device), torch.empty(0, dtype=torch.int64), published.classes)
+
+
+def source_of(config: DataConfig) -> Source:
+    """How to open the data set that a config names.
+
+    Raises:
+        UserError: when there is none of this name.
+    """
     if config.source not in SOURCES:
         raise UserError(f"data.source {config.source!r} is unknown; choose {', '.join(SOURCES)}")
-    source = SOURCES[config.source]
-    part = source.test(config) if name == "test" else source.train(config)
-    if part.labels is None and name != "unlabelled":
+    return SOURCES[config.source]
+
+
+def cut(published: Part, config: DataConfig) -> tuple[Part, Part]:
+    """Cut a training part into train and validation, the same share of every class.
+
+    Returns:
+        (train, validation); a part without labels is train and validation as it is.
+
+    Raises:
+        UserError: when a class has a single image.
+    """
+    if published.labels is None:
+        return published, published
+    train, validation = stratified_cut(published, config.validation_fraction, config.split_seed, "validation")
+    return published.rows(train), published.rows(validation)
+
+
+def require_labels(part: Part, config: DataConfig, name: SplitName) -> Part:
+    """The same part, when it has labels.
+
+    Raises:
+        UserError: when it has none.
+    """
+    if part.labels is None:
         raise UserError(
             f"data.source {config.source!r}: split {name!r} needs labels, but {config.root!r} is a flat folder "
-            "of images; sort them into train/<class>/"
+            "of images; sort those with labels into train/<class>/ and put the others into unlabelled/ beside train/"
         )
-    if name == "test":
-        return _split(part, config, device)
-    if part.labels is not None:
-        train, validation = stratified_cut(part, config.validation_fraction, config.split_seed, "validation")
-        part = part.rows(validation if name == "validation" else train)
-    if name != "unlabelled":
-        return _split(part, config, device)
-    pool = [part] if source.extra is None else [part, source.extra(config)]
-    images = _images(_share(pool, config), config, device)
-    return Split(images, torch.empty(0, dtype=torch.int64), part.classes)
+    return part
+
+
+def unlabelled_parts(published: Part, extra: Part | None, config: DataConfig) -> list[Part]:
+    """What a run pretrains on: the first `image_fraction` of one fixed shuffle of train and extra, in stored order.
+
+    Args:
+        published: the training part, from which validation is cut.
+        extra: more images without labels, or none.
+        config: cut and fraction.
+    """
+    train, _ = cut(published, config)
+    pool = [train] if extra is None else [train, extra]
+    total = sum(map(len, pool))
+    shuffled = torch.randperm(total, generator=rng.generator(config.split_seed, "unlabelled"))
+    chosen = shuffled[: max(1, round(config.image_fraction * total))].sort().values
+    shares, offset = [], 0
+    for part in pool:
+        inside = (chosen >= offset) & (chosen < offset + len(part))
+        shares.append(part.rows(chosen[inside] - offset))
+        offset += len(part)
+    return shares
 
 
 def open_transfer(name: str, config: DataConfig, split: SplitName, device: torch.device | str) -> Split:
@@ -83,14 +138,23 @@ def open_transfer(name: str, config: DataConfig, split: SplitName, device: torch
     Raises:
         UserError: as `open_split`.
     """
+    return open_split(transfer_config(name, config), split, device)
+
+
+def transfer_config(name: str, config: DataConfig) -> DataConfig:
+    """The data section that opens a transfer set as `open_transfer` does.
+
+    Raises:
+        UserError: on an unknown name.
+    """
     source, separator, path = name.partition(":")
     if source not in SOURCES or (separator and (source != "folder" or not path)):
         raise UserError(f"transfer data set {name!r} is unknown; choose {', '.join(SOURCES)}, or folder:PATH")
     changes = {"source": source, "image_fraction": 1.0} | ({"root": path} if path else {})
-    return open_split(config.model_copy(update=changes), split, device)
+    return config.model_copy(update=changes)
 
 
-def require_classes(split: Split, name: str, part: SplitName) -> None:
+def require_classes(split: Split | Part, name: str, part: SplitName) -> None:
     """Refuse labels that no probe can be fitted on or scored with.
 
     Args:
@@ -105,6 +169,7 @@ def require_classes(split: Split, name: str, part: SplitName) -> None:
         raise UserError(
             f"data set {name!r} has one class, {split.classes[0]!r}; a probe tells classes apart and needs at least two"
         )
+    assert split.labels is not None
     missing = (split.labels.bincount(minlength=len(split.classes)) == 0).nonzero().flatten().tolist()
     if missing:
         raise UserError(
@@ -126,34 +191,49 @@ def require_images(split: Split, needed: int) -> None:
         )
 
 
-def _share(pool: list[Part], config: DataConfig) -> list[Part]:
-    """The first `image_fraction` of one fixed shuffle of the pool, in stored order."""
-    total = sum(map(len, pool))
-    shuffled = torch.randperm(total, generator=rng.generator(config.split_seed, "unlabelled"))
-    chosen = shuffled[: max(1, round(config.image_fraction * total))].sort().values
-    shares, offset = [], 0
-    for part in pool:
-        inside = (chosen >= offset) & (chosen < offset + len(part))
-        shares.append(part.rows(chosen[inside] - offset))
-        offset += len(part)
-    return shares
-
-
 def _split(part: Part, config: DataConfig, device: torch.device | str) -> Split:
     assert part.labels is not None
-    return Split(_images([part], config, device), part.labels, part.classes)
+    return Split(images_of([part], config, device), part.labels, part.classes)
 
 
-def _images(parts: list[Part], config: DataConfig, device: torch.device | str) -> ImageSource:
-    size, channels = config.image_size, config.channels
-    fits = sum(map(len, parts)) * channels * size**2 <= config.resident_limit_mib * 2**20
-    tensors = []
-    for part in parts:
-        if not isinstance(part.pixels, Files):
-            tensors.append(convert_array(part.pixels, size, channels))
-            continue
-        if not fits:
-            return StreamedImages(*part.pixels, size, channels, device)
-        files = StreamedImages(*part.pixels, size, channels, "cpu")
-        tensors.append(torch.cat(list(stream(files, torch.arange(len(part)).split(256), config.loader_workers))))
-    return ResidentImages(torch.cat(tensors), device, keep_on_cpu=not fits)
+def images_of(
+    parts: list[Part], config: DataConfig, device: torch.device | str, decode_files: bool = True
+) -> ImageSource:
+    """The images of parts of one data set, one part after the other.
+
+    Args:
+        parts: all of arrays or all of files.
+        config: size, channels, and the limit up to which files are decoded now and images lie on the device.
+        device: where fetched images appear.
+        decode_files: false leaves files on disk whatever the limit.
+    """
+    size, channels, count = config.image_size, config.channels, sum(map(len, parts))
+    fits = count * channels * size**2 <= config.resident_limit_mib * 2**20
+    files = [part.pixels for part in parts if isinstance(part.pixels, Files)]
+    if files:
+        place = joined(files)
+        on_disk = StreamedImages(*place, size, channels, device)
+        if not (fits and decode_files):
+            return on_disk
+        from_disk = StreamedImages(*place, size, channels, "cpu")
+        decoded = stream(from_disk, torch.arange(count).split(_CHUNK_FILES), config.loader_workers)
+        return ResidentImages(_gathered(decoded, count, config, device), device, files=on_disk)
+    converted = (
+        convert_array(part.pixels[begin : begin + CHUNK_IMAGES], size, channels)
+        for part in parts
+        if isinstance(part.pixels, np.ndarray)
+        for begin in range(0, len(part), CHUNK_IMAGES)
+    )
+    pixels = _gathered(converted, count, config, device if fits else "cpu")
+    return ResidentImages(pixels, device, keep_on_cpu=not fits)
+
+
+def _gathered(chunks: Iterable[Tensor], count: int, config: DataConfig, device: torch.device | str) -> Tensor:
+    """All images in one tensor that is filled as they come; joining a list of them would take their memory twice."""
+    size = config.image_size
+    pixels = torch.empty(count, config.channels, size, size, dtype=torch.uint8, device=device)
+    begin = 0
+    for chunk in chunks:
+        pixels[begin : begin + len(chunk)] = chunk
+        begin += len(chunk)
+    return pixels

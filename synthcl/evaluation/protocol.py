@@ -123,19 +123,27 @@ def _embed(
         encoded = encode(encoder, split.images, rows, batch_images, config.view_size, workers)
         return Labelled(encoded, (split.labels if rows is None else split.labels[rows]).to(encoded.device))
 
-    split = _open_for_fit(target, config.data, "train", device)
+    # A view's size is all that an encoder sees of a set it was not trained on.
+    data = config.data if target is None else config.data.model_copy(update={"image_size": config.view_size})
+    split = _open_for_fit(target, data, "train", device)
     order = label_order(split.labels, config.data.split_seed)
     train = features(split, order[: max(len(split.classes), most_labels)])
-    validation = features(_open_for_fit(target, config.data, "validation", device))
+    validation = features(_open_for_fit(target, data, "validation", device))
     scored: dict[Part, Labelled] = {"val": validation}
     if test:
-        scored["test"] = features(_open(target, config.data, "test", device))
+        scored["test"] = features(_open(target, data, "test", device))
     return _Task(train, validation, scored, len(split.classes), len(order))
 
 
 def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
-    """A split of a transfer target, or of the source when target is none."""
-    return open_split(data, name, device) if target is None else open_transfer(target, data, name, device)
+    """A split of a transfer target, or of the source when target is none; it lies in main memory.
+
+    On a GPU the networks need the room, and an image is looked at once a rung: a batch at a time is copied there.
+    """
+    cpu = torch.device("cpu")
+    split = open_split(data, name, cpu) if target is None else open_transfer(target, data, name, cpu)
+    split.images.device = device
+    return split
 
 
 @lru_cache(maxsize=16)  # rungs of one process share train and validation; test is opened once and never kept

@@ -37,7 +37,7 @@ def describe(config: Config, space: Space) -> str:
     if outside := space.outside(config):
         fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
         rows["outside"] = f"{fields}; the first trial draws these fields at random, as your values are not in the space"
-    return "\n".join(f"{name:<8} {row}" for name, row in rows.items())
+    return "\n".join(f"{name:<10} {row}" for name, row in rows.items())
 
 
 def confirm_runs(config: Config) -> int:

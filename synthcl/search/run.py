@@ -74,7 +74,8 @@ def _run(storage: Storage, config: Config, space: Space, fresh: bool, extend: in
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    images = open_data(config)
+    data = open_data(config)
+    print(data.describe(), flush=True)
     cluster.connect(config)
     cluster.require_storage(storage)
     at_a_time = min(cluster.concurrent_trials(config), config.search.trials + len(BASELINES))
@@ -84,7 +85,7 @@ def _run(storage: Storage, config: Config, space: Space, fresh: bool, extend: in
     if fresh:
         storage.clear()  # not before everything that can be refused has been checked
     state.write()
-    gan = cluster.warmed_gan(config, images, storage)
+    gan = cluster.warmed_gan(config, data.images, storage)
     for stage in state.unfinished:
         if stage["begun"]:
             print(f"{config.name}: {stage['name']} goes on where it stopped")
