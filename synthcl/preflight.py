@@ -9,6 +9,7 @@ from synthcl.config import Config
 from synthcl.curriculum import is_real_only, mix
 from synthcl.data import ImageSource, SplitName, StreamedImages, open_split, open_transfer, require_classes
 from synthcl.errors import UserError
+from synthcl.evaluation.labels import require_labels
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
 
@@ -39,6 +40,8 @@ def open_data(config: Config) -> ImageSource:
         opened = {target: open_transfer(target, config.data, part, "cpu") for target in config.evaluation.transfer}
         for name, split in ({config.data.source: open_split(config.data, part, "cpu")} | opened).items():
             require_classes(split, name, part)
+            if part == "train" and name == config.data.source:
+                require_labels(config.evaluation, len(split.labels), len(split.classes))
             if isinstance(split.images, StreamedImages):
                 split.images.require_images()
     return images
