@@ -53,6 +53,7 @@ SMALL: dict[str, Any] = {
     "health.discriminator_accuracy_max": 1,
     "health.embedding_variance_min": 0,
     "evaluation.rungs": [0.25, 0.5, 1.0],
+    "evaluation.label_fractions": [200, 0.01],
     "evaluation.max_label_images": 200,
     "evaluation.transfer": ["digits"],
     "search.trials": 5,

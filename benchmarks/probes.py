@@ -140,7 +140,7 @@ def train(config: Config) -> nn.Module:
 
 def embed(encoder: nn.Module, config: Config) -> Task:
     """The features that the protocol's probes are fitted to and scored on."""
-    task = protocol._embed(encoder, config, CPU, None, config.evaluation.max_label_images, test=True)
+    task = protocol._embed(encoder, config, CPU, None, test=True)
     return Task(task.train, task.validation, task.scored["test"], task.classes)
 
 
@@ -153,7 +153,7 @@ def share_of_trial(config: Config, quick: bool) -> dict[str, float]:
     pieces: dict[str, Callable[[], object]] = {
         "steps": lambda: trainer.advance(trainer.step + steps),
         "early rungs": partial(protocol.score, trainer.networks.encoder, config, CPU, quick=True),
-        "last rung": partial(protocol.score, trainer.networks.encoder, config, CPU, quick=False),
+        "last rung": partial(protocol.score, trainer.networks.encoder, config, CPU, quick=False, early=True),
     }
     timings = interleave(pieces, repeats=1 if quick else 5)
     rungs = config.evaluation.rungs

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -224,10 +225,16 @@ class EvaluationConfig(Section):
     rungs: tuple[float, ...] = Field(
         (0.125, 0.25, 0.5, 1.0), description="progress at which a run is scored on validation; the last is 1"
     )
-    label_fractions: tuple[float, ...] = Field((1.0, 0.1, 0.01), description="shares of the training labels")
+    label_fractions: tuple[float, ...] = Field(
+        (1.0, 0.1, 0.01),
+        description="what linear probes are fitted on: shares of the training labels in (0, 1], or above 1 numbers of "
+        "labels; the most of them give the search's score",
+    )
     knn_neighbours: Count = 20
     transfer: tuple[str, ...] = Field(("digits",), description="data sets whose labels a frozen encoder is probed with")
-    max_label_images: Count = Field(50000, description="at most this many labelled images a probe, cut by seed")
+    max_label_images: int | None = Field(
+        None, ge=1, description="most labelled images of any probe (kNN, ridge and transfer too); none means all"
+    )
     early_label_images: Count = Field(2000, description="likewise at rungs before the last")
     batch_images: Count = Field(500, description="images encoded at a time")
 
@@ -235,11 +242,25 @@ class EvaluationConfig(Section):
     def _fractions_make_sense(self) -> EvaluationConfig:
         if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs or self.rungs[-1] != 1 or self.rungs[0] <= 0:
             raise ValueError(f"rungs {list(self.rungs)} must rise, start above 0 and end at 1")
-        if not self.label_fractions or any(not 0 < share <= 1 for share in self.label_fractions):
-            raise ValueError(f"label_fractions {list(self.label_fractions)} must lie in (0, 1]")
-        if 1.0 not in self.label_fractions:
-            raise ValueError(f"label_fractions {list(self.label_fractions)} must include 1.0, the search's score")
+        entries = list(self.label_fractions)
+        if not entries or any(entry <= 0 or (entry > 1 and entry != int(entry)) for entry in entries):
+            raise ValueError(f"label_fractions {entries} must lie in (0, 1], or be whole numbers of labels above 1")
+        if self.max_label_images and self.max_label_images < self.headline and self.headline > 1:
+            raise ValueError(
+                f"max_label_images {self.max_label_images} is below the {self.headline:.0f} labels of label_fractions "
+                f"{entries}; write {self.headline:.0f} or more, or none"
+            )
         return self
+
+    @property
+    def by_labels(self) -> list[float]:
+        """The entries of `label_fractions` from the most labels to the fewest: all, numbers, then smaller shares."""
+        return sorted(self.label_fractions, key=lambda entry: math.inf if entry == 1 else entry, reverse=True)
+
+    @property
+    def headline(self) -> float:
+        """The entry with the most labels: its probe is the search's linear score."""
+        return self.by_labels[0]
 
 
 class SearchConfig(Section):

@@ -13,11 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from synthcl import curriculum
 from synthcl.config import Config
-
-
-def is_metric(name: str) -> bool:
-    """Whether a reported name is a measured score that belongs in study, report and TensorBoard."""
-    return name == "score" or name.split("/")[0] in ("val", "test", "features")
+from synthcl.evaluation.names import is_metric
 
 
 class RunLog:

@@ -13,6 +13,7 @@ from synthcl.curriculum import is_real_only, mix
 from synthcl.data import Found, ImageSource, find, transfer_config
 from synthcl.data.splits import images_of, source_of, unlabelled_parts
 from synthcl.errors import UserError
+from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
 
@@ -42,7 +43,8 @@ class Data:
         """What was found, in a few lines: numbers of images, where each comes from, passes, and what is not read."""
         data, own = self.config.data, self.own
         rows = [("data", f"{data.source}, as {data.image_size} px {'RGB' if data.channels == 3 else 'grey'} images")]
-        rows += own.rows(self.config.evaluation.max_label_images).items()
+        labels = most_labels(self.config.evaluation, len(own.train), len(own.train.classes), quick=False)
+        rows += own.rows(labels).items()
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
         rows.append(("passes", _passes(self.config, own.unlabelled_images)))
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
@@ -70,6 +72,7 @@ def open_data(config: Config, *, test: bool = True) -> Data:
                 make(config.gan, config.data.channels, config.gan_image_size)
     found = find(config.data, config.data.source, pretrains=True, test=test)
     require_enough_images(apply_arm(config, "real-only"), found.unlabelled_images)
+    require_labels(config.evaluation, len(found.train), len(found.train.classes))
     transfer = {
         target: find(transfer_config(target, config.data), target, pretrains=False, test=test)
         for target in config.evaluation.transfer

@@ -22,13 +22,35 @@ def first_difference(written: dict[str, Any], config: Config, free: Collection[s
         config: the one at hand.
         free: sections, or dotted fields, that may differ.
     """
+    same = _SAME_LABELS if same_labels(written.get("evaluation"), config) else ()
     for section, fields in config.model_dump(mode="json").items():
         recorded = written.get(section)
         for field, value in fields.items() if isinstance(fields, dict) else ():
             other = recorded.get(field, ADDED.get(f"{section}.{field}")) if isinstance(recorded, dict) else None
-            if other != value and not {section, f"{section}.{field}"} & set(free):
+            if other != value and not {section, f"{section}.{field}"} & {*free, *same}:
                 return f"{section}.{field}", other, value
     return None
+
+
+_SAME_LABELS = ("evaluation.label_fractions", "evaluation.max_label_images")
+_EARLIER_CAP = 50_000
+"""labels of a probe where nothing else was asked for: all, of data sets that have no more"""
+
+
+def same_labels(written: Any, config: Config) -> bool:
+    """Whether an evaluation section of an earlier version has the labels that this configuration names.
+
+    There the share 1.0 took at most `max_label_images`, a number that is now an entry of `label_fractions`.
+    """
+    if not isinstance(written, dict) or 1.0 not in (written.get("label_fractions") or ()):
+        return False
+    fractions, cap, wanted = written["label_fractions"], written.get("max_label_images"), config.evaluation
+    if cap is None:
+        return False
+    if wanted.max_label_images is None and cap >= _EARLIER_CAP:
+        return list(wanted.label_fractions) == fractions
+    counted = [cap if entry == 1 else entry for entry in fractions]
+    return wanted.max_label_images == cap and list(wanted.label_fractions) == counted
 
 
 def require_same_config(file: Path, config: Config, free: Collection[str]) -> None:

@@ -17,9 +17,10 @@ from synthcl import checkpoint, cluster, notice, workers
 from synthcl.config import Config
 from synthcl.disk import require_space
 from synthcl.errors import UserError
+from synthcl.evaluation.names import is_metric
 from synthcl.export import load_any, save_encoder
 from synthcl.files import write_whole
-from synthcl.logs import RunLog, is_metric
+from synthcl.logs import RunLog
 from synthcl.preflight import open_data
 from synthcl.recorded import WHERE_IT_RUNS, require_same_config
 from synthcl.resume import fetched

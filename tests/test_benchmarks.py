@@ -98,7 +98,12 @@ def test_a_trial_on_a_shared_card_tells_its_steps_a_second():
 
 def test_probes_benchmark_compares_fits_and_gives_their_share_of_a_trial(monkeypatch, capsys):
     monkeypatch.setattr(probes, "EPOCHS", 20)
-    few = ["training.kimg=0.512", "evaluation.max_label_images=400", "evaluation.early_label_images=200"]
+    few = [
+        "training.kimg=0.512",
+        "evaluation.label_fractions=[400]",
+        "evaluation.max_label_images=400",
+        "evaluation.early_label_images=200",
+    ]
     ratios = ratios_of(probes, ["--quick", *TINY, *few], monkeypatch, capsys)
     assert ratios["sgd_over_logistic"] == pytest.approx(5 * ratios["one_sgd_fit_over_logistic"], rel=1e-2)
     assert abs(ratios["logistic_minus_sgd_validation_points"]) < 15  # both fit; on 400 labels not alike

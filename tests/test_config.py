@@ -66,7 +66,11 @@ BAD_OVERRIDES = [
     ("evaluation.label_fractions=[]", r"label_fractions \[\] must lie in \(0, 1\]"),
     ("evaluation.label_fractions=[1, 0]", r"label_fractions \[1\.0, 0\.0\] must lie in \(0, 1\]"),
     ("evaluation.label_fractions=[1.5, 1]", r"label_fractions \[1\.5, 1\.0\] must lie in \(0, 1\]"),
-    ("evaluation.label_fractions=[0.1]", r"label_fractions \[0\.1\] must include 1\.0"),
+    (
+        "evaluation={label_fractions: [500, 0.1], max_label_images: 400}",
+        r"max_label_images 400 is below the 500 labels of label_fractions \[500\.0, 0\.1\]; write 500 or more, or none",
+    ),
+    ("evaluation.max_label_images=0", r"max_label_images = 0: .*greater than or equal to 1"),
     ("evaluation.transfer=digits", r"evaluation\.transfer = 'digits': .*tuple"),
     ("search.trials=0", r"search\.trials = 0: .*greater than or equal to 1"),
     ("search.reduction_factor=1", r"search\.reduction_factor = 1: .*greater than 1"),
@@ -217,3 +221,33 @@ def test_a_config_may_lack_a_field_that_was_added_and_no_other():
     assert first_difference(written, other, ()) == ("method.views_per_pair", 4, 2)
     del written["method"]["views_per_image"]
     assert first_difference(written, config, ()) == ("method.views_per_image", None, 2)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "same"),
+    [
+        (([1.0, 0.1], 10_000), ([10_000, 0.1], 10_000), True),
+        (([1.0, 0.1], 50_000), ([1.0, 0.1], None), True),  # the earlier default, which cut nothing
+        (([1.0, 0.1], 10_000), ([1.0, 0.1], None), False),
+        (([1.0, 0.1], 10_000), ([20_000, 0.1], 20_000), False),
+        (([1.0, 0.1], 10_000), ([10_000, 0.01], 10_000), False),
+    ],
+)
+def test_a_run_that_an_earlier_version_began_continues_where_its_probes_have_the_same_labels(written, asked, same):
+    def config_of(fractions, cap):
+        return {"evaluation.label_fractions": fractions, "evaluation.max_label_images": cap}
+
+    config = load_preset("cifar10").with_overrides(config_of(*asked))
+    earlier = config.model_dump(mode="json")
+    earlier["evaluation"] |= {"label_fractions": written[0], "max_label_images": written[1]}
+    assert (first_difference(earlier, config, ()) is None) == same
+    assert Config.model_validate(earlier)  # its checkpoints and encoders are read as before
+
+
+def test_the_headline_is_the_entry_with_the_most_labels():
+    def headline(*entries):
+        return load_preset("cifar10").with_overrides({"evaluation.label_fractions": entries}).evaluation.headline
+
+    assert headline(0.1, 10_000, 0.01) == 10_000
+    assert headline(1000, 1.0, 0.1) == 1.0  # all of them, whatever the numbers beside it
+    assert headline(0.01, 0.1) == 0.1

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from synthcl.config import Config, EncoderConfig
 from synthcl.data import ResidentImages, Split
 from synthcl.errors import UserError
-from synthcl.evaluation import knn, objective, protocol, score
+from synthcl.evaluation import knn, names, objective, protocol, score
 from synthcl.evaluation.collapse import collapse
 from synthcl.evaluation.features import Labelled, encode
-from synthcl.evaluation.labels import label_count, label_order
+from synthcl.evaluation.labels import label_count, label_order, require_labels
 from synthcl.evaluation.linear import logistic
+from synthcl.evaluation.protocol import rung_score
 from synthcl.models.encoder import make_encoder, normalise
 from synthcl.rng import generator
 
@@ -90,6 +91,41 @@ def test_every_prefix_of_the_label_order_is_stratified_and_seeded():
 
 def test_a_fraction_takes_at_least_one_image_a_class():
     assert [label_count(fraction, 1200, 10) for fraction in (1.0, 0.1, 0.01, 0.001)] == [1200, 120, 12, 10]
+
+
+def test_an_entry_above_one_is_a_number_of_labels():
+    assert [label_count(entry, 1200, 10) for entry in (500, 20)] == [500, 20]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "cap", "message"),
+    [
+        (
+            [1.0, 0.1, 0.01],
+            200,
+            r"max_label_images=200 is below the 1200 labels .* write evaluation\.label_fractions="
+            r"\[200, 0\.1, 0\.01\], or evaluation\.max_label_images=null",
+        ),
+        ([0.5], 500, r"max_label_images=500 is below the 600 labels"),
+        ([1500, 0.1], None, r"label_fractions=\[1500, 0\.1\]: there are 1200 labelled training images; write 1\.0"),
+        ([5], None, r"label_fractions: 5 labels are fewer than the 10 classes; write 10 or more"),
+        ([0.001], 5, r"max_label_images: 5 labels are fewer than the 10 classes"),
+        ([100, 0.5], None, r"0\.5 of 1200 labels are 600, more than the largest number, 100"),
+    ],
+)
+def test_labels_that_would_make_a_name_untrue_are_refused_with_what_to_write(fractions, cap, message):
+    evaluation = settings(**{"evaluation.label_fractions": fractions, "evaluation.max_label_images": cap}).evaluation
+    with pytest.raises(UserError, match=message) as caught:
+        require_labels(evaluation, 1200, 10)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fractions", "cap"), [([1.0, 0.1], None), ([1.0, 0.1], 1200), ([1.0, 500], 5000), ([500, 0.1], 600)]
+)
+def test_labels_that_a_data_set_has_are_taken(fractions, cap):
+    taken = settings(**{"evaluation.label_fractions": fractions, "evaluation.max_label_images": cap})
+    require_labels(taken.evaluation, 1200, 10)
 
 
 # --- features --------------------------------------------------------------------------------------------------------
@@ -242,16 +278,66 @@ def test_test_scores_fit_on_train_choose_on_validation_and_open_test_once(opened
     assert scores["test/knn/toy"] == pytest.approx(knn.accuracy(embedded["train"], embedded["test"], 4, 20))
 
 
+def capped(**overrides) -> Config:
+    cap = {"evaluation.label_fractions": [20, 0.1], "evaluation.max_label_images": 20}
+    return settings(**cap | {"evaluation.transfer": []} | overrides)
+
+
+def test_a_probe_on_fewer_labels_is_named_by_their_number(opened):
+    scores = score(Pooled(), capped(**{"evaluation.transfer": ["far"]}), CPU, quick=False)
+    linear, transfer = {"linear/toy@20-labels", "linear/toy@10"}, {"transfer/far@20-labels", "transfer/mean"}
+    assert set(scores) == FEATURES | named("val", linear, CHEAP, transfer)
+    assert scores["val/linear/toy@20-labels"] == scores["val/linear/toy@10"]  # 10 % of 200 are the same 20 images
+    whole = score(Pooled(), settings(), CPU, quick=False)
+    assert scores["val/linear/toy@20-labels"] == whole["val/linear/toy@10"]  # the first 20 in either case
+    assert objective(scores, capped()) == scores["val/linear/toy@20-labels"]
+
+
 def test_labels_are_capped_by_config(opened):
-    capped = settings(**{"evaluation.max_label_images": 20, "evaluation.transfer": []})
-    scores = score(Pooled(), capped, CPU, quick=False)
-    assert scores["val/linear/toy@100"] == scores["val/linear/toy@10"]  # both are 20 images
     early = settings(**{"evaluation.early_label_images": 20, "evaluation.transfer": []})
-    assert score(Pooled(), early, CPU, quick=True) == score(Pooled(), capped, CPU, quick=True)
-    assert score(Pooled(), early, CPU, quick=False) != score(Pooled(), capped, CPU, quick=False)
-    tiny = capped.with_overrides({"evaluation.max_label_images": 1})
-    scores = score(Pooled(), tiny, CPU, quick=False)
-    assert scores["val/linear/toy@100"] == scores["val/linear/toy@1"]  # one image a class
+    assert score(Pooled(), early, CPU, quick=True) == score(Pooled(), capped(), CPU, quick=True)
+    assert score(Pooled(), early, CPU, quick=False) != score(Pooled(), capped(), CPU, quick=False)
+    fewest = capped(**{"evaluation.label_fractions": [4, 0.01], "evaluation.max_label_images": 4})
+    scores = score(Pooled(), fewest, CPU, quick=False)
+    assert scores["val/linear/toy@4-labels"] == scores["val/linear/toy@1"]  # one image a class
+
+
+def test_a_cap_that_the_data_set_makes_untrue_is_refused_before_a_probe_is_fitted(opened):
+    uncounted = settings(**{"evaluation.max_label_images": 20})
+    for quick in (True, False):
+        with pytest.raises(UserError, match=r"max_label_images=20 is below the 200 labels"):
+            score(Pooled(), uncounted, CPU, quick=quick)
+
+
+@pytest.mark.parametrize("kind", ["linear", "transfer", "weighted"])
+def test_the_last_rung_also_has_the_measure_of_the_rungs_before_it(opened, kind):
+    config = settings(**{"search.objective": kind, "evaluation.early_label_images": 20, "evaluation.batch_images": 20})
+    quick = score(Pooled(), config, CPU, quick=True)
+    last = score(Pooled(), config, CPU, quick=False, early=True)
+    without = score(Pooled(), config, CPU, quick=False)
+    assert last.items() > without.items()
+    assert rung_score(quick, config) == objective(quick, config)
+    assert rung_score(last, config) == pytest.approx(rung_score(quick, config))  # of the same encoder
+    assert objective(last, config) == objective(without, config)
+    assert rung_score(last, config) != objective(last, config)
+
+
+def test_scores_of_an_earlier_version_get_the_name_of_what_was_fitted():
+    earlier = {
+        "val/linear/toy@100": 1.0,
+        "test/linear/toy@100": 2.0,
+        "val/linear/toy@10": 3.0,
+        "val/transfer/mean": 4.0,
+    }
+    today = names.renamed(earlier, capped())
+    assert list(today) == [
+        "val/linear/toy@20-labels",
+        "test/linear/toy@20-labels",
+        "val/linear/toy@10",
+        "val/transfer/mean",
+    ]
+    assert list(today.values()) == [1.0, 2.0, 3.0, 4.0]
+    assert names.renamed(earlier, settings()) == earlier
 
 
 def test_a_missing_class_is_one_clear_line(opened, monkeypatch):

@@ -30,7 +30,7 @@ DIGITS = TINY | {
     "training.kimg": 0.256,  # 8 steps
     "training.log_kimg": 0.032,
     "evaluation.rungs": [0.5, 1.0],
-    "evaluation.label_fractions": [1.0],
+    "evaluation.label_fractions": [100],
     "evaluation.max_label_images": 100,
     "evaluation.transfer": [],
 }
@@ -135,6 +135,11 @@ def test_an_impossible_plan_is_refused_before_anything_runs(tmp_path, arms, imag
         runs_of(config(tmp_path), arms, images)
 
 
+def test_labels_that_are_not_there_are_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match=r"there are 11.. labelled training images; write 1\.0"):
+        runs_of(config(tmp_path, **{"evaluation.label_fractions": [5000], "evaluation.max_label_images": None}))
+
+
 def test_an_arm_with_a_budget_of_its_own_is_refused(tmp_path):
     file = tmp_path / "longer.yaml"
     file.write_text("training.kimg: 0.512\n")
@@ -192,9 +197,10 @@ def test_records_have_what_the_table_needs_at_equal_steps_and_views(finished):
     assert {(r["arm"], r["images"], r["seed"]) for r in records} == {(r.arm, r.images, r.seed) for r in chosen}
     assert {(record["steps"], record["views_per_step"]) for record in records} == {(8, 64)}
     for record in records:
-        for name in ("linear/digits@100", "knn/digits"):
+        for name in ("linear/digits@100-labels", "knn/digits"):
             assert {f"val/{name}", f"test/{name}"} <= record["metrics"].keys()
         assert [rung["images_seen"] for rung in record["rungs"]] == [128, 256]
+        assert record["metrics"]["rung_score"] == record["metrics"]["val/early-ridge/digits"]
         assert record["seconds"]["train"] > 0
         assert ("synthetic/pair_similarity" in record["statistics"]) == (record["arm"] == "joint")
 

@@ -46,3 +46,15 @@ def test_every_published_run_is_one_of_the_preset_as_it_is(place):
         base = preset.with_overrides(hand_set[arm]) if arm in hand_set else apply_arm(preset, arm)
         own = {"data.image_fraction": images / UNLABELLED_IMAGES, "data.split_seed": seed, "training.seed": seed}
         assert is_finished(Run(arm, images, seed, base.with_overrides(own)), place)
+
+
+def test_records_that_an_earlier_version_wrote_give_the_same_figures(place, tmp_path):
+    """Its probe on `max_label_images` labels was called @100, and the share in its configuration 1.0."""
+    earlier = Place(place.config.with_overrides({"compute.storage": str(tmp_path)}))
+    earlier.records.mkdir(parents=True)
+    for file in place.records.glob("*.json"):
+        record = json.loads(file.read_text())
+        record["config"]["evaluation"]["label_fractions"] = [1.0, 0.1, 0.01]
+        record["metrics"] = {name.replace("@10000-labels", "@100"): value for name, value in record["metrics"].items()}
+        (earlier.records / file.name).write_text(json.dumps(record))
+    assert summarise(read_all(earlier)).as_json() == summarise(read_all(place)).as_json()

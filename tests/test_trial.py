@@ -10,6 +10,7 @@ from synthcl import load_preset, notice
 from synthcl.data import open_split
 from synthcl.errors import Leaving
 from synthcl.evaluation import protocol
+from synthcl.evaluation.names import headline
 from synthcl.search.trial import CurriculumTrial, resolve
 from synthcl.warmup import warm_up
 
@@ -135,7 +136,7 @@ def test_the_test_split_is_read_at_the_last_rung_of_a_confirm_run_and_nowhere_el
     for _ in BASE.evaluation.rungs[:-1]:
         confirm.train()
         assert "test" not in opened
-    assert "test/linear/fashion-mini@100" in confirm.train()
+    assert f"test/{headline(BASE)}" in confirm.train()
     assert "test" in opened
 
 

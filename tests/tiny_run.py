@@ -15,6 +15,7 @@ TINY = {
     "training.batch_images": 32,
     "training.log_kimg": 0.064,
     "evaluation.rungs": [0.25, 0.5, 1.0],
+    "evaluation.label_fractions": [200, 0.01],
     "evaluation.max_label_images": 200,
     "evaluation.transfer": ["digits"],
     "search.trials": 3,

@@ -39,11 +39,11 @@ class Found:
         """Images that a run pretrains on."""
         return sum(map(len, self.unlabelled))
 
-    def rows(self, max_label_images: int) -> dict[str, str]:
+    def rows(self, probe_labels: int) -> dict[str, str]:
         """Numbers of a set to pretrain on and where they come from, for people.
 
         Args:
-            max_label_images: that a probe is fitted on at most.
+            probe_labels: that the largest probe is fitted on.
         """
         config, train = self.config, self.train
         origins = ["train", *(part.origin for part in self.unlabelled[1:])]
@@ -52,12 +52,12 @@ class Found:
             f"; data.image_fraction {config.image_fraction:g} of {self.pool_images:,}, "
             f"drawn by data.split_seed {config.split_seed}"
         )
-        capped = f"; probes learn from at most {max_label_images:,} (evaluation.max_label_images)"
+        capped = f"; probes learn from at most {probe_labels:,} (evaluation.max_label_images)"
         return {
             "unlabelled": f"{self.unlabelled_images:,} images to pretrain on: "
             f"{' and '.join(shares)}{drawn if config.image_fraction < 1 else ''}",
             "train": f"{len(train):,} labelled images in {len(train.classes):,} classes: {train.origin}, "
-            f"less validation{capped if len(train) > max_label_images else ''}",
+            f"less validation{capped if len(train) > probe_labels else ''}",
             "validation": f"{len(self.validation):,} labelled images: data.validation_fraction "
             f"{config.validation_fraction:g} of every class, cut by data.split_seed {config.split_seed}",
         } | ({} if self.test is None else {"test": f"{len(self.test):,} labelled images: {self.test.origin}"})

@@ -2,11 +2,15 @@
 
     features/std, features/rank spread and effective rank of the features themselves, to tell a collapsed encoder
 
-    val/knn/<set>               weighted nearest neighbours, all labels
-    val/ridge/<set>             ridge probe, all labels: the cheap score of the early rungs
+    val/knn/<set>               weighted nearest neighbours, among max_label_images labels (all of them by default)
+    val/ridge/<set>             ridge probe on as many; at rungs before the last, on early_label_images
     val/linear/<set>@<p>        logistic probe on p percent of the training labels
-    val/transfer/<target>@100   logistic probe on another data set; val/transfer/mean is their mean
+    val/linear/<set>@<n>-labels logistic probe on n of them
+    val/transfer/<target>@100   logistic probe on another data set, or @<n>-labels where max_label_images caps it
+    val/transfer/mean           the mean of those
     val/transfer-ridge/<target> ridge probe there, at early rungs of a search by transfer; and .../mean
+    val/early-ridge/<set>       at the last rung, what val/ridge/<set> is at the rungs before it; and
+    val/early-transfer-ridge/.. likewise: one measure over a whole run
 
 Every probe is fitted on train and its regularisation chosen on validation, and `score` never opens a test split
 unless told to. Then the same fitted probes are scored on test as well, under `test/`: nothing is fitted again on
@@ -19,13 +23,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from synthcl.config import Config, DataConfig
+from synthcl.config import Config, DataConfig, EvaluationConfig
 from synthcl.data import Split, SplitName, open_split, open_transfer, require_classes
 from synthcl.errors import UserError
-from synthcl.evaluation import knn
+from synthcl.evaluation import knn, names
 from synthcl.evaluation.collapse import collapse
 from synthcl.evaluation.features import Labelled, encode
-from synthcl.evaluation.labels import label_count, label_order
+from synthcl.evaluation.labels import label_count, label_order, most_labels, require_labels
 from synthcl.evaluation.linear import logistic, ridge
 
 Part = Literal["val", "test"]
@@ -33,7 +37,7 @@ _RANK_IMAGES = 2048  # more do not change what a collapse looks like
 
 
 def score(
-    encoder: nn.Module, config: Config, device: torch.device, *, quick: bool, test: bool = False
+    encoder: nn.Module, config: Config, device: torch.device, *, quick: bool, test: bool = False, early: bool = False
 ) -> dict[str, float]:
     """Scores of a frozen encoder, in percent.
 
@@ -44,37 +48,43 @@ def score(
         quick: true at every rung but the last: nearest neighbours and ridge only, on fewer labelled images, and
             transfer only when the search's objective asks for it.
         test: also score the test splits; once, when every choice has been made.
+        early: where not quick, also what the rungs before the last measure, on the same features.
 
     Raises:
-        UserError: when features are not finite, or train or validation lacks a class.
+        UserError: when features are not finite, train or validation lacks a class, or there are too few labels.
     """
     settings, source = config.evaluation, config.data.source
-    most = min(settings.max_label_images, settings.early_label_images) if quick else settings.max_label_images
-    task = _embed(encoder, config, device, None, most, test)
+    by_transfer = config.search.objective != "linear"
+    task = _embed(encoder, config, device, None, test, quick)
     ridge_probe = ridge(task.train, task.validation, task.classes)
     metrics = collapse(task.train.features[:_RANK_IMAGES])
     for part, images in task.scored.items():
         metrics[f"{part}/knn/{source}"] = knn.accuracy(task.train, images, task.classes, settings.knn_neighbours)
         metrics[f"{part}/ridge/{source}"] = ridge_probe.accuracy(images)
     if not quick:
-        for fraction in settings.label_fractions:
-            labelled = task.train.first(label_count(fraction, task.train_images, task.classes))
+        for entry in settings.label_fractions:
+            labelled = task.train.first(label_count(entry, task.train_images, task.classes))
             probe = logistic(labelled, task.validation, task.classes)
             for part, images in task.scored.items():
-                metrics[f"{part}/linear/{source}@{100 * fraction:g}"] = probe.accuracy(images)
-    elif config.search.objective == "linear":
+                metrics[f"{part}/{names.linear(source, entry)}"] = probe.accuracy(images)
+        if early:
+            metrics[f"val/early-ridge/{source}"] = _early(task, settings)
+    elif not by_transfer:
         return metrics
 
-    kind, fit, suffix = ("transfer-ridge", ridge, "") if quick else ("transfer", logistic, "@100")
+    kind, fit = ("transfer-ridge", ridge) if quick else ("transfer", logistic)
+    reached: dict[str, list[float]] = {}
     for target in settings.transfer:
-        task = _embed(encoder, config, device, target, most, test)
+        task = _embed(encoder, config, device, target, test, quick)
         probe = fit(task.train, task.validation, task.classes)
+        suffix = "" if quick else names.fitted(len(task.train.labels), task.train_images)
         for part, images in task.scored.items():
             metrics[f"{part}/{kind}/{target}{suffix}"] = probe.accuracy(images)
-    for part in task.scored if settings.transfer else ():
-        reached = [metrics[f"{part}/{kind}/{target}{suffix}"] for target in settings.transfer]
-        metrics[f"{part}/{kind}/mean"] = sum(reached) / len(reached)
-    return metrics
+            reached.setdefault(f"{part}/{kind}", []).append(metrics[f"{part}/{kind}/{target}{suffix}"])
+        if early and not quick and by_transfer:
+            metrics[f"val/early-transfer-ridge/{target}"] = _early(task, settings)
+            reached.setdefault("val/early-transfer-ridge", []).append(metrics[f"val/early-transfer-ridge/{target}"])
+    return metrics | {f"{name}/mean": sum(scores) / len(scores) for name, scores in reached.items()}
 
 
 def objective(metrics: dict[str, float], config: Config) -> float:
@@ -91,13 +101,33 @@ def objective(metrics: dict[str, float], config: Config) -> float:
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
     """
-    final = f"val/linear/{config.data.source}@100"
-    names = (final, "val/transfer/mean")
-    if final not in metrics:
-        names = (f"val/ridge/{config.data.source}", "val/transfer-ridge/mean")
+    final = f"val/{names.headline(config)}"
+    return _weighted(metrics, config, (final, "val/transfer/mean") if final in metrics else _early_names(config))
+
+
+def rung_score(metrics: dict[str, float], config: Config) -> float:
+    """The objective by the measure of the early rungs, also at the last one: what a learning curve is made of.
+
+    Args:
+        metrics: what `score` returned, at the last rung with `early`.
+        config: as for `objective`.
+
+    Raises:
+        UserError: when the objective needs a score that the protocol did not measure.
+    """
+    last = f"val/{names.headline(config)}" in metrics
+    return _weighted(metrics, config, _early_names(config, "early-" if last else ""))
+
+
+def _early_names(config: Config, prefix: str = "") -> tuple[str, str]:
+    return f"val/{prefix}ridge/{config.data.source}", f"val/{prefix}transfer-ridge/mean"
+
+
+def _weighted(metrics: dict[str, float], config: Config, measured: tuple[str, str]) -> float:
+    """The search's objective over a linear and a transfer score."""
     share = {"linear": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}[config.search.objective]
     total = 0.0
-    for name, weight in zip(names, (1 - share, share), strict=True):
+    for name, weight in zip(measured, (1 - share, share), strict=True):
         if weight and name not in metrics:
             raise UserError(
                 f"search.objective={config.search.objective!r} needs the score {name!r}, which was not measured; "
@@ -115,8 +145,14 @@ class _Task(NamedTuple):
     train_images: int  # before the cap on labels
 
 
+def _early(task: _Task, settings: EvaluationConfig) -> float:
+    """Validation accuracy of the ridge probe of the early rungs, on features that are there."""
+    few = task.train.first(most_labels(settings, task.train_images, task.classes, quick=True))
+    return ridge(few, task.validation, task.classes).accuracy(task.validation)
+
+
 def _embed(
-    encoder: nn.Module, config: Config, device: torch.device, target: str | None, most_labels: int, test: bool
+    encoder: nn.Module, config: Config, device: torch.device, target: str | None, test: bool, quick: bool = False
 ) -> _Task:
     def features(split: Split, rows: Tensor | None = None) -> Labelled:
         batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
@@ -126,8 +162,10 @@ def _embed(
     # A view's size is all that an encoder sees of a set it was not trained on.
     data = config.data if target is None else config.data.model_copy(update={"image_size": config.view_size})
     split = _open_for_fit(target, data, "train", device)
+    if target is None:
+        require_labels(config.evaluation, len(split.labels), len(split.classes))
     order = label_order(split.labels, config.data.split_seed)
-    train = features(split, order[: max(len(split.classes), most_labels)])
+    train = features(split, order[: most_labels(config.evaluation, len(order), len(split.classes), quick=quick)])
     validation = features(_open_for_fit(target, data, "validation", device))
     scored: dict[Part, Labelled] = {"val": validation}
     if test:

@@ -15,9 +15,10 @@ def evaluation(config: Config, test: bool) -> Evaluate:
 
     def measure(trainer: Trainer, final: bool) -> Metrics:
         encoder, device = trainer.networks.encoder, trainer.device
-        metrics: Metrics = dict(protocol.score(encoder, config, device, quick=not final, test=final and test))
+        metrics = protocol.score(encoder, config, device, quick=not final, test=final and test, early=final)
         trainer.health.judge_features(metrics)
-        return metrics | {"score": protocol.objective(metrics, config)}
+        scores = {"score": protocol.objective(metrics, config), "rung_score": protocol.rung_score(metrics, config)}
+        return metrics | scores
 
     def evaluate(trainer: Trainer, final: bool) -> Metrics:
         metrics, diverged = {}, None

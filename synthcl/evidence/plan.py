@@ -19,9 +19,13 @@ from synthcl.arms import ARMS, arm_overrides
 from synthcl.config import Config, DataConfig
 from synthcl.data import open_split
 from synthcl.errors import UserError
+from synthcl.evaluation.labels import require_labels
 from synthcl.training import require_enough_images
 
 REAL_ONLY = "real-only"
+
+_COUNTED = {"image_fraction": 1.0, "resident_limit_mib": 1e-6}
+"""files are counted, not decoded"""
 
 Arms = dict[str, dict[str, Any]]
 """name -> overrides by dotted field"""
@@ -52,13 +56,14 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
         oracle: numbers of images that real-only is trained with as well.
 
     Raises:
-        UserError: when a number of images is too small or too large, or an arm has another budget.
+        UserError: when a number of images or of labels is too small or too large, or an arm has another budget.
     """
     if base.compute.workers_per_trial > 1:
         raise UserError(
             f"compute.workers_per_trial={base.compute.workers_per_trial}: here a run is one process; set it to 1"
         )
     total = unlabelled_count(base.data)
+    _require_labels(base)
     runs = []
     for seed in range(base.training.seed, base.training.seed + seeds):
         for count in sorted({*counts, *oracle}):
@@ -128,8 +133,12 @@ def read_counts(text: str | None, base: Config, headroom: bool) -> list[int]:
 @lru_cache(maxsize=4)
 def unlabelled_count(config: DataConfig) -> int:
     """How many unlabelled images a data set has for pretraining."""
-    everything = {"image_fraction": 1.0, "resident_limit_mib": 1e-6}  # files are counted, not decoded
-    return len(open_split(config.model_copy(update=everything), "unlabelled", "cpu").images)
+    return len(open_split(config.model_copy(update=_COUNTED), "unlabelled", "cpu").images)
+
+
+def _require_labels(base: Config) -> None:
+    split = open_split(base.data.model_copy(update=_COUNTED), "train", "cpu")
+    require_labels(base.evaluation, len(split.labels), len(split.classes))
 
 
 def _read_overrides(name: str, file: Path) -> dict[str, Any]:

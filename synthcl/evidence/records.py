@@ -10,8 +10,9 @@ from typing import Any
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
+from synthcl.evaluation import names
 from synthcl.evidence.plan import Run
-from synthcl.recorded import first_difference
+from synthcl.recorded import first_difference, same_labels
 
 Record = dict[str, Any]
 
@@ -40,6 +41,7 @@ class Place:
             raise UserError(
                 f"compute.storage {config.compute.storage!r}: evidence needs a folder, on a cluster one all nodes see"
             )
+        self.config = config
         root = Path(config.compute.storage).expanduser().absolute()
         self.gans = root / "gan"
         self.records = root / config.name / "evidence"
@@ -98,15 +100,27 @@ def is_finished(run: Run, place: Place) -> bool:
 
 
 def read_all(place: Place) -> list[Record]:
-    """Every record of the place, sorted by arm, images and seed.
+    """Every record of the place, sorted by arm, images and seed, with today's names of scores.
 
     Raises:
         UserError: when there is none, or one is unreadable.
     """
-    found = [_read(file) for file in sorted(place.records.glob("*.json"))]
+    found = [_today(_read(file), place.config) for file in sorted(place.records.glob("*.json"))]
     if not found:
         raise UserError(f"there is no record in {str(place.records)!r}; run benchmarks/evidence.py without --report")
     return sorted(found, key=lambda record: (record["arm"], record["images"], record["seed"]))
+
+
+def _today(record: Record, config: Config) -> Record:
+    """A record of an earlier version, with the labels and names that say the same today."""
+    written = record["config"]
+    if written["data"]["source"] != config.data.source or not same_labels(written.get("evaluation"), config):
+        return record
+    evaluation = written["evaluation"] | config.evaluation.model_dump(include={"label_fractions", "max_label_images"})
+    return record | {
+        "metrics": names.renamed(record["metrics"], config),
+        "config": written | {"evaluation": evaluation},
+    }
 
 
 def _read(file: Path) -> Record:

@@ -15,6 +15,7 @@ import torch
 from synthcl import checkpoint, data
 from synthcl.config import Config, DataConfig
 from synthcl.curriculum import is_real_only
+from synthcl.evaluation.names import is_metric
 from synthcl.evaluation.rungs import evaluation
 from synthcl.evidence.plan import Run
 from synthcl.evidence.records import Place, Record, digest
@@ -101,11 +102,7 @@ def _leg(metrics: Metrics) -> Leg:
     return {
         "images": metrics["images"],
         "seconds": {name: metrics[f"seconds/{name}"] for name in ("train", "evaluate") if f"seconds/{name}" in metrics},
-        "metrics": {
-            name: value
-            for name, value in metrics.items()
-            if name == "score" or name.split("/")[0] in ("val", "test", "features")
-        },
+        "metrics": {name: value for name, value in metrics.items() if is_metric(name)},
         "statistics": {name: value for name, value in history[-1].items() if name != "images"} if history else {},
     }
 

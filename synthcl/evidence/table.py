@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from synthcl.arms import ARMS, OWN
+from synthcl.config import EvaluationConfig
+from synthcl.evaluation import names
 from synthcl.evidence import bootstrap
 from synthcl.evidence.bootstrap import Estimate, Factor
 from synthcl.evidence.records import Record
@@ -195,8 +197,8 @@ class _Scores:
 def _columns(records: list[Record]) -> dict[str, str]:
     config = records[0]["config"]
     source = config["data"]["source"]
-    fractions = sorted(config["evaluation"]["label_fractions"], reverse=True)
-    columns = {f"linear@{100 * share:g}": f"linear/{source}@{100 * share:g}" for share in fractions}
+    entries = EvaluationConfig.model_validate(config["evaluation"]).by_labels
+    columns = {f"linear{names.labels(entry)}": names.linear(source, entry) for entry in entries}
     columns["kNN"] = f"knn/{source}"
     if config["evaluation"]["transfer"]:
         columns["transfer"] = "transfer/mean"

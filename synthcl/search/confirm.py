@@ -11,8 +11,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from synthcl.config import Config
+from synthcl.evaluation.names import is_metric
 from synthcl.files import write_whole
-from synthcl.logs import is_metric
 from synthcl.search import records
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from synthcl.arms import BASELINES, CONTROL, OWN
 from synthcl.config import Config
+from synthcl.evaluation import names
 
 REFERENCE = "real-only"
 TERMINAL_COLUMNS = 110
@@ -104,7 +105,8 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         seeds: the seeds each was due to be trained with.
     """
     scores = {
-        name: {int(run.seed): run.metrics for run in runs.itertuples()} for name, runs in confirmed.groupby("name")
+        name: {int(run.seed): names.renamed(run.metrics, config) for run in runs.itertuples()}
+        for name, runs in confirmed.groupby("name")
     }
     rows = []
     for name, runs in confirmed.groupby("name"):
@@ -138,8 +140,7 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         )
     rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
     columns, differences_shown = _columns(config)
-    linear = f"val/linear/{config.data.source}@100"
-    leads = {"linear": linear, "transfer": "val/transfer/mean"}
+    leads = {"linear": f"val/{names.headline(config)}", "transfer": "val/transfer/mean"}
     best = {
         what: max((row for row in rows if metric in row.scores), key=lambda row: row.score(metric)).name
         for what, metric in leads.items()
@@ -158,10 +159,10 @@ def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
     """Heading to metric: scores, and differences to the reference."""
     source = config.data.source
     columns = {"validation": "score"}
-    for fraction in sorted(config.evaluation.label_fractions, reverse=True)[:3]:  # more do not fit a terminal
-        columns[f"linear@{100 * fraction:g}"] = f"test/linear/{source}@{100 * fraction:g}"
+    for entry in config.evaluation.by_labels[:3]:
+        columns[f"linear{names.labels(entry)}"] = f"test/{names.linear(source, entry)}"
     columns["kNN"] = f"test/knn/{source}"
-    differences = {"Δ linear": f"test/linear/{source}@100"}
+    differences = {"Δ linear": f"test/{names.headline(config)}"}
     if config.evaluation.transfer:
         columns["transfer"] = "test/transfer/mean"
         differences["Δ transfer"] = "test/transfer/mean"

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from synthcl.arms import ARMS, BASELINES
 from synthcl.errors import UserError
-from synthcl.logs import is_metric
+from synthcl.evaluation.names import is_metric
 from synthcl.search.space import Space
 
 STUDY = "synthcl"
