@@ -5,12 +5,13 @@ ResNet-18 at 32 pixels in bfloat16 on resident images (`--preset`, cifar10):
 - *bare* is the encoder alone, forward and backward over tensors that lie there: the bound of a real-only step.
 - *real-only* and *joint* are whole steps of the trainer; joint is bounded by real-only times the ratio in FLOPs.
 - *host waits* are CUDA calls at which the host stops for the GPU; the trainer needs one, to log.
-- *compiled* and *cudnn.benchmark* are the same with `training.compile` and with cuDNN choosing by trial.
+- *compiled* and *cudnn.benchmark* are the same with `training.compile` (D stays as it is under a gradient penalty) and
+  with cuDNN choosing by trial.
 
 Then K processes train the small encoder (`--trial-preset`, fashion-mini) on the card at once: trials per hour, of
 training alone. Needs torch and torchvision, not Ray. Without a GPU it says so and ends.
 
-    python benchmarks/gpu.py [--quick] [--preset cifar10] [--trials 1,2,4] [field=value ...]
+    python benchmarks/gpu.py [--quick] [--compiled] [--preset cifar10] [--trials 1,2,4] [field=value ...]
 """
 
 import argparse
@@ -118,7 +119,7 @@ def report_steps(config: Config, device: torch.device, options: argparse.Namespa
     """Time the steps as configured, compiled and with cuDNN's choice; print them and give the ratios."""
     steps, repeats = (2, 3) if options.quick else (10, 15)
     ratios: dict[str, float] = {}
-    compiling = (False,) if options.quick else (False, True)
+    compiling = (False, True) if options.compiled else (False,)
     choosing = (False, True) if device.type == "cuda" else (False,)
     for compiled, benchmark in itertools.product(compiling, choosing):
         torch.backends.cudnn.benchmark = benchmark
@@ -160,9 +161,14 @@ def main() -> None:
     parser.add_argument("--trial-preset", default="fashion-mini")
     parser.add_argument("--trials", type=comma_separated(int), default=[1, 2, 4], help="at once on the card")
     parser.add_argument("--seconds", type=float, default=20.0, help="for which trials share the card")
+    parser.add_argument(
+        "--compiled", action=argparse.BooleanOptionalAction, help="also compiled; without --quick by default"
+    )
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)  # the tests run the same on a CPU
     parser.add_argument("overrides", nargs="*", metavar="field=value", help="of --preset")
     options = parser.parse_intermixed_args()
+    if options.compiled is None:
+        options.compiled = not options.quick
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("skipped: torch sees no GPU here")

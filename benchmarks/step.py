@@ -7,7 +7,7 @@ else. On the CPU the small encoder's presets are timed; on a GPU also ResNet-18 
 
     python benchmarks/step.py [--quick] [--presets NAME,NAME] [--cores N] [--variants] [field=value ...]
 
-`--variants` times the joint step also in bfloat16 and compiled.
+`--variants` times the joint step also in bfloat16 and compiled (all but D where there is a gradient penalty).
 """
 
 import os

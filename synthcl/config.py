@@ -189,7 +189,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(1e-4, ge=0)
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 uses autocast for encoder, G and D")
-    compile: bool = Field(False, description="torch.compile encoder, G and D")
+    compile: bool = Field(
+        False, description="torch.compile encoder, projector, G and, where gan.gradient_penalty is 0, D"
+    )
     log_kimg: Positive = Field(5.0, description="thousand images between two logged points")
     checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
     seed: int = Field(0, ge=0, description="seed of everything random in a run")

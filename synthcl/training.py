@@ -252,8 +252,8 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
     for name, network in vars(networks).items():
         if network is not None:
             network = synchronise_batch_norm(network.to(device, memory_format=torch.channels_last))
-            if config.training.compile:
-                network.compile()
+            if config.training.compile and not (name == "discriminator" and config.gan.gradient_penalty > 0):
+                network.compile()  # a penalty differentiates D twice, which compiled code cannot
             setattr(networks, name, network)
     return networks
 

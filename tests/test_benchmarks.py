@@ -5,6 +5,7 @@ import queue
 import sys
 import threading
 from contextlib import nullcontext
+from functools import partialmethod
 from types import SimpleNamespace
 
 import pytest
@@ -79,10 +80,24 @@ def test_step_benchmark_gives_a_ratio_for_every_arm(monkeypatch, capsys):
     assert all(value > 0 for value in ratios.values())
 
 
-def test_gpu_benchmark_runs_its_steps_anywhere(monkeypatch, capsys):
-    arguments = ["--device", "cpu", "--quick", "--preset", "fashion-mini", *TINY, "--trials", ""]
-    ratios = ratios_of(gpu, arguments, monkeypatch, capsys)
-    assert ratios.keys() == {"real-only_rate_over_bare", "joint_over_real-only", "joint_over_bound"}
+def test_gpu_benchmark_runs_its_steps_compiled_and_not_with_a_gradient_penalty_anywhere(monkeypatch, capsys):
+    # Traced and differentiated as compiled code is, without the minutes of a C++ compiler.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    penalised = ["gan.loss=relativistic", "gan.gradient_penalty=1.0"]
+    arguments = ["--device", "cpu", "--quick", "--compiled", "--preset", "fashion-mini", *TINY, *penalised]
+    ratios = ratios_of(gpu, [*arguments, "--trials", ""], monkeypatch, capsys)
+    names = ("real-only_rate_over_bare", "joint_over_real-only", "joint_over_bound")
+    assert ratios.keys() == {*names, *(f"{name}_compiled" for name in names)}
+    assert all(value > 0 for value in ratios.values())
+
+
+def test_gpu_benchmark_compiles_unless_it_is_quick(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gpu, "report_steps", lambda config, device, options: asked.append(options.compiled) or {})
+    for given in ([], ["--quick"], ["--quick", "--compiled"], ["--no-compiled"]):
+        monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--trials", "", *given])
+        gpu.main()
+    assert asked == [True, False, True, False]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is not skipped")
@@ -94,6 +109,10 @@ def test_a_trial_on_a_shared_card_tells_its_steps_a_second():
     rates = queue.Queue()
     gpu.train_for(tiny_config().model_dump_json(), "cpu", 0.1, threading.Barrier(1), rates)
     assert rates.get_nowait() > 0
+
+
+def test_trials_share_a_card_in_processes_of_their_own():
+    assert gpu.trials_per_hour(tiny_config(), CPU, count=2, seconds=0.1) > 0
 
 
 def test_probes_benchmark_compares_fits_and_gives_their_share_of_a_trial(monkeypatch, capsys):
