@@ -10,6 +10,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 import ray
@@ -51,10 +52,12 @@ class AutoscaledCluster:
             *(f"--object-store-memory={STORE_BYTES}", f"--temp-dir={self._session}", "--disable-usage-stats"),
             f"--autoscaling-config={folder / 'autoscaling.yaml'}",
         ]
-        quick = {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "0", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        # As on every node of cluster.yaml; without it, a token that this machine happens to have would decide.
+        self.environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+        fake = {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "0", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         with self._log.open("w") as log:
             self._head = subprocess.Popen(
-                start, env=os.environ | quick, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                start, env=self.environment | fake, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + 90
         while "Ray runtime started" not in self.log():
