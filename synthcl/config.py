@@ -322,7 +322,7 @@ class Config(Section):
     def _no_secret_is_kept(self) -> Config:
         if found := first_secret(self.model_dump(mode="json")):
             raise ValueError(
-                f"{found[0]} {found[1]!r} holds a secret, which every config written beside a run would tell; "
+                f"{found[0]} {found[1]!r} holds what looks like a secret, and a config is written beside every run; "
                 "give it to every node as an environment variable or a role"
             )
         return self

@@ -7,6 +7,7 @@ from synthcl import Config, UserError, load_preset
 from synthcl.secrets import first_secret, hide
 
 KEY, SECRET = "AKIA" + "Q7" * 8, "wJalrXUtnFEMI/K7MDENG" + "+bPxRfiCY"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYzEXAMPLEKEY"[:18]
 SECRETS = [
     (f"s3://{KEY}:secret@bucket/runs", "s3://...@bucket/runs"),
     (f"s3://{KEY}:{SECRET}@bucket/runs", "s3://...@bucket/runs"),
@@ -21,6 +22,17 @@ SECRETS = [
     (KEY, "..."),
     ("ghp_" + "a1" * 18, "..."),
     ("hf_" + "Zz" * 17, "..."),
+    ("abfs://container:key@account.dfs.core.windows.net/runs", "abfs://...@account.dfs.core.windows.net/runs"),
+    ("redis://:password@10.0.0.1:6379", "redis://...@10.0.0.1:6379"),
+    ("abfs://container@account/runs?sas_token=sv%3D2024", "abfs://container@account/runs?sas_token=..."),
+    ("https://account/runs?sv=2024&sig=a1%2Bb2&se=2027", "https://account/runs?sv=2024&sig=...&se=2027"),
+    ("gs://bucket/runs?token=abc&region=eu", "gs://bucket/runs?token=...&region=eu"),
+    ("{'token': 'abc'}", "{'token': '...'}"),
+    ("HF_TOKEN=abc", "HF_TOKEN=..."),
+    ("sk-proj-" + "a1B-" * 8, "..."),
+    ("sk-" + "a1B2" * 10, "..."),
+    (AWS_SECRET, "..."),
+    (f"training.kimg={AWS_SECRET}", "training.kimg=..."),
 ]
 PLAIN = [
     "s3://bucket/synthcl?region=eu-west-1&endpoint_override=127.0.0.1:5000",
@@ -31,6 +43,21 @@ PLAIN = [
     "my_module:MyGenerator",
     "export RAY_AUTH_MODE=token there",
     "trial-004-seed1000",
+    "abfs://container@account.dfs.core.windows.net/runs",
+    "abfss://container@account.dfs.core.windows.net/me@home",
+    "hdfs://user@namenode:8020/synthcl",
+    "hdfs://namenode:8020/data/me@home",
+    "s3://bucket/synthcl?endpoint_override=http://10.0.0.1:9000/me@home",
+    "ssh://ubuntu@10.0.0.1",
+    "/data/passwords=old",
+    "data.root=/data/passwords=old/token=1",
+    "/runs/sk-learn-features-of-birds-and-cats",
+    "tokenizer=bert max_tokens=512",
+    "unexpected token: ':'",
+    "task-number-" + "12345" * 8,
+    "da39a3ee5e6b4b0d3255bfef95601890afd80709",  # a commit or SHA-1: 40 digits
+    "data/Images/FashionMNIST16/Train/Class01",
+    "FashionMnistWeakViewsHardnessLinear20264",
 ]
 
 
@@ -53,7 +80,7 @@ def test_a_secret_is_found_wherever_it_stands():
 
 @pytest.mark.parametrize("field", ["compute.storage", "compute.address", "data.root", "gan.generator", "search.space"])
 def test_no_config_keeps_a_secret(field):
-    with pytest.raises(UserError, match="holds a secret") as error:
+    with pytest.raises(UserError, match="holds what looks like a secret") as error:
         load_preset("fashion-mini").with_overrides({field: f"s3://{KEY}:{SECRET}@bucket/synthcl"})
     assert field in str(error.value)
     assert KEY not in str(error.value)
@@ -61,7 +88,7 @@ def test_no_config_keeps_a_secret(field):
     tree = load_preset("fashion-mini").model_dump()
     section, name = field.split(".")
     tree[section][name] = f"s3://{KEY}:{SECRET}@bucket/synthcl"
-    with pytest.raises(ValueError, match="holds a secret"):
+    with pytest.raises(ValueError, match="holds what looks like a secret"):
         Config.model_validate(tree)
 
 
