@@ -37,7 +37,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke-test", action="store_true", help="the same path on next to no work")
     parser.add_argument("--address", help="Ray cluster to join, such as auto; short for compute.address=...")
     parser.add_argument("--storage", help="folder or URI for all results; short for compute.storage=...")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print config, plan and what the data holds, and stop")
     parser.add_argument("overrides", nargs="*", metavar="field=value", help="any field, such as training.kimg=50")
 
 

@@ -116,6 +116,27 @@ def no_image(here: Path) -> None:
     (here / "images" / "train" / "dog" / "3.png").write_text("<html>404</html>")
 
 
+def no_test_image(here: Path) -> None:
+    good(here)
+    (here / "images" / "test" / "dog" / "1.png").write_text("<html>404</html>")
+
+
+def empty_unlabelled(here: Path) -> None:
+    good(here)
+    (here / "images" / "unlabelled" / "later").mkdir(parents=True)
+
+
+def no_unlabelled(here: Path) -> None:
+    good(here)
+    (here / "images" / "unlabelled").mkdir()
+    (here / "images" / "unlabelled" / "0.png").write_text("<html>404</html>")
+
+
+def no_train(here: Path) -> None:
+    for index in range(20):
+        write_image(here / "images" / "unlabelled" / f"{index}.png", index)
+
+
 def float_image(here: Path) -> None:
     good(here)
     Image.new("F", (20, 20)).save(here / "images" / "train" / "dog" / "3.tiff")

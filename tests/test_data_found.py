@@ -1,11 +1,13 @@
 """What is found of the data before anything is spent, and what that costs."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from broken_files import exported
 from image_files import STREAM, all_pixels, folder_config, one_line, write_classes, write_image
 from PIL import Image, ImageFile
 from program import run
@@ -249,3 +251,20 @@ def test_a_dry_run_opens_the_data(program, few_labels):
     lost = run(program, "--dry-run", *given, "data.root=/nonexistent")
     assert lost.returncode == 2
     assert lost.stderr.startswith("error: data.root '/nonexistent' is not a folder")
+
+
+def test_an_encoder_is_scored_on_a_folder(tmp_path):
+    exported(tmp_path)
+    write_classes(tmp_path / "images" / "train", 10)
+    write_classes(tmp_path / "images" / "test", 4)
+    given = ["data.source=folder", f"data.root={tmp_path / 'images'}", "evaluation.transfer=[]", "--test", "--json"]
+    done = run("evaluate", str(tmp_path), *given)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    assert {"val/knn/folder", "test/knn/folder", "test/ridge/folder"} <= scores.keys()
+    assert all(0 <= value <= 100 for name, value in scores.items() if name.startswith(("val/", "test/")))
+    (tmp_path / "images" / "test" / "cat" / "1.png").write_text("<html>404</html>")
+    broken = run("evaluate", str(tmp_path), *given)
+    assert broken.returncode == 2
+    assert "test/cat/1.png' cannot be read" in broken.stderr
+    assert broken.stderr.count("\n") == 1

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from image_files import write_classes
+from PIL import ImageFile
 from program import ROOT, run
 
 from synthcl import doctor, load_preset, node
@@ -92,6 +94,16 @@ def test_missing_data_and_another_storage_are_told_not_raised(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_folder_is_examined_without_decoding_and_its_fault_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    write_classes(tmp_path / "images" / "train", 100)
+    there = {"data.source": "folder", "data.root": str(tmp_path / "images"), "compute.storage": str(tmp_path)}
+    config = CONFIG.with_overrides(there | {"data.image_fraction": 1.0})
+    assert node.examine(config, "no such beacon", "here", gpus_in_ray=0).data == ""
+    (tmp_path / "images" / "train" / "cat" / "7.png").write_text("<html>404</html>")
+    assert "train/cat/7.png' cannot be read" in node.examine(config, "no such beacon", "here", gpus_in_ray=0).data
+
+
 def test_a_cluster_file_is_checked_without_a_cluster(tmp_path):
     done = run("doctor", "--cluster", str(ROOT / "cluster.yaml"))
     assert done.returncode == 1
@@ -113,6 +125,19 @@ def test_healthy_is_a_word_and_exit_code_0(tmp_path, monkeypatch):
     done = run("doctor", "--storage", str(tmp_path))
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "healthy"
+
+
+def test_a_folder_of_images_is_there_for_the_doctor(tmp_path):
+    write_classes(tmp_path / "train", 100)
+    write_classes(tmp_path / "test", 2)
+    given = ["--preset", "folder", f"data.root={tmp_path}", "--storage", str(tmp_path / "runs")]
+    ask = [sys.executable, str(ROOT / "tune/doctor.py"), *given, "training.batch_images=64"]
+    done = subprocess.run(ask, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    head, row, *lines = done.stdout.splitlines()
+    assert head.endswith("data")
+    assert row.endswith("there")
+    assert not any(str(tmp_path / "train") in line for line in lines)
 
 
 def test_a_fault_that_a_node_finds_is_told_with_exit_code_1(tmp_path):

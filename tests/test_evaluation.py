@@ -378,3 +378,24 @@ def test_scores_of_a_random_convolutional_encoder_on_digits():
         assert 40 < objective(metrics, config) <= 100  # chance is 10
     assert full["val/linear/digits@100"] == full["val/transfer/digits@100"]  # the same images by another door
     assert full["val/linear/digits@1"] < full["val/linear/digits@10"] < full["val/linear/digits@100"]
+
+
+def test_probe_splits_stay_in_main_memory_and_transfer_sets_have_the_size_of_a_view(monkeypatch):
+    config = settings(**{"data.source": "digits", "views.size": 24, "data.image_size": 32})
+    elsewhere = torch.device("meta")
+    split = protocol._open(None, config.data, "train", elsewhere)
+    assert split.images.pixels.device.type == "cpu"
+    assert split.images.fetch(torch.arange(3)).device == elsewhere  # a batch at a time is copied
+
+    encoder, sizes = Pooled(), {}
+    encode_at = protocol.encode
+
+    def spy(encoder, images, *given):
+        sizes[images.pixels.shape[-1]] = len(images)
+        return encode_at(encoder, images, *given)
+
+    monkeypatch.setattr(protocol, "encode", spy)
+    for target, size in ((None, 32), ("fashion-mini", 24)):
+        sizes.clear()
+        protocol._embed(encoder, config, CPU, target, 100, test=True)
+        assert list(sizes) == [size]

@@ -168,8 +168,8 @@ def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str
 
         return open_part
 
-    parts = [opener("training", **train), opener("test", **test)]
-    return Source(*parts, opener("unlabelled", **extra)) if extra else Source(*parts)
+    train_part, test_part = opener("training", **train), opener("test", **test)
+    return Source(train_part, test_part, opener("unlabelled", **extra)) if extra else Source(train_part, test_part)
 
 
 def _alone(config: DataConfig) -> AbstractContextManager[object]:
