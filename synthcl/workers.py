@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,8 @@ from synthcl.warmup import GanState
 
 COLLECTIVE_SECONDS = 24 * 3600
 """how long processes wait for each other: longer than the first one scores; a dead one is noticed otherwise"""
+STATE_API_SECONDS = 60.0
+"""how long the dashboard of a head that has just started may take to answer"""
 
 
 def require_state_api() -> None:
@@ -41,20 +44,27 @@ def require_state_api() -> None:
     Raises:
         UserError: when the API does not answer on the head.
     """
-    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_state_api_answers)
-    if not ray.get(ask.remote()):
+    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_complaint_of_state_api)
+    if reason := ray.get(ask.remote()):
         raise UserError(
             "compute.workers_per_trial above 1 needs the cluster's dashboard, by which Ray frees what killed trials "
-            "held; start the head without --include-dashboard=false, or set compute.workers_per_trial=1"
+            f"held, and it does not answer ({reason}); start the head without --include-dashboard=false, or set "
+            "compute.workers_per_trial=1"
         )
 
 
-def _state_api_answers() -> bool:
-    try:
-        list_nodes(limit=1, timeout=10)
-    except (RayStateApiException, OSError, RuntimeError, ValueError):
-        return False
-    return True
+def _complaint_of_state_api() -> str:
+    """Why Ray's state API does not answer, or nothing; a dashboard takes some time to start beside its head."""
+    deadline = time.monotonic() + STATE_API_SECONDS
+    while True:
+        try:
+            list_nodes(limit=1, timeout=10)
+        except (RayStateApiException, OSError, RuntimeError, ValueError) as error:
+            if not isinstance(error, RayStateApiException) or time.monotonic() > deadline:
+                return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            time.sleep(1)
+        else:
+            return ""
 
 
 def fit(
