@@ -153,7 +153,7 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
         leg that led to the run's last checkpoint, if there is one.
     """
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
-    device = assigned_device()
+    device = ray.train.torch.get_device() if has_gpu() else torch.device("cpu")
     trainer = Trainer(config, unlabelled_images(config.data, device), gan, device)
     if unheard := resume(trainer, place):
         yield _signed(unheard)
@@ -165,10 +165,9 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
             raise Leaving("told to leave; the run goes on from its checkpoint")
 
 
-def assigned_device() -> torch.device:
-    """The first GPU that Ray gave this process, else the CPU: Ray lets a process without one see them all."""
-    given = ray.get_runtime_context().get_accelerator_ids()["GPU"] if ray.is_initialized() else []
-    return ray.train.torch.get_device() if given else torch.device("cpu")
+def has_gpu() -> bool:
+    """Whether Ray gave this process a GPU; one that was given none sees all of them nevertheless."""
+    return ray.is_initialized() and bool(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _signed(metrics: Metrics) -> Metrics:
