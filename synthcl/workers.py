@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,8 @@ from synthcl.warmup import GanState
 
 COLLECTIVE_SECONDS = 24 * 3600
 """how long processes wait for each other: longer than the first one scores; a dead one is noticed otherwise"""
+STATE_API_SECONDS = 60.0
+"""how long the dashboard of a head that has just started may take to answer"""
 
 
 def require_state_api() -> None:
@@ -41,20 +44,27 @@ def require_state_api() -> None:
     Raises:
         UserError: when the API does not answer on the head.
     """
-    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_state_api_answers)
-    if not ray.get(ask.remote()):
+    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_complaint_of_state_api)
+    if reason := ray.get(ask.remote()):
         raise UserError(
             "compute.workers_per_trial above 1 needs the cluster's dashboard, by which Ray frees what killed trials "
-            "held; start the head without --include-dashboard=false, or set compute.workers_per_trial=1"
+            f"held, and it does not answer ({reason}); start the head without --include-dashboard=false, or set "
+            "compute.workers_per_trial=1"
         )
 
 
-def _state_api_answers() -> bool:
-    try:
-        list_nodes(limit=1, timeout=10)
-    except (RayStateApiException, OSError, RuntimeError, ValueError):
-        return False
-    return True
+def _complaint_of_state_api() -> str:
+    """Why Ray's state API does not answer, or nothing; a dashboard takes some time to start beside its head."""
+    deadline = time.monotonic() + STATE_API_SECONDS
+    while True:
+        try:
+            list_nodes(limit=1, timeout=10)
+        except (RayStateApiException, OSError, RuntimeError, ValueError) as error:
+            if not isinstance(error, RayStateApiException) or time.monotonic() > deadline:
+                return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            time.sleep(1)
+        else:
+            return ""
 
 
 def fit(
@@ -143,7 +153,7 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
         leg that led to the run's last checkpoint, if there is one.
     """
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
-    device = assigned_device()
+    device = ray.train.torch.get_device() if has_gpu() else torch.device("cpu")
     trainer = Trainer(config, unlabelled_images(config.data, device), gan, device)
     if unheard := resume(trainer, place):
         yield _signed(unheard)
@@ -155,10 +165,9 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
             raise Leaving("told to leave; the run goes on from its checkpoint")
 
 
-def assigned_device() -> torch.device:
-    """The first GPU that Ray gave this process, else the CPU: Ray lets a process without one see them all."""
-    given = ray.get_runtime_context().get_accelerator_ids()["GPU"] if ray.is_initialized() else []
-    return ray.train.torch.get_device() if given else torch.device("cpu")
+def has_gpu() -> bool:
+    """Whether Ray gave this process a GPU; one that was given none sees all of them nevertheless."""
+    return ray.is_initialized() and bool(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _signed(metrics: Metrics) -> Metrics:

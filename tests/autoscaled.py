@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -48,7 +49,7 @@ class AutoscaledCluster:
         (folder / "autoscaling.yaml").write_text(json.dumps(faked(described, self.address, cpus, most)))
         start = [
             *(f"{sys.prefix}/bin/ray", "start", "--head", "--block", "--num-cpus=0", f"--port={gcs}"),
-            *("--dashboard-host=127.0.0.1", "--dashboard-port=0", f"--dashboard-agent-listen-port={agent}"),
+            *("--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=0", f"--dashboard-agent-listen-port={agent}"),
             *(f"--object-store-memory={STORE_BYTES}", f"--temp-dir={self._session}", "--disable-usage-stats"),
             f"--autoscaling-config={folder / 'autoscaling.yaml'}",
         ]
@@ -66,13 +67,17 @@ class AutoscaledCluster:
             time.sleep(0.2)
 
     def log(self):
-        """What the head printed, and the end of what its autoscaler did."""
-        monitors = sorted(self._session.glob("session_2*/logs/monitor.*"))
-        return self._log.read_text() + "".join(file.read_text()[-3000:] for file in monitors)
+        """What the head printed."""
+        return self._log.read_text()
+
+    def launches(self):
+        """How many nodes of a type the autoscaler launched at a time, in order."""
+        (monitor,) = self._session.glob("session_2*/logs/monitor.log")
+        return [int(count) for count in re.findall(r"Launching (\d+) nodes", monitor.read_text())]
 
     def workers(self):
         """How many nodes run beside the head."""
-        return sum(process.name() == "raylet" for process in self._processes()) - 1
+        return sum(_name(process) == "raylet" for process in self._processes()) - 1
 
     def _processes(self):
         try:
@@ -88,6 +93,13 @@ class AutoscaledCluster:
                 process.kill()
         psutil.wait_procs(started, timeout=30)
         shutil.rmtree(self._session, ignore_errors=True)
+
+
+def _name(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def faked(described, address, cpus, most):

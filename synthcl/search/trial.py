@@ -18,7 +18,7 @@ from synthcl.legs import legs
 from synthcl.resume import keep, resume
 from synthcl.storage import below
 from synthcl.training import GanState, Metrics, Trainer
-from synthcl.workers import assigned_device, unlabelled_images
+from synthcl.workers import has_gpu, unlabelled_images
 
 
 class CurriculumTrial(tune.Trainable):
@@ -42,7 +42,7 @@ class CurriculumTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         resolved = resolve(self._base, config)
-        device = assigned_device()
+        device = torch.device("cuda" if has_gpu() else "cpu")
         gan = None if is_real_only(resolved) else self._gan
         self._trainer = Trainer(resolved, unlabelled_images(resolved.data, device), gan, device)
         self._place = place_of(config, self._root)
