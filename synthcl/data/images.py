@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
-from tqdm import tqdm
 
 from synthcl.errors import UserError
 from synthcl.memory import to_device
+from synthcl.progress import Progress
 
 _CHUNK_IMAGES = 4096  # bounds the memory of a resize
 
@@ -114,12 +114,14 @@ class StreamedImages:
         Raises:
             UserError: naming the first that is no image.
         """
-        for name in tqdm(self.names, desc="images", unit="file", unit_scale=True, delay=5, leave=False):
-            try:
-                with Image.open(self.folder / name):
-                    pass
-            except Exception as error:  # a broken file can raise anything inside its decoder
-                raise _unreadable(self.folder / name, error) from None
+        with Progress("looking at image files", len(self), "file", delay_seconds=5, leave=False) as progress:
+            for name in self.names:
+                try:
+                    with Image.open(self.folder / name):
+                        pass
+                except Exception as error:  # a broken file can raise anything inside its decoder
+                    raise _unreadable(self.folder / name, error) from None
+                progress.advance()
 
     @cached_property
     def content_key(self) -> str:
