@@ -8,13 +8,13 @@ from typing import Any
 
 import optuna
 import torch
-from tqdm import tqdm
 
 from synthcl import data
 from synthcl.config import Config
 from synthcl.errors import UserError
 from synthcl.evaluation.rungs import evaluation
 from synthcl.legs import legs
+from synthcl.progress import Progress
 from synthcl.recorded import WHERE_IT_RUNS, first_difference
 from synthcl.search.space import Space
 from synthcl.training import Trainer
@@ -76,12 +76,14 @@ def record(file: Path, config: Config, space: Space, count: int) -> None:
     images = data.open_split(config.data, "unlabelled", device).images
     gan = cached_gan(config, images, Path(config.compute.storage) / "gan", device)
     left = [run for run in _plan(space, count) if run[:2] not in done]
-    for number, seed, overrides in tqdm(left, desc="curves", unit="run"):
-        run = config.with_overrides(overrides | {"training.seed": seed})
-        reports = legs(Trainer(run, images, gan, device), evaluation(run, False))
-        scores = {report["images"]: round(report["score"], 4) for report in reports if "score" in report}
-        with file.open("a") as stream:
-            stream.write(json.dumps(asdict(Curve(number, seed, overrides, scores))) + "\n")
+    with Progress("curves", len(left), "run") as progress:
+        for number, seed, overrides in left:
+            run = config.with_overrides(overrides | {"training.seed": seed})
+            reports = legs(Trainer(run, images, gan, device), evaluation(run, False))
+            scores = {report["images"]: round(report["score"], 4) for report in reports if "score" in report}
+            with file.open("a") as stream:
+                stream.write(json.dumps(asdict(Curve(number, seed, overrides, scores))) + "\n")
+            progress.advance()
 
 
 def _plan(space: Space, count: int) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -160,9 +160,7 @@ def autoscaling() -> dict[str, Any] | None:
 def _autoscaling(here: str) -> dict[str, Any] | None:
     if any(node["NodeID"] == here and HEAD in node["Resources"] for node in living_nodes()):
         return _autoscaling_here()
-    found: dict[str, Any] | None = ray.get(
-        ray.remote(num_cpus=0, resources={HEAD: 0.001})(_autoscaling_here).remote()
-    )
+    found: dict[str, Any] | None = ray.get(ray.remote(num_cpus=0, resources={HEAD: 0.001})(_autoscaling_here).remote())
     return found
 
 

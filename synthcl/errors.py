@@ -35,6 +35,11 @@ class Diverged(UserError):
     history: tuple[dict[str, Any], ...] = ()
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line and without secrets, or its type."""
+    return hide(str(error).splitlines()[0]) if str(error) else type(error).__name__
+
+
 def yaml_problem(error: yaml.YAMLError) -> str:
     """What is wrong, and where to mend it."""
     mark = getattr(error, "problem_mark", None)

@@ -41,13 +41,21 @@ class RunLog:
                 self._writer.add_scalar(name, value, metrics["images"])
         self._writer.flush()
 
-    def samples(self, png: bytes, images: int) -> None:
-        """Write the grid of G(z) over G_ema(z)."""
-        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    def samples(self, pixels: np.ndarray, images: int) -> None:
+        """Write the grid of G(z) over G_ema(z), (h, w, 3) uint8."""
         self._writer.add_image("samples/G_over_G_ema", pixels, images, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()
+
+
+def decoded(png: bytes) -> np.ndarray:
+    """The pixels of a PNG, (h, w, 3) uint8.
+
+    Raises:
+        OSError, SyntaxError: when it is cut short or none.
+    """
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:

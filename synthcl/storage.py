@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pyarrow import ArrowException, fs
 
 from synthcl.errors import UserError
+from synthcl.errors import first_line as _first_line
 
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """what a write may fail with that does not say which file it was about"""
@@ -267,7 +268,3 @@ def _is_rays(relative: Path) -> bool:
 def _stamp(file: Path) -> tuple[int, int]:
     status = file.stat()
     return status.st_mtime_ns, status.st_size
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

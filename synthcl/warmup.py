@@ -6,7 +6,6 @@ import copy
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from synthcl import adversary, rng
 from synthcl.config import Config
@@ -27,6 +25,7 @@ from synthcl.files import write_whole
 from synthcl.joint import descend, follow, frozen, resize, to_float
 from synthcl.memory import keep_freed_memory, to_device
 from synthcl.models.gan import make_discriminator, make_generator
+from synthcl.progress import Progress
 
 SEED = "warm-up"
 """first key of everything random here: every run of a study begins with the same GAN"""
@@ -43,7 +42,7 @@ def cached_gan(
     images: ImageSource,
     folder: Path,
     device: torch.device,
-    progress: bool = True,
+    progress: bool | Callable[[float], None] = True,
     train: Callable[[], tuple[GanState, dict[str, float]]] | None = None,
 ) -> GanState:
     """The warmed-up GAN, from `folder/<key>.safetensors` or else trained and written there.
@@ -54,6 +53,7 @@ def cached_gan(
 
     Args:
         folder: of the cache; made if missing.
+        progress: as of `warm_up`.
         train: does the work of `warm_up` elsewhere, on a node with a GPU say; none trains here.
 
     Raises:
@@ -93,7 +93,7 @@ def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
 
 
 def warm_up(
-    config: Config, images: ImageSource, device: torch.device, progress: bool = True
+    config: Config, images: ImageSource, device: torch.device, progress: bool | Callable[[float], None] = True
 ) -> tuple[GanState, dict[str, float]]:
     """Train G and D on the unlabelled images alone for `gan.warmup_kimg` thousand real images.
 
@@ -101,7 +101,7 @@ def warm_up(
         config: the gan section and the image sizes; nothing of the training section.
         images: the unlabelled images.
         device: where to train.
-        progress: show a progress bar.
+        progress: whether it is shown; a function is told the share of the steps that are done, and nothing shown.
 
     Returns:
         The averaged generator with the discriminator, and the last statistics.
@@ -122,11 +122,7 @@ def warm_up(
     steps = round(1000 * gan.warmup_kimg / batch)
     statistics: dict[str, float] = {}
 
-    often = 0.1 if sys.stderr.isatty() else 10.0  # a log file keeps every state of the bar
-    bar = tqdm(
-        total=steps * batch, desc="GAN warm-up", unit="img", unit_scale=True, mininterval=often, disable=not progress
-    )
-    with bar:
+    with Progress("GAN warm-up", steps * batch, "img", percent=True, shown=progress is True) as shown_progress:
         for step in range(steps):
             chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
             real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)
@@ -144,11 +140,13 @@ def warm_up(
             descend(deceived, for_generator)
             follow(average, generator, decay)
 
-            bar.update(batch)
+            shown_progress.advance(batch)
+            if callable(progress):
+                progress((step + 1) / steps)
             if (step + 1) % CHECK_STEPS == 0 or step + 1 == steps:
                 observed |= {"loss_discriminator": loss, "loss_generator": deceived}
                 statistics = {name: value.item() for name, value in observed.items()}
-                bar.set_postfix({"D in order": f"{statistics['order']:.2f}"})
+                shown_progress.describe(note=f"D in order {statistics['order']:.2f}")
                 _require_finite(statistics, step, config)
     return {"generator": average.state_dict(), "discriminator": discriminator.state_dict()}, statistics
 

@@ -49,7 +49,12 @@ class AutoscaledCluster:
         (folder / "autoscaling.yaml").write_text(json.dumps(faked(described, self.address, cpus, most)))
         start = [
             *(f"{sys.prefix}/bin/ray", "start", "--head", "--block", "--num-cpus=0", f"--port={gcs}"),
-            *("--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=0", f"--dashboard-agent-listen-port={agent}"),
+            *(
+                "--include-dashboard=true",
+                "--dashboard-host=127.0.0.1",
+                "--dashboard-port=0",
+                f"--dashboard-agent-listen-port={agent}",
+            ),
             *(f"--object-store-memory={STORE_BYTES}", f"--temp-dir={self._session}", "--disable-usage-stats"),
             f"--autoscaling-config={folder / 'autoscaling.yaml'}",
         ]

@@ -40,11 +40,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """A finished `python tune/search.py --smoke-test`: the folder of its run."""
+    """A finished `python tune/search.py --smoke-test`: the folder of its run, what it printed beside it."""
     storage = tmp_path_factory.mktemp("smoke")
     program = Path(__file__).parents[1] / "tune/search.py"
     done = subprocess.run(
-        [sys.executable, str(program), "--smoke-test", "--storage", str(storage)], capture_output=True, text=True
+        [sys.executable, str(program), "--smoke-test", "--storage", str(storage)], capture_output=True
     )
+    (storage / "stdout.txt").write_bytes(done.stdout)
+    (storage / "stderr.txt").write_bytes(done.stderr)
     assert done.returncode == 0, done.stderr
     return storage / "fashion-mini-smoke"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_run import TINY, arguments
 
+from synthcl import progress
 from synthcl.data import open_split
 from synthcl.errors import UserError
 from synthcl.evidence import execute, runs
@@ -270,6 +271,20 @@ def test_a_run_that_diverges_is_recorded_and_in_no_mean(tmp_path):
     evidence = summarise([record])
     assert evidence.rows == {"val": [], "test": []}
     assert len(evidence.diverged) == 1
+
+
+def test_what_goes_on_is_said_while_gans_are_made_and_runs_trained(tmp_path, monkeypatch, capsys):
+    base = config(tmp_path)
+    chosen, place = runs_of(base, "joint", "40"), Place(base)
+    monkeypatch.setattr(execute, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SHARE_SECONDS", 0.0)
+    assert execute.execute(chosen, place, execute.in_this_process)
+    shown = capsys.readouterr().err
+    assert "\r" not in shown
+    assert "evidence 0%, 0 of 1 runs, warming up the GAN of 40 images, seed 0: " in shown
+    assert "evidence 100%, 1 of 1 runs, took " in shown
+    assert not place.warm_up(chosen[0]).exists()
 
 
 # Report

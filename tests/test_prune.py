@@ -68,3 +68,25 @@ def test_the_journal_is_read_on_and_not_again_when_a_trial_ends(tmp_path, monkey
     prune.on_trial_complete(0, [], SimpleNamespace())
     assert begun
     assert min(begun) > 0
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_told_once_and_deleted_later(tmp_path, monkeypatch, capsys):
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
+    for number, value in enumerate((50.0, 40.0, 30.0)):
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"label": f"trial-{number:03d}"}))
+    prune, asked = Prune(tmp_path / "study.journal", str(tmp_path)), []
+
+    def away(place):
+        asked.append(place)
+        raise OSError("AWS Error NETWORK_CONNECTION during HeadObject")
+
+    monkeypatch.setattr(resume, "forget", away)
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert len(asked) == 4
+    assert capsys.readouterr().out.count("cannot be deleted now (AWS Error NETWORK_CONNECTION") == 1
+    monkeypatch.setattr(resume, "forget", asked.append)
+    asked.clear()
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert sorted(asked) == [below(str(tmp_path), label) for label in ("trial-001", "trial-002")]

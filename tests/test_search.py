@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def test_a_search_leaves_everything_a_user_takes_away(smoke):
     assert list((smoke / "figures").glob("*.png"))
     assert list((smoke / "samples").glob("trial-*/*.png"))
     assert load_encoder(smoke / "encoder.safetensors").training is False
+
+
+def test_a_search_without_a_terminal_prints_nothing_but_plain_lines(smoke):
+    out, err = ((smoke.parent / name).read_bytes().decode() for name in ("stdout.txt", "stderr.txt"))
+    assert "\r" not in out + err
+    assert not any(bar in out + err for bar in "█▏▎▍▌▋▊▉")
+    assert re.search(r"^GAN warm-up 100%, D in order \d\.\d\d, took ", err, re.MULTILINE)
+    assert re.search(r"^search 6/6, best \d+\.\d\d \(trial-\d{3}\), took ", err, re.MULTILINE)
+    assert re.search(r"^confirm \d+/\d+, took ", err, re.MULTILINE)
+    rows = [line for line in out.splitlines() if " kimg " in line]
+    assert {line.index("kimg") for line in rows if "-seed" not in line} == {22}  # of the search; one column
+    assert len({line.index("kimg") for line in rows if "-seed" in line}) == 1  # of the confirm runs
+    assert max(map(len, rows)) <= 80
 
 
 def test_baselines_and_trials_are_in_the_journal_and_every_trial_ended(smoke):

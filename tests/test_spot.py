@@ -62,7 +62,7 @@ def test_nothing_is_told_until_the_notice_and_a_token_that_ran_out_is_renewed(se
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     metadata = spot.Metadata(service.url)
     assert metadata.instance_action() is None
-    service.token = "another"  # noqa: S105
+    service.token = "another"
     with pytest.raises(OSError, match="401"):
         metadata.instance_action()
     assert metadata.instance_action() is None
@@ -138,6 +138,8 @@ def test_after_the_notice_a_trial_on_the_node_knows_that_it_must_go_and_one_else
 
 def test_waiting_costs_no_more_than_the_standard_library():
     ask = "import sys, synthcl_spot; assert not {'ray', 'torch', 'numpy'} & set(sys.modules)"
-    load = f"import importlib.util as u; s = u.spec_from_file_location('synthcl_spot', {str(ROOT / 'synthcl/spot.py')!r});"
+    load = (
+        f"import importlib.util as u; s = u.spec_from_file_location('synthcl_spot', {str(ROOT / 'synthcl/spot.py')!r});"
+    )
     load += "import sys; m = u.module_from_spec(s); sys.modules['synthcl_spot'] = m; s.loader.exec_module(m);"
     subprocess.run([sys.executable, "-P", "-c", load + ask], check=True)

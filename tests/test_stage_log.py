@@ -1,11 +1,14 @@
 """What a search shows of its trials, and what it does not end for."""
 
+import io
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from small_trainer import tiny_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from synthcl import resume
 from synthcl.errors import UserError
 from synthcl.search.log import StageLog
 from synthcl.storage import Storage
@@ -45,6 +48,57 @@ def test_a_rollback_is_told_once_and_does_not_end_the_trial(log, capsys):
     shown = capsys.readouterr().out
     assert shown.count("loss/contrast became nan by step 4; back to step 2") == 1
     assert "50.00" in shown
+
+
+@pytest.fixture
+def shown_note(log):
+    log.setup()
+    return lambda: log._progress.note
+
+
+def test_best_is_among_trials_that_spent_their_budget(log, shown_note):
+    """A score at an earlier rung has another measure."""
+    log.on_trial_result(0, [], trial(), report(score=90.0))
+    log.on_trial_complete(0, [], trial(progress=0.5))
+    assert shown_note() == ""
+    log.on_trial_start(0, [], trial())
+    log.on_trial_result(0, [], trial(), report(score=75.2, progress=1.0))
+    log.on_trial_complete(0, [], trial(progress=1.0))
+    assert shown_note() == "best 75.20 (trial-000)"
+
+
+def test_labels_of_confirm_runs_do_not_break_the_columns(tmp_path, capsys):
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "confirm-1", 2)
+    for name in ("joint-seed1000", "real-only+trial-009-seed1000"):
+        run = SimpleNamespace(trial_id=name, config={"run": {"label": name, "overrides": {}}})
+        stage.on_trial_start(0, [], run)
+        stage.on_trial_result(0, [], run, report(score=50.0))
+    assert len({line.index("kimg") for line in capsys.readouterr().out.splitlines()}) == 1
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("L", (8, 4)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("fault", ["away", "cut short"])
+def test_a_sample_grid_that_cannot_be_read_is_told_once_and_does_not_end_the_search(
+    log, monkeypatch, capsys, tmp_path, fault
+):
+    def failing(place):
+        if fault == "away":
+            raise OSError("When reading information for key 'a' in bucket 'b': AWS Error NETWORK_CONNECTION")
+        return png()[:-20]
+
+    monkeypatch.setattr(resume, "samples", failing)
+    for images in (64, 128):
+        log.on_trial_result(0, [], trial(), report(score=50.0, sound=True, images=images))
+    assert capsys.readouterr().out.count("sample grids may be missing: that of trial-000 cannot be read") == 1
+    assert not list(tmp_path.rglob("*.png"))
+    monkeypatch.setattr(resume, "samples", lambda place: png())
+    log.on_trial_result(0, [], trial(), report(score=50.0, sound=True, images=192))
+    assert [file.stem for file in tmp_path.rglob("*.png")] == [f"{192:012d}"]
 
 
 def test_a_bucket_that_is_away_is_told_and_does_not_end_the_search(log, monkeypatch, capsys):

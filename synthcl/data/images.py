@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
-from tqdm import tqdm
 
 from synthcl.errors import UserError
 from synthcl.memory import to_device
+from synthcl.progress import Progress
 
 CHUNK_IMAGES = 4096  # bounds the memory of a resize
 _HEAD_BYTES = 2**16
@@ -135,7 +135,7 @@ class StreamedImages:
         Raises:
             UserError: naming the first file that is unusable, in the words of `read_image`.
         """
-        self._look_at_all("images", self._require_image)
+        self._look_at_all("looking at image files", self._require_image)
 
     def _require_image(self, name: str) -> None:
         path = self.folder / name
@@ -156,7 +156,7 @@ class StreamedImages:
         behind the first 64 KiB that leaves the length as it was.
         """
         digest = hashlib.sha256(f"{self.image_size} {self.channels}".encode())
-        for line in sorted(self._look_at_all("content of images", self._signature)):
+        for line in sorted(self._look_at_all("reading the heads of image files", self._signature)):
             digest.update(line)
         return digest.hexdigest()
 
@@ -172,13 +172,13 @@ class StreamedImages:
     def _look_at_all(self, what: str, look: Callable[[str], T]) -> list[T]:
         """What every file gives, in their order, by threads: they wait for the disk more than they compute."""
         chunks = [self.names[begin : begin + _CHUNK_LOOKS] for begin in range(0, len(self.names), _CHUNK_LOOKS)]
-        bar = tqdm(total=len(self.names), desc=what, unit="file", unit_scale=True, delay=5, leave=False)
         found: list[T] = []
-        with bar, ThreadPoolExecutor(_LOOKERS) as pool:
+        progress = Progress(what, len(self.names), "file", delay_seconds=5, leave=False)
+        with progress, ThreadPoolExecutor(_LOOKERS) as pool:
             try:
                 for answers in pool.map(lambda names: [look(name) for name in names], chunks):
                     found += answers
-                    bar.update(len(answers))
+                    progress.advance(len(answers))
             except UserError:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -14,14 +14,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from tqdm import tqdm
-
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.evidence import runs
 from synthcl.evidence.plan import Run
 from synthcl.evidence.records import Place, is_finished
+from synthcl.progress import Progress
 from synthcl.warmup import JOINT_ONLY
 
 Job = Callable[[], bool]
@@ -53,7 +52,7 @@ def execute(plan: list[Run], place: Place, pool: Pool, minutes: float = math.inf
     stop_at = time.time() + 60 * minutes
     left = [run for run in plan if not is_finished(run, place)]
     place.records.mkdir(parents=True, exist_ok=True)
-    with _Progress(plan, place):
+    with _Follow(plan, place):
         first: list[Job] = [partial(runs.warm_up_gan, run, place, stop_at) for run in _one_of_each_gan(left)]
         real_only = [run for run in left if is_real_only(run.config)]
         done = list(pool([*first, *(partial(runs.perform, run, place, stop_at) for run in real_only)]))
@@ -151,15 +150,18 @@ def _one_of_each_gan(plan: list[Run]) -> list[Run]:
     return list(found.values())
 
 
-class _Progress:
-    """A bar over the thousand images of all runs, read off their files by a thread of its own."""
+class _Follow:
+    """Shows how far all runs are and which GAN is being made, read off their files by a thread of its own."""
 
     def __init__(self, plan: list[Run], place: Place) -> None:
         self._plan, self._place = plan, place
+        self._gans = _one_of_each_gan(plan)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> None:
+        for run in self._gans:
+            self._place.warm_up(run).unlink(missing_ok=True)  # of a command that was killed
         self._thread.start()
 
     def __exit__(self, *exception: object) -> None:
@@ -167,16 +169,24 @@ class _Progress:
         self._thread.join()
 
     def _follow(self) -> None:
+        spent, _ = self._spent()
         total = sum(map(_images, self._plan)) / 1000
-        shown = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} kimg [{elapsed}<{remaining}]"
-        with tqdm(total=total, initial=self._spent()[0], bar_format=shown) as bar:
+        with Progress("evidence", total, "kimg", percent=True, done=spent) as progress:
             while True:
                 last = self._ended.wait(LOOK_SECONDS)
-                spent, finished = self._spent()
-                bar.set_description_str(f"{finished} of {len(self._plan)} runs", refresh=False)
-                bar.update(spent - bar.n)
+                before, (spent, finished) = spent, self._spent()
+                progress.describe(note=", ".join([f"{finished} of {len(self._plan)} runs", *self._warm_ups()]))
+                progress.advance(spent - before)
                 if last:
                     break
+
+    def _warm_ups(self) -> list[str]:
+        shown = []
+        for run in self._gans:
+            with suppress(OSError):  # not begun, or made
+                share = json.loads(self._place.warm_up(run).read_text())
+                shown.append(f"warming up the GAN of {run.images:,} images, seed {run.seed}: {share:.0%}")
+        return shown
 
     def _spent(self) -> tuple[float, int]:
         """Thousand images trained on so far, and finished runs."""

@@ -53,6 +53,10 @@ class Place:
     def checkpoint(self, run: Run) -> Path:
         return self.records / "checkpoints" / run.label
 
+    def warm_up(self, run: Run) -> Path:
+        """How far the warm-up of the run's GAN is, while it goes on."""
+        return self.records / "checkpoints" / f"gan-n{run.images}-seed{run.seed}.json"
+
     def legs(self, run: Run) -> Path:
         """What an unfinished run has measured so far."""
         return self.checkpoint(run) / "legs.json"

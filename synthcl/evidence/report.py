@@ -11,7 +11,7 @@ from synthcl.evidence.bootstrap import Estimate, Factor
 from synthcl.evidence.records import Place, read_all
 from synthcl.evidence.table import HEADROOM_POINTS, SPLITS, Evidence, Row, SplitPrefix, summarise
 from synthcl.files import write_whole
-from synthcl.search.leaderboard import REFERENCE, Statistic, aligned, markdown
+from synthcl.search.leaderboard import REFERENCE, Statistic, fitted, markdown, terminal_columns
 from synthcl.style import save
 
 SPLIT_NAMES: dict[SplitPrefix, str] = {"val": "Validation", "test": "Test"}
@@ -53,7 +53,12 @@ def write(place: Place) -> str:
                 drawn.append(f"![{name}, {SPLIT_NAMES[split].lower()}]({name}-{split}.png)")
     parts = [f"# Evidence: {evidence.name}", *_sections(evidence, markdown), *drawn]
     write_whole(place.report / "evidence.md", "\n\n".join(parts) + "\n")
-    return "\n\n".join([*_sections(evidence, aligned), f"Report: {place.report / 'evidence.md'}"])
+    return "\n\n".join([*_sections(evidence, _for_terminal), f"Report: {place.report / 'evidence.md'}"])
+
+
+def _for_terminal(table: Table) -> str:
+    keys = sum(heading in ("arm", "over", "images") for heading in table[0])
+    return fitted(table, terminal_columns(), keys)
 
 
 def _sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:

@@ -7,7 +7,9 @@ import math
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,10 @@ from synthcl.warmup import cached_gan
 
 Leg = dict[str, Any]
 """images, seconds, metrics and the last logged statistics of one stretch of training"""
+
+
+SHARE_SECONDS = 2.0
+"""between two notes of how far a warm-up is"""
 
 
 def perform(run: Run, place: Place, stop_at: float = math.inf) -> bool:
@@ -76,8 +82,27 @@ def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
         return False
     _limit_threads(run.config)
     device = _device()
-    cached_gan(run.config, _unlabelled(run.config.data, device), place.gans, device, progress=False)
+    try:
+        cached_gan(
+            run.config, _unlabelled(run.config.data, device), place.gans, device, _share_writer(place.warm_up(run))
+        )
+    finally:
+        place.warm_up(run).unlink(missing_ok=True)
     return True
+
+
+def _share_writer(file: Path) -> Callable[[float], None]:
+    """Writes the share that is done to a file, every now and then: who shows it is another process."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    due = 0.0
+
+    def write(share: float) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + SHARE_SECONDS
+            write_whole(file, json.dumps(share))
+
+    return write
 
 
 def _trainer(run: Run, place: Place) -> Trainer:
@@ -120,7 +145,12 @@ def _write_record(run: Run, place: Place, finished: list[Leg], trainer: Trainer,
         "metrics": {} if diverged else finished[-1]["metrics"],
         "statistics": finished[-1]["statistics"],
         "rungs": [
-            {"images_seen": leg["images"], "score": leg["metrics"]["score"], "statistics": leg["statistics"]}
+            {
+                "images_seen": leg["images"],
+                "score": leg["metrics"]["score"],
+                "rung_score": leg["metrics"].get("rung_score"),
+                "statistics": leg["statistics"],
+            }
             for leg in finished
             if "score" in leg["metrics"] and leg["statistics"]
         ],

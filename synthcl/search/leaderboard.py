@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from math import nan
 from statistics import mean, stdev
@@ -14,7 +15,7 @@ from synthcl.config import Config
 from synthcl.evaluation import names
 
 REFERENCE = "real-only"
-TERMINAL_COLUMNS = 110
+LOG_COLUMNS = 110
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,37 @@ def aligned(table: list[list[str]]) -> str:
         padded = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
         lines.append(" ".join([name.ljust(widths[0]), *padded]).rstrip())
     return "\n".join(lines)
+
+
+def fitted(table: list[list[str]], columns: int, keys: int = 1) -> str:
+    """The table as `aligned` makes it, in as many tables below each other as the terminal's width asks for.
+
+    Args:
+        table: heading first.
+        columns: of the terminal.
+        keys: how many columns at the left name a row; every part has them.
+    """
+    parts, rest = [], list(range(keys, len(table[0])))
+    while rest:
+        count = len(rest)
+        while count > 1 and _width(_columns_of(table, [*range(keys), *rest[:count]])) > columns:
+            count -= 1
+        parts.append(aligned(_columns_of(table, [*range(keys), *rest[:count]])))
+        rest = rest[count:]
+    return "\n\n".join(parts)
+
+
+def _columns_of(table: list[list[str]], chosen: list[int]) -> list[list[str]]:
+    return [[row[index] for index in chosen] for row in table]
+
+
+def _width(table: list[list[str]]) -> int:
+    return max(map(len, aligned(table).splitlines()))
+
+
+def terminal_columns() -> int:
+    """Width of the terminal; what a log is laid out for where there is none."""
+    return shutil.get_terminal_size((LOG_COLUMNS, 24)).columns
 
 
 def markdown(table: list[list[str]], align: str = "") -> str:

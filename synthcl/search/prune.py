@@ -10,6 +10,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from synthcl import resume
+from synthcl.errors import first_line
+from synthcl.progress import say
 from synthcl.search.searcher import load_study
 from synthcl.storage import below
 
@@ -25,6 +27,7 @@ class Prune(Callback):
     def __init__(self, journal: Path, root: str) -> None:
         self._study, self._root = load_study(journal), root  # kept open: it reads on where it stopped
         self._gone: set[str] = set()
+        self._told = False
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         ended = [each for each in self._study.trials if each.state.is_finished()]
@@ -32,5 +35,11 @@ class Prune(Callback):
         best = max(scores, key=lambda label: scores[label] or 0.0, default=None)
         labels = {each.user_attrs["label"] for each in ended if "label" in each.user_attrs}
         for label in labels - {best} - self._gone:
-            resume.forget(below(self._root, label))
-            self._gone.add(label)
+            try:
+                resume.forget(below(self._root, label))
+            except OSError as error:  # it is tried again when the next trial ends
+                if not self._told:
+                    say(f"checkpoints may stay: that of {label} cannot be deleted now ({first_line(error)})")
+                self._told = True
+            else:
+                self._gone.add(label)

@@ -58,12 +58,12 @@ def write(config: Config, storage: Storage) -> None:
 
 
 def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
-    """The leaderboard and what it says, within 110 columns."""
+    """The leaderboard and what it says, within the width of the terminal."""
     lines = []
     if board.rows:
         lines = [
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
-            leaderboard.aligned(leaderboard.cells(board)),
+            leaderboard.fitted(leaderboard.cells(board), leaderboard.terminal_columns()),
             f"Δ: difference to {leaderboard.REFERENCE} in points, paired by seed. Seeds {_span(seeds)}.",
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])

@@ -1,0 +1,129 @@
+"""How far something is: a bar on a terminal, and a plain line about once a minute anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+EVERY_SECONDS = 60.0
+"""between two lines of a log"""
+
+
+class Progress:
+    """The progress of one piece of work, on standard error.
+
+    Args:
+        what: such as 'search'; starts the line.
+        total: how much there is to do.
+        unit: of the total.
+        percent: a log shows the share that is done instead of both numbers.
+        done: how much was done before this process began.
+        delay_seconds: nothing is shown of work that is done sooner.
+        leave: whether the end of the work is shown, too.
+        shown: false shows nothing.
+
+    Example:
+        with Progress("images", len(files), "file") as progress:
+            for file in files:
+                progress.advance()
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: float,
+        unit: str,
+        *,
+        percent: bool = False,
+        done: float = 0,
+        delay_seconds: float = 0,
+        leave: bool = True,
+        shown: bool = True,
+    ) -> None:
+        self.what, self.note = what, ""
+        self._total, self._percent, self._leave, self._shown = total, percent, leave, shown
+        self._done = self._before = done
+        self._began = time.monotonic()
+        self._next = self._began + max(EVERY_SECONDS, delay_seconds)
+        self._bar: tqdm | None = None
+        if shown and sys.stderr.isatty():
+            scaled = total >= 1000
+            self._bar = tqdm(
+                desc=what, total=total, initial=done, unit=unit, unit_scale=scaled, delay=delay_seconds, leave=leave,
+                dynamic_ncols=True,
+            )  # fmt: skip
+
+    def advance(self, more: float = 1) -> None:
+        """Count work that has been done."""
+        self._done += more
+        if self._bar is not None:
+            self._bar.update(more)
+        self.look()
+
+    def describe(self, what: str | None = None, note: str | None = None) -> None:
+        """Change what starts the line, or what stands behind it, from the next time that it is shown."""
+        self.what, self.note = self.what if what is None else what, self.note if note is None else note
+        if self._bar is not None:
+            self._bar.set_description_str(self.what, refresh=False)
+            self._bar.set_postfix_str(self.note, refresh=False)
+
+    def look(self) -> None:
+        """Write a line to the log if one is due; `advance` does so, too."""
+        if self._bar is None and self._shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY_SECONDS
+            remaining = self._remaining_seconds()
+            self._write(self._line() + ("" if remaining is None else f", about {duration(remaining)} left"))
+
+    def close(self) -> None:
+        """The end of the work."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._shown and self._leave:
+            self._write(f"{self._line()}, took {duration(time.monotonic() - self._began)}")
+        self._bar, self._shown = None, False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._leave = False  # it did not come to its end
+        self.close()
+
+    def _line(self) -> str:
+        share = self._done / self._total if self._total else 1.0
+        counted = f"{share:.0%}" if self._percent else f"{self._done:,.0f}/{self._total:,.0f}"
+        return f"{self.what} {counted}" + (f", {self.note}" if self.note else "")
+
+    def _remaining_seconds(self) -> float | None:
+        here = self._done - self._before
+        spent = time.monotonic() - self._began
+        return max(0.0, self._total - self._done) * spent / here if here > 0 else None
+
+    def _write(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line, above the bars of a terminal."""
+    if sys.stderr.isatty():
+        tqdm.write(line)
+    else:
+        print(line, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Example:
+        >>> duration(21.4), duration(90), duration(5400)
+        ('21 s', '2 min', '1.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
