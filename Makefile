@@ -1,12 +1,15 @@
 # One virtual environment for everything; a stamp says what was installed into it, and from which pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help search test cluster-test check audit clean
+.PHONY: help search test test-fast cluster-test check audit clean
 
 # The first Python from 3.11 on that can make virtual environments; PYTHON=... overrides.
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check
+# PyPI's torch for Linux has CUDA in it, several gigabytes; TORCH_INDEX=https://download.pytorch.org/whl/cpu has it without.
+TORCH_INDEX :=
+TORCH = $(if $(TORCH_INDEX),$(PIP) torch torchvision --index-url $(TORCH_INDEX))
 AUDIT := $(VENV)/bin/pip-audit --progress-spinner off
 
 help: ## list the targets
@@ -17,6 +20,9 @@ search: $(VENV)/.installed ## search for the best curriculum: make search ARGS="
 
 test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/test_config.py -k override"
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.installed-dev ## run the tests that start no Ray, in some two minutes: before every commit
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
 
 cluster-test: $(VENV)/.installed-dev ## of the tests, the one that brings a cluster up by ray up on hosts of this machine (Linux, root)
 	$(VENV)/bin/python -m pytest -m cluster -n 0 $(ARGS)
@@ -43,9 +49,11 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/pip
+	$(TORCH)
 	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
+	$(TORCH)
 	$(PIP) -e '.[dev]'
 	@touch $@

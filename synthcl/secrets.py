@@ -7,6 +7,7 @@ found.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 HIDDEN = "..."
@@ -51,7 +52,7 @@ def _is_random(text: str) -> bool:
     change about ten times, and a checksum in hexadecimal digits has no capitals or no small letters.
     """
     kinds = [(c.isupper(), c.islower(), c.isdigit()) for c in text]
-    changes = sum(kind != following for kind, following in zip(kinds, kinds[1:], strict=False))
+    changes = sum(kind != following for kind, following in pairwise(kinds))
     return changes >= 16 and all(map(any, zip(*kinds, strict=True)))
 
 

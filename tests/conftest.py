@@ -6,20 +6,40 @@ from pathlib import Path
 
 import pytest
 import torch
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 (pytest finds them here)
 from xdist.scheduler import LoadScopeScheduling
 
 torch.set_num_threads(1)
 
 CLUSTERS = {
-    "clusters 1": ("test_chaos", "test_ray_up", "test_autoscaling"),
-    "clusters 2": ("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli"),
+    "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset"),
+    "clusters 2": ("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli", "test_autoscaling"),
 }
 """modules that start Ray, in parts of some minutes"""
+
+SLOW = {
+    *(module for modules in CLUSTERS.values() for module in modules),
+    "test_bad_input",
+    "test_benchmarks",
+    "test_cluster_aws",
+    "test_crew",
+    "test_disk",
+    "test_documented_commands",
+    "test_evidence",
+    "test_memory",
+    "test_search_efficiency",
+    "test_skips",
+}
+"""modules that `make test-fast` leaves out: they start Ray or other processes, or train for more than a few steps"""
+
+
+def module_of(nodeid):
+    return Path(nodeid.split("::")[0]).stem
 
 
 def part(nodeid):
     """Modules stay whole, for their fixtures; those that start Ray are in their part."""
-    module = Path(nodeid.split("::")[0]).stem
+    module = module_of(nodeid)
     return next((name for name, modules in CLUSTERS.items() if module in modules), module)
 
 
@@ -34,7 +54,11 @@ def pytest_xdist_make_scheduler(config, log):
     return Parts(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by mark
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if module_of(item.nodeid) in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of two processes begins with one of those
 
 

@@ -1,4 +1,4 @@
-"""Run a program of tune/ in this process, for what ends before Ray starts."""
+"""Run a program in this process, for what ends before Ray starts."""
 
 import io
 import runpy
@@ -12,8 +12,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(program, *given):
-    """Run a program in this process: importing torch and Ray for every line of a table would take minutes."""
-    script = str(ROOT / f"tune/{program}.py")
+    """Run a program of tune/ by its name."""
+    return run_script(f"tune/{program}.py", *given)
+
+
+def run_script(path, *given):
+    """Run a file of the repository in this process: importing torch and Ray for every line of a table takes minutes."""
+    script = str(ROOT / path)
     out, err = io.StringIO(), io.StringIO()
     with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
         try:

@@ -1,1 +1,1 @@
-"""The search for a curriculum; with `synthcl.cluster`, the only importers of Ray, and the only one of Optuna."""
+"""The search for a curriculum; nothing else in the package imports Ray Tune or Optuna."""
