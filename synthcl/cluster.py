@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -27,14 +28,15 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from synthcl import capacity
+from synthcl import capacity, notice
 from synthcl.capacity import HEAD
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.data import ImageSource, open_split
-from synthcl.errors import UserError
-from synthcl.storage import Storage
-from synthcl.warmup import GanState, cached_gan, warm_up
+from synthcl.errors import Leaving, UserError
+from synthcl.remote_warmup import warm_up_on_gpu
+from synthcl.storage import Storage, below
+from synthcl.warmup import GanState, ShowProgress, Statistics, cached_gan, warm_up
 
 T = TypeVar("T")
 
@@ -279,29 +281,27 @@ def trials_to_start(config: Config) -> int:
 def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanState | None:
     """The GAN that all trials share, from the cache under the storage root or trained now; None when none is needed.
 
-    Where trials get GPUs, the warm-up gets one too, on whichever node has it free.
+    Where trials get GPUs, the warm-up gets one too, on whichever node has it free. Its state lies under the storage
+    root, so that it continues on another node, or by the same command.
 
     Raises:
         UserError: when the images or the cached file are unusable, or the warm-up diverges.
+        KeyboardInterrupt: on notice to leave; the state has been kept.
     """
     if is_real_only(config):
         return None
     gpus = min(1.0, gpus_per_worker(config, resources()))
-    train = partial(_warm_up_on_gpu, config, gpus) if gpus else partial(_warm_up_here, config)
-    gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train)
+    train = partial(warm_up_on_gpu, config, gpus) if gpus else partial(_warm_up_here, config)
+    root = below(storage.root, "gan") if storage.is_uri else None
+    gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train, root=root)
     storage.push()
     return gan
 
 
-def _warm_up_here(config: Config) -> tuple[GanState, dict[str, float]]:
-    return warm_up(config, open_split(config.data, "unlabelled", "cpu").images, torch.device("cpu"))
-
-
-def _warm_up_on_gpu(config: Config, gpus: float) -> tuple[GanState, dict[str, float]]:
-    @ray.remote(num_gpus=gpus, max_retries=2)
-    def warm_up_there() -> tuple[GanState, dict[str, float]]:
-        device = torch.device("cuda")  # the one that Ray gave this task; it sees no other
-        state, statistics = warm_up(config, open_split(config.data, "unlabelled", device).images, device)
-        return {name: {key: value.cpu() for key, value in part.items()} for name, part in state.items()}, statistics
-
-    return ray.get(warm_up_there.remote())
+def _warm_up_here(config: Config, place: str, progress: ShowProgress) -> tuple[GanState, Statistics]:
+    images = open_split(config.data, "unlabelled", "cpu").images  # decoded once, where preflight only counts
+    with notice.hearing(signal.SIGINT, signal.SIGTERM):
+        try:
+            return warm_up(config, images, torch.device("cpu"), progress, place, notice.heard)
+        except Leaving:
+            raise KeyboardInterrupt from None

@@ -35,7 +35,7 @@ def keep(trainer: Trainer, place: str, report: Metrics) -> None:
 
 
 def _keep(trainer: Trainer, place: str, report: Metrics) -> None:
-    _require_there(place)
+    require_there(place)
     if "://" not in place:
         trainer.save(Path(place), report)
         return
@@ -61,7 +61,7 @@ def resume(trainer: Trainer, place: str) -> Metrics | None:
     Raises:
         UserError: when the checkpoint is unreadable or of another configuration.
     """
-    patiently(lambda: _require_there(place))
+    patiently(lambda: require_there(place))
     if not patiently(lambda: _is_file(place, checkpoint.FILE)):
         return None
     if "://" not in place:
@@ -72,7 +72,7 @@ def resume(trainer: Trainer, place: str) -> Metrics | None:
 
 def forget(place: str) -> None:
     """Delete a run's last checkpoint and the samples beside it, if they are there."""
-    system, base = _opened(place)
+    system, base = opened(place)
     for name in (checkpoint.FILE, checkpoint.SAMPLES):
         if _is_file(place, name):
             system.delete_file(f"{base}/{name}")
@@ -96,23 +96,24 @@ def samples(place: str) -> bytes | None:
     """The PNG of G(z) over G_ema(z) beside a run's last checkpoint; None in a real-only run."""
     if not _is_file(place, checkpoint.SAMPLES):
         return None
-    system, base = _opened(place)
+    system, base = opened(place)
     with system.open_input_file(f"{base}/{checkpoint.SAMPLES}") as stream:
         return bytes(stream.read())
 
 
-def _require_there(place: str) -> None:
+def require_there(place: str) -> None:
     """Tell a folder whose disk is away from one that is empty: nothing is begun anew, nothing written beneath."""
     if "://" not in place and not Path(place).parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the storage is away", str(Path(place).parent))
 
 
 def _is_file(place: str, name: str) -> bool:
-    system, base = _opened(place)
+    system, base = opened(place)
     return bool(system.get_file_info(f"{base}/{name}").type == fs.FileType.File)
 
 
-def _opened(place: str) -> tuple[fs.FileSystem, str]:
+def opened(place: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the place there."""
     return fs.FileSystem.from_uri(place) if "://" in place else (fs.LocalFileSystem(), place)
 
 

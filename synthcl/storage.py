@@ -208,7 +208,7 @@ class Storage:
                 selector = fs.FileSelector(f"{self._base}/{part}", recursive=True, allow_not_found=True)
                 for info in self._system.get_file_info(selector):
                     relative = Path(info.path.removeprefix(self._base).lstrip("/"))
-                    if info.type == fs.FileType.File and not _is_rays(relative):
+                    if info.type == fs.FileType.File and not relative.name.startswith(".") and not _is_rays(relative):
                         self._copy_down(info, self.shared / relative)
 
     def _copy_down(self, info: fs.FileInfo, target: Path) -> None:

@@ -6,7 +6,9 @@ import copy
 import hashlib
 import io
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +19,31 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.utils import save_image
 
-from synthcl import adversary, rng
+from synthcl import adversary, rng, warmup_checkpoint
 from synthcl.config import Config
 from synthcl.data import ImageSource
-from synthcl.errors import UserError
+from synthcl.errors import Leaving, UserError
 from synthcl.files import write_whole
 from synthcl.joint import descend, follow, frozen, resize, to_float
 from synthcl.memory import keep_freed_memory, to_device
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.progress import Progress
+from synthcl.storage import below
+from synthcl.training import Pause, never
 
 SEED = "warm-up"
 """first key of everything random here: every run of a study begins with the same GAN"""
 JOINT_ONLY = {"generator_learning_rate", "discriminator_learning_rate"}
 """fields of the gan section that the warm-up does not read"""
 CHECK_STEPS = 50
+LOOK_SECONDS = 1.0
+"""between two looks whether to leave"""
 
 GanState = dict[str, dict[str, Tensor]]
 """{"generator": state dict of the averaged G, "discriminator": state dict of D}"""
+Statistics = dict[str, float]
+ShowProgress = Callable[[int, int, Statistics], None]
+"""told of images done, images in all and the last statistics, which are empty at first"""
 
 
 def cached_gan(
@@ -42,19 +51,22 @@ def cached_gan(
     images: ImageSource,
     folder: Path,
     device: torch.device,
-    progress: bool | Callable[[float], None] = True,
-    train: Callable[[], tuple[GanState, dict[str, float]]] | None = None,
+    progress: bool | ShowProgress = True,
+    train: Callable[[str, ShowProgress], tuple[GanState, Statistics]] | None = None,
+    root: str | None = None,
 ) -> GanState:
     """The warmed-up GAN, from `folder/<key>.safetensors` or else trained and written there.
 
     Beside it lie `<key>.png`, a grid of 64 samples, and `<key>.json`, the settings and the last statistics. The key
     covers the images' content and everything the warm-up reads. Processes that make the same file at once each
-    write a temporary one and rename it, so a reader never meets half a file.
+    write a temporary one and rename it, so a reader never meets half a file. A warm-up that was interrupted continues.
 
     Args:
         folder: of the cache; made if missing.
         progress: as of `warm_up`.
-        train: does the work of `warm_up` elsewhere, on a node with a GPU say; none trains here.
+        train: does the work of `warm_up` elsewhere, on a node with a GPU say, given `place` and `progress`; none
+            trains here.
+        root: folder or URI in which an unfinished warm-up has its state; none means the cache's own folder.
 
     Raises:
         UserError: on an unreadable or foreign file, or when the training diverges.
@@ -63,7 +75,9 @@ def cached_gan(
     path = folder / f"{key}.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        state, statistics = train() if train else warm_up(config, images, device, progress)
+        place = below(root or str(folder), f".{key}.unfinished")
+        with bar(progress) as show:
+            state, statistics = train(place, show) if train else warm_up(config, images, device, show, place)
         samples = _samples(config, state["generator"], device)
         record = {"settings": _settings(config, images), "statistics": statistics}
         png = io.BytesIO()
@@ -74,6 +88,7 @@ def cached_gan(
             f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()
         }
         write_whole(path, safetensors.torch.save(tensors))  # last: where it lies, the others do
+        warmup_checkpoint.forget(place)
     return _read(path, config, device)
 
 
@@ -93,62 +108,145 @@ def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
 
 
 def warm_up(
-    config: Config, images: ImageSource, device: torch.device, progress: bool | Callable[[float], None] = True
-) -> tuple[GanState, dict[str, float]]:
+    config: Config,
+    images: ImageSource,
+    device: torch.device,
+    progress: bool | ShowProgress = True,
+    place: str | None = None,
+    pause: Pause = never,
+) -> tuple[GanState, Statistics]:
     """Train G and D on the unlabelled images alone for `gan.warmup_kimg` thousand real images.
 
     Args:
-        config: the gan section and the image sizes; nothing of the training section.
+        config: the gan section and the image sizes; of the training section only how often to keep the state.
         images: the unlabelled images.
         device: where to train.
-        progress: whether it is shown; a function is told the share of the steps that are done, and nothing shown.
+        progress: whether to show a bar, or what is told instead.
+        place: path or URI of the state of an unfinished warm-up. It is kept there every
+            `training.checkpoint_minutes`, and the same call continues from it, bit for bit; none keeps nothing.
+        pause: asked about once a second whether to leave.
 
     Returns:
         The averaged generator with the discriminator, and the last statistics.
 
     Raises:
         UserError: when the training diverges.
+        Leaving: when `pause` says so; the state has been kept.
     """
-    gan, batch = config.gan, config.gan.warmup_batch_images
     keep_freed_memory()
-    generator, discriminator = _networks(config, device)
-    average = copy.deepcopy(generator).requires_grad_(False)
-    betas = (gan.beta1, gan.beta2)
-    for_generator = torch.optim.Adam(generator.parameters(), gan.warmup_generator_learning_rate, betas, fused=True)
-    for_discriminator = torch.optim.Adam(
-        discriminator.parameters(), gan.warmup_discriminator_learning_rate, betas, fused=True
-    )
-    decay = 0.5 ** (batch / (1000 * gan.warmup_half_life_kimg))
-    steps = round(1000 * gan.warmup_kimg / batch)
-    statistics: dict[str, float] = {}
+    key = cache_key(config, images) if place else ""
+    run = _resumed(config, device, place, key)
+    batch = config.gan.warmup_batch_images
+    steps = round(1000 * config.gan.warmup_kimg / batch)
+    looked = kept = time.monotonic()
+    with bar(progress) as show:
+        show(run.step * batch, steps * batch, run.statistics)
+        while run.step < steps:
+            run.advance(images, check=(run.step + 1) % CHECK_STEPS == 0 or run.step + 1 == steps)
+            show(run.step * batch, steps * batch, run.statistics)
+            now = time.monotonic()
+            leaving = False
+            if now - looked >= LOOK_SECONDS and run.step < steps:
+                looked, leaving = now, pause()
+            if place and (leaving or now - kept >= 60 * config.training.checkpoint_minutes) and run.step < steps:
+                warmup_checkpoint.keep(place, key, run.state_dict())
+                kept = time.monotonic()
+            if leaving:
+                raise Leaving("told to leave; the GAN warm-up goes on from its checkpoint")
+    return {"generator": run.average.state_dict(), "discriminator": run.discriminator.state_dict()}, run.statistics
 
-    with Progress("GAN warm-up", steps * batch, "img", percent=True, shown=progress is True) as shown_progress:
-        for step in range(steps):
-            chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
-            real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)
-            latents = to_device(
-                torch.randn(batch, gan.latent_dim, generator=rng.generator(SEED, "latents", step)), device
+
+@contextmanager
+def bar(progress: bool | ShowProgress) -> Iterator[ShowProgress]:
+    """What shows how far the warm-up is, here or on another machine: a bar, nothing, or what is given."""
+    if callable(progress):
+        yield progress
+        return
+    with ExitStack() as ends:
+        shown: Progress | None = None
+        done = 0
+
+        def show(done_images: int, total_images: int, statistics: Statistics) -> None:
+            nonlocal shown, done
+            if shown is None:
+                shown = ends.enter_context(
+                    Progress("GAN warm-up", total_images, "img", percent=True, done=done_images, shown=progress)
+                )
+                done = done_images
+            if statistics:
+                shown.describe(note=f"D in order {statistics['order']:.2f}")
+            shown.advance(done_images - done)
+            done = done_images
+
+        yield show
+
+
+class _WarmUp:
+    """G, D, their optimisers, the averaged G and the step; random numbers are functions of the step."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        gan = config.gan
+        self.config, self.device, self.step = config, device, 0
+        self.statistics: Statistics = {}  # of the last step at which they were looked at
+        self.generator, self.discriminator = _networks(config, device)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.for_generator, self.for_discriminator = (
+            torch.optim.Adam(network.parameters(), rate, (gan.beta1, gan.beta2), fused=True)
+            for network, rate in (
+                (self.generator, gan.warmup_generator_learning_rate),
+                (self.discriminator, gan.warmup_discriminator_learning_rate),
             )
-            generators = (rng.generator(SEED, f"augment {name}", step) for name in ("real", "fake"))
-            augmentation = adversary.augmentation_draw(config, batch, *generators)
-            shown = adversary.show(real, generator(latents), augmentation.to(device))
+        )
+        self.decay = 0.5 ** (gan.warmup_batch_images / (1000 * gan.warmup_half_life_kimg))
 
-            loss, observed = adversary.discriminator_objective(discriminator, shown, config)
-            descend(loss, for_discriminator)
-            with frozen(discriminator):
-                deceived = adversary.generator_objective(discriminator, shown, config)
-            descend(deceived, for_generator)
-            follow(average, generator, decay)
+    def advance(self, images: ImageSource, check: bool) -> None:
+        """One step; with `check` the statistics are fetched and must be finite."""
+        config, step, device = self.config, self.step, self.device
+        batch = config.gan.warmup_batch_images
+        chosen = torch.randint(len(images), (batch,), generator=rng.generator(SEED, "images", step))
+        real = resize(to_float(images.fetch(chosen).to(device)), config.gan_image_size)  # (n, C, h, w)
+        drawn = torch.randn(batch, config.gan.latent_dim, generator=rng.generator(SEED, "latents", step))
+        generators = (rng.generator(SEED, f"augment {name}", step) for name in ("real", "fake"))
+        augmentation = adversary.augmentation_draw(config, batch, *generators)
+        shown = adversary.show(real, self.generator(to_device(drawn, device)), augmentation.to(device))
 
-            shown_progress.advance(batch)
-            if callable(progress):
-                progress((step + 1) / steps)
-            if (step + 1) % CHECK_STEPS == 0 or step + 1 == steps:
-                observed |= {"loss_discriminator": loss, "loss_generator": deceived}
-                statistics = {name: value.item() for name, value in observed.items()}
-                shown_progress.describe(note=f"D in order {statistics['order']:.2f}")
-                _require_finite(statistics, step, config)
-    return {"generator": average.state_dict(), "discriminator": discriminator.state_dict()}, statistics
+        loss, observed = adversary.discriminator_objective(self.discriminator, shown, config)
+        descend(loss, self.for_discriminator)
+        with frozen(self.discriminator):
+            deceived = adversary.generator_objective(self.discriminator, shown, config)
+        descend(deceived, self.for_generator)
+        follow(self.average, self.generator, self.decay)
+        self.step += 1
+        if check:
+            observed |= {"loss_discriminator": loss, "loss_generator": deceived}
+            self.statistics = {name: value.item() for name, value in observed.items()}
+            _require_finite(self.statistics, step, config)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, and the statistics."""
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        return {"step": self.step, "statistics": self.statistics, "parts": parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state["parts"][name])
+        self.step, self.statistics = state["step"], state["statistics"]
+
+
+_PARTS = ("generator", "discriminator", "average", "for_generator", "for_discriminator")
+
+
+def _resumed(config: Config, device: torch.device, place: str | None, key: str) -> _WarmUp:
+    """The warm-up as it was kept, or a new one."""
+    run = _WarmUp(config, device)
+    if place and (state := warmup_checkpoint.kept(place, key, device)):
+        try:
+            run.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:  # of other networks than this version makes
+            warmup_checkpoint.ignored(place, error)
+            return _WarmUp(config, device)
+    return run
 
 
 def _require_finite(statistics: dict[str, float], step: int, config: Config) -> None:

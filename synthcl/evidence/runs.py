@@ -7,7 +7,6 @@ import math
 import platform
 import shutil
 import time
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from synthcl.evidence.records import Place, Record, digest
 from synthcl.files import write_whole
 from synthcl.legs import legs
 from synthcl.training import Metrics, Trainer
-from synthcl.warmup import cached_gan
+from synthcl.warmup import ShowProgress, Statistics, cached_gan
 
 Leg = dict[str, Any]
 """images, seconds, metrics and the last logged statistics of one stretch of training"""
@@ -91,16 +90,16 @@ def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     return True
 
 
-def _share_writer(file: Path) -> Callable[[float], None]:
+def _share_writer(file: Path) -> ShowProgress:
     """Writes the share that is done to a file, every now and then: who shows it is another process."""
     file.parent.mkdir(parents=True, exist_ok=True)
     due = 0.0
 
-    def write(share: float) -> None:
+    def write(done_images: int, total_images: int, statistics: Statistics) -> None:
         nonlocal due
         if time.monotonic() >= due:
             due = time.monotonic() + SHARE_SECONDS
-            write_whole(file, json.dumps(share))
+            write_whole(file, json.dumps(done_images / max(1, total_images)))
 
     return write
 
