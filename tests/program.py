@@ -1,4 +1,4 @@
-"""Run a program of tune/ in this process, for what ends before Ray starts."""
+"""Run a program of tune/ in this process."""
 
 import io
 import runpy
@@ -11,10 +11,13 @@ from unittest import mock
 ROOT = Path(__file__).parents[1]
 
 
-def run(program, *given):
-    """Run a program in this process: importing torch and Ray for every line of a table would take minutes."""
+def run(program, *given, out=None):
+    """Run a program in this process: importing torch and Ray for every line of a table would take minutes.
+
+    `out` is where its standard output goes, for whoever reads along.
+    """
     script = str(ROOT / f"tune/{program}.py")
-    out, err = io.StringIO(), io.StringIO()
+    out, err = out or io.StringIO(), io.StringIO()
     with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
         try:
             runpy.run_path(script, run_name="__main__")
