@@ -28,9 +28,15 @@ def write_classes(folder: Path, per_class: int, names: tuple[str, ...] = ("cat",
 
 def write_idx(folder: Path, prefix: str, labels: np.ndarray) -> None:
     """Files as MNIST's: image k is filled with k."""
+    write_idx_images(folder, prefix, np.repeat(np.arange(len(labels), dtype=np.uint8), 28 * 28), labels)
+
+
+def write_idx_images(folder: Path, prefix: str, pixels: np.ndarray, labels: np.ndarray) -> None:
+    """Files as MNIST's, of n images of 28 x 28 uint8."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = np.repeat(np.arange(len(labels), dtype=np.uint8), 28 * 28).tobytes()
-    (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, len(labels), 28, 28) + pixels)
+    (folder / f"{prefix}-images-idx3-ubyte").write_bytes(
+        struct.pack(">4i", 0x803, len(labels), 28, 28) + pixels.tobytes()
+    )
     (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
         struct.pack(">2i", 0x801, len(labels)) + labels.astype(np.uint8).tobytes()
     )

@@ -1,4 +1,4 @@
-"""Run a program in this process, for what ends before Ray starts."""
+"""Run a program of the repository in this process."""
 
 import io
 import runpy
@@ -11,15 +11,15 @@ from unittest import mock
 ROOT = Path(__file__).parents[1]
 
 
-def run(program, *given):
-    """Run a program of tune/ by its name."""
-    return run_script(f"tune/{program}.py", *given)
+def run(program, *given, out=None):
+    """Run a program of tune/ by its name; `out` is where its standard output goes, for whoever reads along."""
+    return run_script(f"tune/{program}.py", *given, out=out)
 
 
-def run_script(path, *given):
+def run_script(path, *given, out=None):
     """Run a file of the repository in this process: importing torch and Ray for every line of a table takes minutes."""
     script = str(ROOT / path)
-    out, err = io.StringIO(), io.StringIO()
+    out, err = out or io.StringIO(), io.StringIO()
     with mock.patch.object(sys, "argv", [script, *given]), redirect_stdout(out), redirect_stderr(err):
         try:
             runpy.run_path(script, run_name="__main__")
