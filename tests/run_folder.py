@@ -49,6 +49,10 @@ TRIALS: list[tuple[str, TrialState, list[float], float | None, str | None]] = [
 ]
 
 
+EARLIER_VERSION = {"trial-008"}
+"""trials whose last rung lacks the measure of the earlier ones"""
+
+
 def run_config(root: Path) -> Config:
     """Tiny networks under a storage root."""
     return Config(name="finished").with_overrides(
@@ -105,6 +109,9 @@ def overrides_of(label: str) -> dict[str, Any]:
     """What the search proposed for a trial, or what defines an arm."""
     if label in ARMS:
         return ARMS[label]
+    arm, _, searched = label.partition("+")
+    if searched:
+        return overrides_of(searched) | ARMS[arm]
     number = int(label.split("-")[1])
     params = {
         "curriculum.hardness.kind": "linear" if number % 2 else "constant",
@@ -135,6 +142,8 @@ def _write_study(folder: Path, trials: list[Any], one_study: bool) -> None:
         metrics = {"score": scores[-1]} if scores else {}
         if transfer is not None:
             metrics |= {f"val/linear/{SOURCE}@100": scores[-1], "val/transfer/mean": transfer}
+            if label not in EARLIER_VERSION:
+                metrics["rung_score"] = scores[-2] + 1
         attributes: dict[str, Any] = {"label": label, "metrics": metrics, "images": max(curve, default=0)}
         if label in BASELINES:
             attributes["arm"] = label

@@ -20,6 +20,7 @@ from synthcl.curriculum import is_real_only
 from synthcl.errors import UserError
 from synthcl.search import figures, leaderboard, records, report
 from synthcl.search.searcher import STUDY, journal
+from synthcl.search.settings import reads
 from synthcl.storage import Storage
 
 LINEAR = f"test/linear/{SOURCE}@100"
@@ -80,8 +81,28 @@ def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> No
     assert board["best"] == {"linear": "trial-002", "transfer": "trial-004"}
 
 
+@pytest.mark.parametrize("columns", [60, 80, 98, 109])
+def test_a_table_fits_its_terminal_and_breaks_no_word(tmp_path: Path, columns: int) -> None:
+    config = run_config(tmp_path)
+    board = leaderboard.compare(records.confirm_frame(make_run(tmp_path)), config, [], list(SEEDS))
+    table = leaderboard.cells(board)
+    parts = leaderboard.fitted(table, columns).split("\n\n")
+    assert all(len(line) <= columns for part in parts for line in part.splitlines())
+    assert (len(parts) == 1) == (columns == 109)
+    shown = [part.splitlines() for part in parts]
+    assert "".join(lines[0] for lines in shown).split() == " ".join(table[0]).split()
+    for number, row in enumerate(table[1:], start=1):
+        assert all(lines[number].startswith(row[0]) for lines in shown)
+        assert (
+            " ".join(lines[number].removeprefix(row[0]).strip() for lines in shown).split() == " ".join(row[1:]).split()
+        )
+
+
 @pytest.mark.usefixtures("no_pictures")
-def test_the_terminal_shows_the_table_within_110_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_the_table_within_110_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
     write(make_run(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert (
@@ -221,6 +242,100 @@ def test_learning_curves_leave_out_the_zero_of_a_divergence(written: Path) -> No
     trials = records.trials_frame(records.open_study(written), run_config(written.parent)).set_index("label")
     assert trials.curve["trial-005"] == {RUNGS[0]: 68.0}
     assert trials.curve["trial-006"] == {RUNGS[0]: 69.5, RUNGS[1]: 72.0}
+
+
+def test_a_curve_is_of_one_measure_and_the_final_score_apart(written: Path) -> None:
+    config = run_config(written.parent)
+    trials = records.trials_frame(records.open_study(written), config)
+    rungs = dict(zip(trials.label, trials.rungs, strict=True))
+    assert rungs["trial-002"] == {RUNGS[0]: 71.0, RUNGS[1]: 76.0, RUNGS[2]: 77.0}  # not the logistic 84.5
+    assert rungs["trial-006"] == {RUNGS[0]: 69.5, RUNGS[1]: 72.0}
+    assert rungs["trial-008"] == {RUNGS[0]: 70.5, RUNGS[1]: 75.0}  # an earlier version: ends at the last early rung
+    at_rungs, final = figures.learning_curves(trials, config, "trial-002").axes
+    drawn = {tuple(line.get_ydata()) for line in at_rungs.lines}
+    assert {tuple(curve.values()) for curve in rungs.values() if curve} == drawn
+    assert sorted(float(line.get_ydata()[0]) for line in final.lines) == [79.5, 80.5, 81.0, 82.5, 84.5]
+    assert at_rungs.get_title() == "At the rungs: ridge probe, at most 2,000 labels"
+    assert final.get_xlabel() == "logistic probe,\nall labels"
+
+
+def test_the_only_trial_that_stands_out_is_the_reports_winner(written: Path) -> None:
+    config = run_config(written.parent)
+    trials = records.trials_frame(records.open_study(written), config)
+    board = leaderboard.compare(records.confirm_frame(written), config, [], list(SEEDS))
+    assert leaderboard.winning_trial(board, trials, config) == "trial-002"
+    for figure in (figures.learning_curves(trials, config, "trial-004"), figures.search_progress(trials, "trial-004")):
+        labels = {text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().texts}
+        assert "winner, trial-004" in labels
+        assert not any("best" in label for label in labels)
+
+
+def test_the_winner_joint_is_the_trial_with_the_configuration_itself(tmp_path: Path) -> None:
+    better = {"joint": [(99.0, 60.0, 79.0, 59.0)] * 3}
+    folder, config = make_run(tmp_path, confirmed=CONFIRMED | better), run_config(tmp_path)
+    trials = records.trials_frame(records.open_study(folder), config)
+    own = config.with_overrides(dict(trials.set_index("label").overrides["trial-006"]))
+    board = leaderboard.compare(records.confirm_frame(folder), own, [], list(SEEDS))
+    assert leaderboard.winning_trial(board, trials, own) == "trial-006"
+    assert leaderboard.winning_trial(board, trials, config) is None  # it was not among the trials
+
+
+REAL_ONLY_WINNER = {"real-only+trial-002": [(99.0, 60.0, 79.0, 59.0)] * 3}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_winner_without_a_generator_lists_only_what_its_encoder_saw(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, confirmed=CONFIRMED | REAL_ONLY_WINNER)
+    write(folder)
+    text = (folder / "report.md").read_text()
+    settings = text[text.index("## Settings of real-only+trial-002") : text.index("## Its encoder")]
+    assert [line for line in settings.splitlines() if line.startswith("| `")] == ["| `training.temperature` | 0.19 |"]
+    assert "Real images alone, without a generator, and on top of `config.json`:" in settings
+    assert "The winner real-only+trial-002 has no generator; these are of trial-002-seed1000." in text
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_samples_are_of_a_baseline_where_no_searched_curriculum_was_complete(tmp_path: Path) -> None:
+    """And the report says whose they are, in place of 'no complete trial has a generator'."""
+    confirmed = {name: CONFIRMED[name] for name in ("real-only", "frozen-gan", "joint")}
+    folder = make_run(tmp_path, confirmed=confirmed)
+    (folder / "study.journal").unlink()
+    optuna.create_study(study_name=STUDY, storage=journal(folder / "study.journal"), direction="maximize")
+    write(folder)
+    text = (folder / "report.md").read_text()
+    assert "![Samples by progress](figures/samples.png)" in text
+    assert "The winner real-only has no generator; these are of frozen-gan-seed1000." in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "read"),
+    [
+        ({}, "curriculum.hardness.start", True),
+        (ARMS["real-only"], "curriculum.hardness.start", False),
+        (ARMS["real-only"], "gan.generator_learning_rate", False),
+        (ARMS["real-only"], "curriculum.view_strength.start", True),
+        (ARMS["frozen-gan"], "curriculum.hardness.start", False),
+        (ARMS["frozen-gan"], "curriculum.pair_half_life_kimg.start", False),
+        (ARMS["frozen-gan"], "curriculum.synthetic_fraction.start", True),
+        (ARMS["hard-only"], "curriculum.pair_half_life_kimg.start", False),
+        ({"curriculum.hardness.kind": "linear"}, "curriculum.hardness.end", True),
+        ({"curriculum.hardness.kind": "constant"}, "curriculum.hardness.end", False),
+    ],
+)
+def test_a_setting_is_shown_where_its_run_reads_it(overrides: dict[str, Any], field: str, read: bool) -> None:
+    assert reads(run_config(Path("runs")).with_overrides(overrides), field) is read
+
+
+def test_schedules_show_the_configurations_own_beside_the_winners_and_no_panel_that_it_does_not_read() -> None:
+    config = run_config(Path("runs"))
+    titles = [axes.get_title() for axes in figures.schedules({"joint": config}).axes]
+    assert titles == ["hardness", "pair half-life, kimg", "synthetic fraction", "view strength", "learning rate"]
+    real = config.with_overrides(ARMS["real-only"] | {"curriculum.view_strength.start": 0.7})
+    figure = figures.schedules({"real-only+trial-003": real}, {"the configuration's own": config})
+    assert [axes.get_title() for axes in figure.axes] == ["view strength", "learning rate"]
+    assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [0.7, 1.0]
+    mixed = figures.schedules({"real-only": real, "trial-002": config})
+    assert [len(axes.lines) for axes in mixed.axes] == [1, 1, 1, 2, 2]
 
 
 def test_importances_use_the_first_rung_while_few_trials_are_complete(written: Path) -> None:

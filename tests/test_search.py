@@ -72,7 +72,7 @@ def test_a_search_without_a_terminal_prints_nothing_but_plain_lines(smoke):
     assert re.search(r"^search 6/6, best \d+\.\d\d \(trial-\d{3}\), took ", err, re.MULTILINE)
     assert re.search(r"^confirm \d+/\d+, took ", err, re.MULTILINE)
     rows = [line for line in out.splitlines() if " kimg " in line]
-    assert {line.index("kimg") for line in rows if "-seed" not in line} == {22}  # of the search; one column
+    assert {line.index("kimg") for line in rows if "-seed" not in line} == {21}  # one column
     assert len({line.index("kimg") for line in rows if "-seed" in line}) == 1  # of the confirm runs
     assert max(map(len, rows)) <= 80
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,89 +16,142 @@ from matplotlib.lines import Line2D
 from synthcl import curriculum
 from synthcl.config import Config
 from synthcl.search.records import best_so_far, pareto_front
+from synthcl.search.settings import reads
 from synthcl.style import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 
+_RING: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
 
-def search_progress(trials: pd.DataFrame) -> Figure:
+
+def search_progress(trials: pd.DataFrame, winner: str | None = None, spread: float | None = None) -> Figure:
     """Best score so far over the images that all trials together have spent.
 
     Args:
         trials: from `records.trials_frame`.
+        winner: the trial that won on fresh seeds, which is marked.
+        spread: standard deviation of one configuration's score over seeds, in points: what a difference is worth.
     """
     figure, axes = _one_panel()
     ended = best_so_far(trials)
     kimg = ended.spent_images / 1000
     complete = ended.state == "complete"
     axes.plot(kimg[complete], ended.score[complete], "o", color=BLUE, markersize=5, label="complete trial")
-    axes.step(kimg, ended.best, where="post", color=BLUE, linewidth=1.5, label="best so far")
+    axes.step(kimg, ended.best, where="post", color=BLUE, linewidth=1.5, label="highest so far")
+    for at, row in zip(kimg[complete], ended[complete].itertuples(), strict=True):
+        if row.label == winner:
+            axes.plot(
+                at, row.score, marker="o", linestyle="none", label=f"winner, {winner}", **_RING | {"color": ORANGE}
+            )
+        if row.score == row.best:
+            beside: dict[str, Any] = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 7}
+            axes.annotate(row.label, (at, row.score), **beside)
     stopped = kimg[~complete]
     at_the_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot(stopped, [0.015] * len(stopped), "|", color="#777777", markersize=9, label="stopped early", **at_the_axis)
     for row in trials[trials.baseline & (trials.state == "complete")].itertuples():
         color = ARM_COLORS.get(row.label, PURPLE)
         axes.axhline(row.score, color=color, linestyle="--", linewidth=1, label=row.label)
+    if spread and complete.any():
+        low, high = axes.get_ylim()
+        middle = (low + high) / 2
+        at = float(kimg.max()) * 1.06
+        label = f"spread over seeds, ±{spread:.2f}"
+        axes.errorbar([at], [middle], [spread], color="#777777", linewidth=1.2, capsize=3, label=label)
     axes.set_xlim(left=0)
-    describe(axes, "Best score over images spent", "thousand images spent by all trials", "validation score, %")
+    axes.margins(y=0.1)
+    describe(
+        axes, "Scores of the search over images spent", "thousand images spent by all trials", "validation score, %"
+    )
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
 
 
-def learning_curves(trials: pd.DataFrame) -> Figure:
-    """Score at every rung of every trial; trials stopped early in grey, baselines dashed.
+def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = None) -> Figure:
+    """One measure at every rung of every trial, and the final scores, another measure, in a panel of their own.
 
     Args:
         trials: from `records.trials_frame`.
+        config: of the run; names the measures.
+        winner: the trial that won on fresh seeds, which is highlighted.
     """
-    figure, axes = _one_panel()
+    figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+    axes, final = figure.subplots(1, 2, width_ratios=[5, 1])
     handles: dict[str, Line2D] = {}
-    finished = trials[(trials.state == "complete") & ~trials.baseline]
-    best = finished.sort_values("score", ascending=False, kind="stable").label.head(1).tolist()
     for row in trials.itertuples():
         if not row.curve:
             continue
-        kimg, scores = [images / 1000 for images in row.curve], list(row.curve.values())
         name, color, width, line, order = "stopped early", GREY, 1.0, "-", 1
         if row.baseline:
             name, color, width, line, order = row.label, ARM_COLORS.get(row.label, PURPLE), 1.3, "--", 3
-        elif row.label in best:
-            name, color, width, order = f"best, {row.label}", BLUE, 2.0, 4
         elif row.state == "complete":
             name, color, width, order = "complete trial", LIGHT_BLUE, 1.1, 2
-        handles[name] = axes.plot(
-            kimg, scores, line, color=color, linewidth=width, zorder=order, marker="o", markersize=3
-        )[0]
-    x = "thousand images (last rung: logistic probe; before: ridge probe)"
-    describe(axes, "Learning curves", x, "validation score, %")
+        if row.label == winner:
+            name, width, order = f"winner, {row.label}", 2.0, 4
+            color = color if row.baseline else BLUE
+        style: dict[str, Any] = {"color": color, "zorder": order, "markersize": 3}
+        kimg, scores = [images / 1000 for images in row.rungs], list(row.rungs.values())
+        handles[name] = axes.plot(kimg, scores, line, linewidth=width, marker="o", **style)[0]
+        if row.state == "complete":
+            final.plot(0, row.score, marker="D", **style | {"markersize": 5 if row.label == winner else 4})
+    early, last = measures(config)
+    describe(axes, f"At the rungs: {early}", "thousand images", "validation score, %")
+    describe(final, "At the end", "", "")
+    final.set_xlabel(last, fontsize=8)
+    final.set_xticks([])
     axes.set_xlim(left=0)
     order_of = sorted(handles, key=lambda name: -handles[name].get_zorder())
-    axes.legend([handles[name] for name in order_of], order_of, loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
+    final.legend([handles[name] for name in order_of], order_of, loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
 
 
-def schedules(configs: dict[str, Config]) -> Figure:
-    """The curriculum of one or more configurations over progress.
+def measures(config: Config) -> tuple[str, str]:
+    """What a score is at the early rungs and at the last one, in words."""
+    settings, objective = config.evaluation, config.search.objective
+    labels = min(settings.early_label_images, settings.max_label_images or settings.early_label_images)
+    where = {"linear": "", "transfer": ", other data sets", "weighted": ", with other data sets"}[objective]
+    count = f"{settings.headline:,.0f}" if settings.headline > 1 else f"{100 * settings.headline:g} %"
+    of = count if settings.headline > 1 else f"{count} of the"
+    last = f"logistic probe{where},\n{'all' if settings.headline == 1 else of} labels"
+    return f"ridge probe{where}, at most {labels:,} labels", last
+
+
+def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = None) -> Figure:
+    """The curriculum of one or more configurations over progress, each where its run reads it.
 
     Args:
-        configs: by the name in the legend.
+        configs: by the name in the legend; what none of them reads has no panel.
+        beside: more of them, to compare with.
     """
-    panels = {
-        "hardness": lambda config, p: curriculum.value(config.curriculum.hardness, p),
-        "pair half-life, kimg": lambda config, p: curriculum.value(config.curriculum.pair_half_life_kimg, p),
-        "synthetic fraction": lambda config, p: curriculum.knobs(config, p).synthetic_fraction,
-        "view strength": lambda config, p: curriculum.value(config.curriculum.view_strength, p),
-        "learning rate": curriculum.learning_rate,
+    curricula: dict[str, tuple[str, Callable[[Config, float], float]]] = {
+        "hardness": ("hardness", lambda config, p: curriculum.value(config.curriculum.hardness, p)),
+        "pair half-life, kimg": (
+            "pair_half_life_kimg",
+            lambda config, p: curriculum.value(config.curriculum.pair_half_life_kimg, p),
+        ),
+        "synthetic fraction": ("synthetic_fraction", lambda config, p: curriculum.knobs(config, p).synthetic_fraction),
+        "view strength": ("view_strength", lambda config, p: curriculum.value(config.curriculum.view_strength, p)),
+        "learning rate": ("", curriculum.learning_rate),
     }
-    figure = Figure(figsize=(11, 2.4), layout="constrained")
+    panels = {
+        title: (f"curriculum.{field}", value)
+        for title, (field, value) in curricula.items()
+        if any(reads(config, f"curriculum.{field}") for config in configs.values())
+    }
+    figure = Figure(figsize=(2.2 * len(panels), 2.4), layout="constrained")
     progress = np.linspace(0, 1, 401)
-    for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for (name, config), color in zip(configs.items(), (BLUE, ORANGE, GREEN, PURPLE), strict=False):
-            axes.plot(progress, [value(config, p) for p in progress], color=color, linewidth=1.6, label=name)
+    colors = dict(zip(configs | (beside or {}), (BLUE, ORANGE, GREEN, PURPLE), strict=False))
+    for axes, (title, (field, value)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name, config in (configs | (beside or {})).items():
+            if reads(config, field):
+                line = "--" if beside and name in beside else "-"
+                values = [value(config, p) for p in progress]
+                axes.plot(progress, values, line, color=colors.get(name, GREY), linewidth=1.6, label=name)
         describe(axes, title, "progress", "")
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), max(high * 1.08, 1e-9))
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(configs), **LEGEND)
+    # The learning rate is the last panel, and every run has one.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(colors), **LEGEND)
     return figure
 
 
@@ -133,7 +187,7 @@ def trade_off(trials: pd.DataFrame) -> Figure:
         raise ValueError("no complete trial has a linear and a transfer score")
     figure, axes = _one_panel(width=5.6, height=4)
     front = pareto_front(measured)
-    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
+    ring = _RING | {"marker": "o"}
     axes.step(front.linear, front.transfer, where="pre", color=GREEN, linewidth=1.2, label="Pareto front", **ring)
     for row in measured.itertuples():
         color, marker = (ARM_COLORS.get(row.label, PURPLE), "s") if row.baseline else (BLUE, "o")

@@ -151,6 +151,24 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     return Leaderboard(tuple(rows), columns, differences_shown, config.search.objective, best, unconfirmed)
 
 
+def winning_trial(board: Leaderboard, trials: pd.DataFrame, config: Config) -> str | None:
+    """Which of the search's trials and baselines the winner is; None where it was not among them.
+
+    Args:
+        board: of the confirm runs.
+        trials: from `records.trials_frame`.
+        config: of the run, which is itself confirmed as `joint` and searched as a trial.
+    """
+    if board.winner is None:
+        return None
+    if board.winner.name in set(trials.label):
+        return board.winner.name
+    own = config.with_overrides(board.winner.overrides)
+    searched = trials[~trials.baseline]
+    same = (row.label for row in searched.itertuples() if config.with_overrides(row.overrides) == own)
+    return next(same, None)
+
+
 def _is_baseline(name: str) -> bool:
     """Whether the search did not find it."""
     return name in (*BASELINES, OWN) or name.startswith(CONTROL)

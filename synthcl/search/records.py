@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from synthcl.arms import ARMS, BASELINES, CONTROL, OWN
 from synthcl.config import Config
 from synthcl.errors import UserError
+from synthcl.evaluation import names
 from synthcl.search.searcher import RecordedStudy, load_study
 
 JOURNAL = "study.journal"
@@ -37,6 +38,7 @@ _TRIAL_COLUMNS = (
     "transfer",
     "overrides",
     "curve",
+    "rungs",
     "finished",
 )
 _CONFIRM_COLUMNS = ("name", "label", "seed", "images", "seconds", "score", "checkpoint", "overrides", "metrics")
@@ -65,12 +67,13 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
         label; baseline (bool); state: complete, pruned, diverged, failed, running or waiting; reason of a
         divergence; images seen; score at the last rung, in percent (none before the first and after a divergence);
         linear and transfer on validation (complete trials only); overrides (none of a baseline);
-        curve {images: score}; finished (time).
+        curve {images: score}; rungs {images: score} by the measure of the early rungs alone, which a run of an
+        earlier version lacks at its last; finished (time).
     """
-    rows = []
+    rows, linear = [], f"val/{names.headline(config)}"
     for trial in study.trials:
         attributes = trial.user_attrs
-        metrics = attributes.get("metrics", {})
+        metrics = names.renamed(attributes.get("metrics", {}), config)
         curve = dict(sorted(trial.intermediate_values.items()))
         if "diverged" in attributes:
             curve.pop(attributes["images"], None)  # the 0 of a run that could not be scored
@@ -83,15 +86,24 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
                 "reason": attributes.get("diverged", ""),
                 "images": attributes.get("images", 0),
                 "score": trial.value if complete else next(reversed(curve.values()), None),
-                "linear": metrics.get(f"val/linear/{config.data.source}@100") if complete else None,
+                "linear": metrics.get(linear) if complete else None,
                 "transfer": metrics.get("val/transfer/mean") if complete else None,
                 "overrides": dict(trial.params),
                 "curve": curve,
+                "rungs": _rungs(curve, metrics, last=linear in metrics),
                 "finished": trial.datetime_complete,
             }
         )
     frame = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
     return frame.astype({"baseline": bool, "score": float, "linear": float, "transfer": float})
+
+
+def _rungs(curve: dict[int, float], metrics: dict[str, Any], *, last: bool) -> dict[int, float]:
+    """A curve by the measure of the early rungs; `last`: whether the metrics are those of the last rung."""
+    if not last or not curve:
+        return curve
+    *early, (images, _) = curve.items()
+    return dict(early) | ({images: metrics["rung_score"]} if "rung_score" in metrics else {})
 
 
 def _state(trial: FrozenTrial) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from synthcl import checkpoint, style
 from synthcl.arms import BASELINES
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
+from synthcl.evaluation import names
 from synthcl.export import save_encoder
 from synthcl.files import write_whole
 from synthcl.models.encoder import make_encoder
@@ -23,6 +25,7 @@ from synthcl.resume import fetched
 from synthcl.search import figures, leaderboard, records
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.searcher import RecordedStudy
+from synthcl.search.settings import changes
 from synthcl.storage import Storage
 
 ENCODER = "encoder.safetensors"
@@ -78,39 +81,45 @@ def _draw(
     board: Leaderboard,
 ) -> list[Note]:
     """Save every figure that can be made."""
+    complete = trials[(trials.state == "complete") & ~trials.baseline].sort_values("score", ascending=False)
+    searched = {row.label: config.with_overrides(row.overrides) for row in complete.itertuples()}
+    confirmed_as = {row.name: config.with_overrides(row.overrides) for row in board.rows}
     best = next(iter(records.best_names(trials, config)), None)
-    overrides = dict(zip(trials.label, trials.overrides, strict=True))
-    shown = {board.winner.name: config.with_overrides(board.winner.overrides)} if board.winner else {}
+    shown = {board.winner.name: confirmed_as[board.winner.name]} if board.winner else {}
     if best and all(name in BASELINES for name in shown):
-        shown[best] = config.with_overrides(overrides[best])  # a baseline's own curriculum shows little
+        shown[best] = searched[best]  # a baseline's own curriculum shows little
+    winner = leaderboard.winning_trial(board, trials, config)
+    sampled = next((name for name, own in (shown | confirmed_as | searched).items() if not is_real_only(own)), None)
+    runs = confirmed[confirmed.name == sampled].sort_values("seed").label if len(confirmed) else []
+    sampled_run = next(iter(runs), sampled)
 
     def curriculum_figure() -> Figure:
         if not shown:
             raise ValueError("no trial is complete")
-        return figures.schedules(shown)
+        return figures.schedules(shown, {} if config in shown.values() else {"the configuration's own": config})
 
     def samples_figure() -> Figure:
-        name = next((name for name, own in shown.items() if not is_real_only(own)), None)
-        if name is None:
-            raise ValueError("no complete trial has a generator")
-        runs = confirmed[confirmed.name == name].sort_values("seed").label if len(confirmed) else []
-        label = next(iter(runs), name)
-        return figures.sample_growth(folder / "samples" / label, f"G(z) over G_ema(z), {label}")
+        if sampled_run is None:
+            raise ValueError("no complete run has a generator")
+        return figures.sample_growth(folder / "samples" / sampled_run, f"G(z) over G_ema(z), {sampled_run}")
 
-    wanted: dict[str, tuple[str, Callable[[], Figure]]] = {
-        "search": ("Best score over images spent", lambda: figures.search_progress(trials)),
-        "curves": ("Learning curves", lambda: figures.learning_curves(trials)),
-        "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure),
-        "importances": ("Importance of searched fields", lambda: figures.importance(*records.importances(study))),
-        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials)),
-        "samples": ("Samples by progress", samples_figure),
+    whose = ""
+    if sampled_run and board.winner and sampled != board.winner.name:
+        whose = f"\n\nThe winner {board.winner.name} has no generator; these are of {sampled_run}."
+    wanted: dict[str, tuple[str, Callable[[], Figure], str]] = {
+        "search": ("Scores over images spent", lambda: figures.search_progress(trials, winner, _spread(board)), ""),
+        "curves": ("Learning curves", lambda: figures.learning_curves(trials, config, winner), ""),
+        "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure, ""),
+        "importances": ("Importance of searched fields", lambda: figures.importance(*records.importances(study)), ""),
+        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials), ""),
+        "samples": ("Samples by progress", samples_figure, whose),
     }
     notes = []
-    for name, (title, draw) in wanted.items():
+    for name, (title, draw, caption) in wanted.items():
         file = folder / "figures" / f"{name}.png"
         try:
             style.save(draw(), file)
-            notes.append((f"![{title}](figures/{name}.png)", ""))
+            notes.append((f"![{title}](figures/{name}.png){caption}", ""))
         except ValueError as reason:
             file.unlink(missing_ok=True)  # of an earlier report
             notes.append((title, str(reason)))
@@ -133,11 +142,16 @@ def _document(
         ]
     parts.append("  \n".join(leaderboard.verdict(board)))
     if board.winner:
-        settings = [f"| `{path}` | {_value(value)} |" for path, value in board.winner.overrides.items()]
+        own = config.with_overrides(board.winner.overrides)
+        changed = changes(own, config)
+        settings = [f"| `{path}` | {_value(value)} |" for path, value in changed.items()]
         table = "\n".join(["| field | value |", "| --- | ---: |", *settings])
+        said = "Set on top of `config.json`:" if settings else "The configuration of `config.json` as it is."
+        if is_real_only(own) and not is_real_only(config):
+            said = "Real images alone, without a generator" + (", and on top of `config.json`:" if settings else ".")
         parts += [
             f"## Settings of {board.winner.name}",
-            "Set on top of `config.json`:" if settings else "The configuration of `config.json` as it is.",
+            said,
             *([table] if settings else []),
             "## Its encoder",
             f'```python\nfrom synthcl import load_encoder\n\nencoder = load_encoder("{_shown(folder / ENCODER)}")\n```',
@@ -151,6 +165,13 @@ def _document(
         f"optuna-dashboard {_shown(folder / records.JOURNAL)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _spread(board: Leaderboard) -> float | None:
+    """How far a configuration's validation score is from one seed to the next: the mean over rows."""
+    spreads = [row.scores["score"].std for row in board.rows if "score" in row.scores]
+    measured = [spread for spread in spreads if spread is not None]
+    return mean(measured) if measured else None
 
 
 def _budgets(config: Config, board: Leaderboard) -> str:
@@ -186,7 +207,7 @@ def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
     encoder = make_encoder(config.encoder, config.data.channels)
     encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
     over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
-    scores = {"run": run.label, "this_seed": run.metrics, "over_seeds": over_seeds}
+    scores = {"run": run.label, "this_seed": names.renamed(run.metrics, config), "over_seeds": over_seeds}
     save_encoder(storage.folder / ENCODER, encoder, config, scores)
 
 
