@@ -36,8 +36,8 @@ def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encod
     search = [sys.executable, str(ROOT / "tune/search.py"), *arguments(TINY | own)]
     done = subprocess.run(search, env=cluster.environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    assert cluster.workers() == 2
-    assert sum(cluster.launches()) == 2
+    assert cluster.workers() <= 2
+    assert cluster.launches()[0] == 2  # at once, not one after the other as the trials before begin
 
     run = tmp_path / "runs/grown"
     ended = load_study(run / "study.journal").trials
