@@ -13,7 +13,10 @@ torch.set_num_threads(1)
 
 CLUSTERS = {
     "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset"),
-    "clusters 2": ("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli", "test_autoscaling"),
+    "clusters 2": (
+        *("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli"),
+        *("test_autoscaling", "test_remote_warmup"),
+    ),
 }
 """modules that start Ray, in parts of some minutes"""
 

@@ -124,3 +124,21 @@ def test_a_process_that_dies_at_the_same_place_again_and_again_is_given_up(on_a_
     monkeypatch.setattr(remote_warmup, "_train", lambda *given: os._exit(1))
     with pytest.raises(UserError, match="again and again at 0 images"):
         remote_warmup.warm_up_on_gpu(config(tmp_path), 1.0, str(tmp_path / "unfinished"), lambda *told: None)
+
+
+def test_a_notice_to_a_driver_that_warms_up_itself_ends_it_with_its_state(tmp_path):
+    settings = config(tmp_path, **{"training.checkpoint_minutes": 60})
+    place = str(tmp_path / "unfinished")
+    told = []
+
+    def progress(done_images, total_images, statistics):
+        told.append(done_images)
+        if len(told) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster._warm_up_here(settings, images(settings), place, progress)
+    assert not notice.heard()
+    done = []
+    warm_up(settings, images(settings), CPU, lambda images, total, statistics: done.append(images), place)
+    assert done[0] == told[-1] > 0

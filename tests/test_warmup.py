@@ -2,15 +2,21 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import buckets
 import pytest
 import torch
 
-from synthcl import warmup
+from synthcl import storage, warmup
 from synthcl.config import Config
-from synthcl.errors import UserError
+from synthcl.errors import Leaving, UserError
 from synthcl.models.gan import make_generator
 
+s3, bucket = buckets.s3, buckets.bucket
 DEVICE = torch.device("cpu")
 
 
@@ -144,3 +150,170 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         warmup.cached_gan(config(), Images(), tmp_path, DEVICE, progress=False)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png"}
+
+
+class Told(list):
+    """The images done that a warm-up tells."""
+
+    def __call__(self, done_images, total_images, statistics):
+        self.append(done_images)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Whether to leave is asked after every step."""
+    monkeypatch.setattr(warmup, "LOOK_SECONDS", 0.0)
+
+
+def at(step):
+    """A pause that says no until that step."""
+    asked = []
+    return lambda: asked.append(None) or len(asked) == step
+
+
+LONGER = {"warmup_kimg": 0.96, "loss": "relativistic", "gradient_penalty": 0.5}  # 60 steps, looked at after 50
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    return warmup.warm_up(config(**LONGER), Images(), DEVICE, progress=False)
+
+
+@pytest.mark.parametrize("stops", [[1] * 59, [49], [50], [51], [20, 37, 2]], ids=lambda stops: str(sum(stops)))
+def test_an_interrupted_warm_up_continues_bit_by_bit(stops, unbroken, hasty, tmp_path):
+    place = str(tmp_path / "unfinished")
+    for number, stop in enumerate(stops):
+        told = Told()
+        with pytest.raises(Leaving):
+            warmup.warm_up(config(**LONGER), Images(), DEVICE, told, place, at(stop))
+        assert told == [16 * (sum(stops[:number]) + step) for step in range(stop + 1)]
+    state, statistics = warmup.warm_up(config(**LONGER), Images(), DEVICE, False, place)
+    assert equal(state, unbroken[0])
+    assert statistics == unbroken[1]
+
+
+@pytest.mark.parametrize("where", ["folder", "URI"])
+def test_a_killed_warm_up_continues_bit_by_bit_from_its_last_checkpoint(where, unbroken, tmp_path):
+    place = str(tmp_path / "unfinished") if where == "folder" else (tmp_path / "unfinished").as_uri()
+    code = f"""if True:
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import torch, test_warmup
+        torch.set_num_threads(1)
+        settings = test_warmup.config(**test_warmup.LONGER).with_overrides({{"training.checkpoint_minutes": 1e-9}})
+        def kill(done, total, statistics):
+            if done == 16 * 33:
+                os.kill(os.getpid(), signal.SIGKILL)
+        test_warmup.warmup.warm_up(settings, test_warmup.Images(), test_warmup.DEVICE, kill, {place!r})
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    told = Told()
+    state, statistics = warmup.warm_up(config(**LONGER), Images(), DEVICE, told, place)
+    assert told[0] == 16 * 32
+    assert equal(state, unbroken[0])
+    assert statistics == unbroken[1]
+
+
+def test_a_checkpoint_is_due_after_the_minutes_of_the_config_which_change_nothing_else(unbroken, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(warmup.warmup_checkpoint, "keep", lambda place, key, state: kept.append(state["step"]))
+    for minutes in (60, 1e-9):
+        settings = config(**LONGER).with_overrides({"training.checkpoint_minutes": minutes})
+        assert equal(warmup.warm_up(settings, Images(), DEVICE, False, str(tmp_path / "unfinished"))[0], unbroken[0])
+        assert warmup.cache_key(settings, Images()) == warmup.cache_key(config(**LONGER), Images())
+    assert kept == list(range(1, 60))  # the last step's is the result
+
+
+def test_a_finished_warm_up_leaves_no_checkpoint(tmp_path, hasty):
+    def train(place, progress):
+        with pytest.raises(Leaving):
+            warmup.warm_up(config(), Images(), DEVICE, progress, place, at(2))
+        assert [path.name for path in tmp_path.iterdir()] == [f".{key}.unfinished"]
+        return warmup.warm_up(config(), Images(), DEVICE, progress, place)
+
+    key = warmup.cache_key(config(), Images())
+    state = warmup.cached_gan(config(), Images(), tmp_path, DEVICE, progress=False, train=train)
+    assert equal(state, warmup.warm_up(config(), Images(), DEVICE, progress=False)[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{key}.json", f"{key}.png", f"{key}.safetensors"]
+
+
+class Malicious:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+def damaged(place, content):
+    if content == "cut short":
+        place.write_bytes(place.read_bytes()[:-100])
+    elif content == "of other images":
+        with pytest.raises(Leaving):
+            warmup.warm_up(config(**LONGER), Images(content_key="others"), DEVICE, False, str(place), at(3))
+    elif content == "code":
+        torch.save(Malicious(), place)
+    elif content == "of another network":
+        whole = torch.load(place, weights_only=True)
+        del whole["state"]["parts"]["discriminator"]
+        torch.save(whole, place)
+    else:
+        place.write_bytes(b"")
+
+
+@pytest.mark.parametrize("content", ["cut short", "of other images", "code", "of another network", "empty"])
+def test_a_checkpoint_that_cannot_be_used_is_left_out_with_one_line(
+    content, unbroken, hasty, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "unfinished"
+    with pytest.raises(Leaving):
+        warmup.warm_up(config(**LONGER), Images(), DEVICE, False, str(place), at(3))
+    if content == "of other images":
+        place.unlink()
+    damaged(place, content)
+    told = Told()
+    state, _ = warmup.warm_up(config(**LONGER), Images(), DEVICE, told, str(place))
+    assert told[0] == 0
+    assert equal(state, unbroken[0])
+    assert [record.getMessage().startswith("GAN warm-up starts over") for record in caplog.records] == [True]
+    assert str(place) in caplog.text
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_disk_that_is_away_fails_the_warm_up_rather_than_beginning_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.5)
+    with pytest.raises(FileNotFoundError, match="the storage is away"):
+        warmup.warm_up(config(), Images(), DEVICE, False, str(tmp_path / "away" / "unfinished"))
+
+
+def test_a_bucket_keeps_the_state_of_an_unfinished_warm_up_for_other_machines(bucket, hasty, unbroken, tmp_path):
+    first = storage.Storage(bucket.uri, "run")
+    root = storage.below(bucket.uri, "gan")
+    leave = lambda place, progress: warmup.warm_up(  # noqa: E731
+        config(**LONGER), Images(), DEVICE, progress, place, at(7)
+    )
+    with pytest.raises(Leaving):
+        warmup.cached_gan(config(**LONGER), Images(), first.shared / "gan", DEVICE, False, leave, root)
+    key = warmup.cache_key(config(**LONGER), Images())
+    assert bucket.names() == [f"gan/.{key}.unfinished"]
+
+    storage.Storage(bucket.uri, "run").pull()  # on another machine: nobody needs its copy there
+    assert list((first.shared / "gan").iterdir()) == []
+    told = Told()
+    go_on = lambda place, progress: warmup.warm_up(config(**LONGER), Images(), DEVICE, told, place)  # noqa: E731
+    state = warmup.cached_gan(config(**LONGER), Images(), first.shared / "gan", DEVICE, False, go_on, root)
+    assert told[0] == 16 * 7
+    assert equal(state, unbroken[0])
+    assert bucket.names() == []
+
+
+def test_a_bar_begins_where_the_warm_up_continues_and_follows_it_back(capsys):
+    with warmup.bar(True) as show:
+        show(500, 1000, {})
+        show(900, 1000, {"order": 0.61})
+        show(700, 1000, {"order": 0.61})  # another machine has taken over from the last checkpoint
+        show(1000, 1000, {"order": 0.58})
+    shown = capsys.readouterr().err
+    assert "GAN warm-up:" in shown
+    assert "1.00k/1.00k" in shown
+    assert "D in order=0.58" in shown
