@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 from ray._private.state import state as ray_state
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
 LEAVE_SECONDS = 60.0
 """how long a driver waits for the checkpoints before it leaves"""
@@ -48,7 +48,9 @@ def hear(*numbers: signal.Signals) -> None:
 
 @contextmanager
 def hearing(*numbers: signal.Signals) -> Iterator[None]:
-    """`hear` for as long as a stage runs."""
+    """`hear` for as long as a stage runs; what an earlier stage of this driver passed on is taken back."""
+    if ray.is_initialized():
+        _internal_kv_del(_key())
     before = {number: signal.getsignal(number) for number in numbers}
     hear(*numbers)
     try:

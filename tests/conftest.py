@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 torch.set_num_threads(1)
 
 CLUSTERS = {
-    "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset"),
+    "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset", "test_folder_commands"),
     "clusters 2": (
         *("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli"),
         *("test_autoscaling", "test_remote_warmup"),
@@ -63,6 +63,18 @@ def pytest_collection_modifyitems(items):
         if module_of(item.nodeid) in SLOW:
             item.add_marker("slow")
     items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of two processes begins with one of those
+
+
+@pytest.fixture(scope="session")
+def ray_address():
+    """A Ray of one CPU to join: starting a second process of trials would take longer than trials of a few steps."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    head |= {"dashboard_port": None, "dashboard_agent_listen_port": None}  # another Ray may have the usual
+    started = Cluster(initialize_head=True, head_node_args=head)
+    yield started.address
+    started.shutdown()
 
 
 @pytest.fixture(scope="session")

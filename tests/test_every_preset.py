@@ -1,8 +1,8 @@
 """The whole path of every preset as a user types it, on a few images of its data set's own format and shape.
 
 The networks, image sizes, views and transfer targets are the preset's own; the budget is a few steps. Each search is
-interrupted at its first score and resumed by the same command. One Ray serves all of them, in this process, because
-torchvision knows the published files by their checksums, which imitations cannot have.
+interrupted at its first score and resumed by the same command. The programs run in this process, a driver of one Ray
+each, because torchvision knows the published files by their checksums, which imitations cannot have.
 """
 
 import io
@@ -18,29 +18,14 @@ import torch
 from imitation_data import accept_any_checksum, write_source
 from optuna.trial import TrialState
 from program import run
-from ray.cluster_utils import Cluster
+from short_budget import BATCH_IMAGES, STEPS, short_budget
+from tiny_run import arguments
 
 from synthcl import cluster, load_encoder  # cluster sets what Ray reads when it is imported
-from synthcl.config import Config
 from synthcl.presets import load_preset, preset_names
 from synthcl.search.searcher import load_study
 
 ray = cluster.ray
-STEPS, BATCH_IMAGES = 2, 8
-BUDGET = {
-    "data.image_fraction": 1.0,
-    "gan.warmup_kimg": 0.016,
-    "gan.warmup_batch_images": 8,
-    "training.kimg": STEPS * BATCH_IMAGES / 1000,
-    "training.batch_images": BATCH_IMAGES,
-    "training.log_kimg": BATCH_IMAGES / 1000,
-    "evaluation.rungs": [0.5, 1.0],
-    "evaluation.max_label_images": 200,
-    "search.trials": 2,
-    "search.confirm_top": 1,
-    "search.confirm_seeds": 1,
-}
-"""a few steps of the same networks; the data set's image_fraction is all of the few images there are"""
 SCORED = re.compile(r"kimg +\d+%  +\d")
 
 
@@ -57,28 +42,18 @@ class InterruptAtFirstScore(io.StringIO):
         return written
 
 
-@pytest.fixture(scope="module")
-def address():
-    """A Ray of two CPUs that every command joins."""
-    head = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    head |= {"dashboard_port": None, "dashboard_agent_listen_port": None}  # another Ray may have the usual
-    started = Cluster(initialize_head=True, head_node_args=head)
-    yield started.address
-    started.shutdown()
-
-
 @pytest.fixture
-def command(address, monkeypatch):
+def command(ray_address, monkeypatch):
     """Runs a program as a driver of its own, whose Ray processes take imitations for the published data sets."""
     for module in ("cifar", "stl10"):
         monkeypatch.setattr(f"torchvision.datasets.{module}.check_integrity", None)  # to be restored
     accept_any_checksum()
 
     def driver(*given, out=None):
-        join = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+        join = {"address": ray_address, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init(**join, runtime_env={"worker_process_setup_hook": accept_any_checksum})
         try:
-            return run(*given, "--address", address, out=out)
+            return run(*given, "--address", ray_address, out=out)
         finally:
             ray.shutdown()
 
@@ -87,29 +62,19 @@ def command(address, monkeypatch):
     ray.cloudpickle.unregister_pickle_by_value(imitation_data)
 
 
-def budget(config: Config, root, storage) -> dict[str, object]:
-    """Overrides under which a preset's whole path takes seconds on two cores."""
-    workers = min(2, config.compute.workers_per_trial)
-    return BUDGET | {
-        "data.root": root,
-        "compute.storage": storage,
-        "compute.workers_per_trial": workers,
-        "compute.cpus_per_worker": 1,
-    }
-
-
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     config = load_preset(preset)
     for source in {config.data.source, *config.evaluation.transfer}:
         write_source(source, tmp_path / "data")
-    overrides = budget(config, tmp_path / "data", tmp_path / "runs")
-    search = ["search", "--preset", preset, *(f"{field}={value}" for field, value in overrides.items())]
+    overrides = short_budget(config, tmp_path / "data", tmp_path / "runs")
+    search = ["search", "--preset", preset, *arguments(overrides)]
     folder = tmp_path / "runs" / preset
 
     plan = run(*search, "--dry-run")
     assert plan.returncode == 0, plan.stderr
-    assert f"a run    {STEPS} steps of {BATCH_IMAGES} images" in plan.stdout
+    assert re.search(rf"^a run +{STEPS} steps of {BATCH_IMAGES} images", plan.stdout, re.MULTILINE)
+    assert re.search(r"^unlabelled +\d+ images to pretrain on", plan.stdout, re.MULTILINE)
     assert not folder.exists()
 
     first = command(*search, out=InterruptAtFirstScore())
@@ -122,7 +87,7 @@ def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     ended = [trial for trial in study if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     assert len(ended) == len(study) == 4
     assert {trial.user_attrs["label"] for trial in study} >= {"real-only", "frozen-gan"}
-    assert all(trial.intermediate_values for trial in study)
+    assert all(trial.intermediate_values and "diverged" not in trial.user_attrs for trial in study)
     records = [json.loads(file.read_text()) for file in (folder / "confirm").glob("*.json")]
     assert {"real-only-seed1000", "frozen-gan-seed1000", "joint-seed1000"} <= {record["label"] for record in records}
     for record in records:
@@ -138,6 +103,6 @@ def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     assert features.shape == (2, encoder.feature_dim)
     assert features.isfinite().all()
 
-    third = command(*search)
+    third = run(*search)  # ends before it needs Ray
     assert third.returncode == 0, third.stderr
     assert f"{preset}: complete" in third.stdout

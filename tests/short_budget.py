@@ -1,0 +1,34 @@
+"""Overrides under which the whole path of any preset takes seconds on one CPU; networks and sizes stay its own."""
+
+from pathlib import Path
+
+from synthcl.config import Config
+
+STEPS, BATCH_IMAGES = 2, 8
+_FEW_STEPS = {
+    "data.image_fraction": 1.0,  # of the few images there are
+    "gan.warmup_kimg": 0.016,
+    "gan.warmup_batch_images": 8,
+    "training.kimg": STEPS * BATCH_IMAGES / 1000,
+    "training.batch_images": BATCH_IMAGES,
+    "training.log_kimg": BATCH_IMAGES / 1000,
+    "health.feature_rank_min": 0,  # two steps on a few images of noise give features no rank
+    "evaluation.rungs": [0.5, 1.0],
+    "evaluation.max_label_images": 100,
+    "search.trials": 2,
+    "search.confirm_top": 1,
+    "search.confirm_seeds": 1,
+}
+
+
+def short_budget(config: Config, root: Path, storage: Path) -> dict[str, object]:
+    """The overrides for a preset.
+
+    Args:
+        config: of the preset; trials of several workers become trials of two.
+        root: the folder of its data.
+        storage: where runs go.
+    """
+    workers = min(2, config.compute.workers_per_trial)
+    places = {"data.root": str(root), "compute.storage": str(storage)}
+    return _FEW_STEPS | places | {"compute.workers_per_trial": workers, "compute.cpus_per_worker": 1 / workers}

@@ -1,0 +1,119 @@
+"""The programs on a folder of a user's own images, as typed: strange files, no test folder, a broken file."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+from program import ROOT, run
+from short_budget import short_budget
+from strange_images import write_strange_images
+from tiny_run import arguments
+
+from synthcl import load_encoder
+from synthcl.presets import load_preset
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("own images") / "photos of 2024"
+    write_strange_images(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def command(ray_address, photos):
+    """Runs a program in a process of its own on the photos; the path has a space, as theirs do."""
+    storage = photos.parent / "runs"
+    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage))]
+
+    def typed(program, *given):
+        words = [sys.executable, str(ROOT / program), *given]
+        environment = os.environ | {"RAY_ADDRESS": ray_address}
+        return subprocess.run(words, capture_output=True, text=True, timeout=600, env=environment)
+
+    return typed, options, storage / "folder"
+
+
+def unhurt(done):
+    """Whether a command ended well and said nothing that a user would wonder about."""
+    assert done.returncode == 0, done.stderr
+    for word in ("Traceback", "Warning", "warning:", "error:"):
+        assert word not in done.stderr + done.stdout, done.stderr
+    return True
+
+
+@pytest.fixture(scope="module")
+def encoder(command):
+    """What a search on the photos leaves."""
+    typed, options, folder = command
+    assert unhurt(typed("tune/search.py", *options))
+    return folder / "encoder.safetensors"
+
+
+def test_a_search_on_strange_images_leaves_an_encoder_and_a_report(encoder):
+    assert load_encoder(encoder).feature_dim == 512
+    assert (encoder.parent / "report.md").stat().st_size > 0
+
+
+def test_the_encoder_is_scored_on_the_same_images_by_its_path_alone(encoder, command):
+    done = command[0]("tune/evaluate.py", str(encoder), "--test", "--json")
+    assert unhurt(done)
+    scores = json.loads(done.stdout)
+    assert {name.split("@")[0] for name in scores} >= {"val/linear/folder", "test/linear/folder", "test/knn/folder"}
+    assert all(math.isfinite(score) for score in scores.values())
+
+
+def test_one_training_on_strange_images_leaves_an_encoder(command):
+    typed, options, folder = command
+    assert unhurt(typed("tune/train.py", *options))
+    assert load_encoder(folder / "train-joint.safetensors").feature_dim == 512
+
+
+def test_the_doctor_finds_strange_images_in_order(command):
+    typed, options, _ = command
+    done = typed("tune/doctor.py", *options)
+    assert done.stderr == ""
+    head, row, *lines = done.stdout.splitlines()
+    assert (head.split()[-1], row.split()[-1]) == ("data", "there")
+    assert not any("photos of 2024" in line for line in lines)
+
+
+def test_a_plan_of_gpus_for_a_folder(command):
+    typed, options, _ = command
+    done = typed("benchmarks/plan.py", "--gpus", "1,2", *options)
+    assert unhurt(done)
+    assert "hours a trial" in done.stdout
+    assert all(math.isfinite(ratio) for ratio in json.loads(done.stdout.splitlines()[-1]).values())
+
+
+@pytest.mark.parametrize("program", ["search", "train"])
+def test_a_broken_file_among_them_is_named_in_a_line_before_anything_runs(program, tmp_path):
+    broken = tmp_path / "photos" / "train" / "Zoë's cats" / "half a download.jpg"
+    write_strange_images(tmp_path / "photos")
+    whole = broken.with_name("turned.JPG").read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    overrides = short_budget(load_preset("folder"), tmp_path / "photos", tmp_path / "runs")
+    done = run(program, "--preset", "folder", *arguments(overrides))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"error: image {str(broken)!r} cannot be read: " in done.stderr
+    assert "replace or remove it" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_doctor_and_an_evaluation_name_a_broken_file(encoder, command, photos):
+    typed, options, _ = command
+    broken = photos / "train" / "Zoë's cats" / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    try:
+        seen, scored = typed("tune/doctor.py", *options), typed("tune/evaluate.py", str(encoder))
+    finally:
+        broken.unlink()
+    assert seen.returncode == 1
+    assert f"image {str(broken)!r} cannot be read: " in seen.stdout
+    assert scored.returncode == 2
+    assert scored.stderr.startswith(f"error: image {str(broken)!r} cannot be read: ")
+    assert scored.stderr.count("\n") == 1
