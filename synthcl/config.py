@@ -124,6 +124,9 @@ class GanConfig(Section):
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first moment decay, both networks")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second moment decay, both networks")
     warmup_kimg: float = Field(120.0, ge=0, description="thousand real images D sees before the joint training")
+    warmup_passes_max: float | None = Field(
+        None, gt=0, description="the warm-up ends after so many passes over the unlabelled images; none never ends it so"
+    )
     warmup_batch_images: Count = Field(64, description="images a step of the warm-up")
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
     warmup_generator_learning_rate: Positive = 4e-3

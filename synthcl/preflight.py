@@ -16,6 +16,7 @@ from synthcl.errors import UserError
 from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.models.gan import make_discriminator, make_generator
 from synthcl.training import require_enough_images
+from synthcl.warmup import budget_kimg
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _passes(config: Config, images: int) -> str:
         return passes
     return (
         f"{passes} ({_times(training.steps * training.batch_images, images)} in real-only); "
-        f"the GAN warm-up shows each {_times(1000 * config.gan.warmup_kimg, images)}"
+        f"the GAN warm-up shows each {_times(1000 * budget_kimg(config.gan, images), images)}"
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.utils import save_image
 
 from synthcl import adversary, rng, warmup_checkpoint
-from synthcl.config import Config
+from synthcl.config import Config, GanConfig
 from synthcl.data import ImageSource
 from synthcl.errors import Leaving, UserError
 from synthcl.files import write_whole
@@ -100,11 +100,27 @@ def cache_key(config: Config, images: ImageSource) -> str:
 def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
     return {
         "images": images.content_key,
-        "gan": config.gan.model_dump(mode="json", exclude=JOINT_ONLY),
+        "gan": config.gan.model_dump(mode="json", exclude={*JOINT_ONLY, "warmup_passes_max"})
+        | {"warmup_kimg": budget_kimg(config.gan, len(images))},
         "image_size": config.gan_image_size,
         "channels": config.data.channels,
         "seed": SEED,
     }
+
+
+def budget_kimg(gan: GanConfig, available_images: int) -> float:
+    """Thousand images that a warm-up shows: `warmup_kimg`, or `warmup_passes_max` passes where those are fewer.
+
+    Args:
+        gan: the gan section.
+        available_images: number of unlabelled images.
+
+    Example:
+        >>> budget_kimg(GanConfig(warmup_kimg=5000, warmup_passes_max=400), 2000)
+        800.0
+    """
+    passes = float("inf") if gan.warmup_passes_max is None else gan.warmup_passes_max
+    return min(gan.warmup_kimg, passes * available_images / 1000)
 
 
 def warm_up(
@@ -115,7 +131,7 @@ def warm_up(
     place: str | None = None,
     pause: Pause = never,
 ) -> tuple[GanState, Statistics]:
-    """Train G and D on the unlabelled images alone for `gan.warmup_kimg` thousand real images.
+    """Train G and D on the unlabelled images alone for `budget_kimg` thousand real images.
 
     Args:
         config: the gan section and the image sizes; of the training section only how often to keep the state.
@@ -137,7 +153,7 @@ def warm_up(
     key = cache_key(config, images) if place else ""
     run = _resumed(config, device, place, key)
     batch = config.gan.warmup_batch_images
-    steps = round(1000 * config.gan.warmup_kimg / batch)
+    steps = round(1000 * budget_kimg(config.gan, len(images)) / batch)
     looked = kept = time.monotonic()
     with bar(progress) as show:
         show(run.step * batch, steps * batch, run.statistics)

@@ -317,3 +317,18 @@ def test_a_bar_begins_where_the_warm_up_continues_and_follows_it_back(capsys):
     assert "GAN warm-up:" in shown
     assert "1.00k/1.00k" in shown
     assert "D in order=0.58" in shown
+
+
+def test_a_warm_up_ends_after_so_many_passes_over_few_images():
+    few = Images()  # 32 of them
+    assert warmup.budget_kimg(config(warmup_kimg=0.3).gan, len(few)) == 0.3
+    assert warmup.budget_kimg(config(warmup_kimg=0.3, warmup_passes_max=5).gan, len(few)) == 5 * len(few) / 1000
+    assert warmup.budget_kimg(config(warmup_kimg=0.3, warmup_passes_max=1000).gan, len(few)) == 0.3
+
+    kimg = 3 * len(few) / 1000
+    limited = config(warmup_kimg=5.0, warmup_passes_max=3)
+    told = []
+    state, _ = warmup.warm_up(limited, few, DEVICE, lambda done, total, statistics: told.append((done, total)))
+    assert told[-1] == (3 * len(few), 3 * len(few))
+    assert equal(state, warmup.warm_up(config(warmup_kimg=kimg), few, DEVICE, progress=False)[0])
+    assert warmup.cache_key(limited, few) == warmup.cache_key(config(warmup_kimg=kimg), few)  # the same GAN

@@ -21,6 +21,7 @@ def describe(config: Config, space: Space) -> str:
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
     place = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    most = "at most " if config.gan.warmup_passes_max else ""
     rows = {
         "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "
         f"({', '.join(BASELINES)}), rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
@@ -29,7 +30,7 @@ def describe(config: Config, space: Space) -> str:
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
         "images": f"at most {(runs + confirms) * training.steps * training.batch_images / 1000:.0f} kimg, "
-        f"after a GAN warm-up of {config.gan.warmup_kimg:g} kimg",
+        f"after a GAN warm-up of {most}{config.gan.warmup_kimg:g} kimg",
         "disk": f"{(confirms + 1) * checkpoint / 2**20:.0f} MiB of checkpoints in the end "
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
