@@ -43,9 +43,9 @@ def markdown_commands(text: str) -> list[str]:
 
 
 def head_comment_commands(text: str) -> list[str]:
-    """The blocks that the comment at the head of a YAML file indents by two."""
+    """The blocks that the comment at the head of a YAML file indents by two; `- ` before one is of its lists."""
     head = re.match(r"(?:#.*\n)+", text)
-    lines = re.sub(r"^# ?", "", head[0] if head else "", flags=re.MULTILINE)
+    lines = re.sub(r"^# ?(  - )?", lambda found: "  " if found[1] else "", head[0] if head else "", flags=re.MULTILINE)
     return [found[0] for found in re.finditer(r"(?<=\n\n)(?:  .*\n)+", lines)]
 
 
@@ -203,6 +203,10 @@ class Documents:
         from botocore.session import get_session
 
         service, operation, *options = given
+        if (service, operation) == ("s3", "sync"):  # the client's own
+            assert [word for word in options if word.startswith("-")] == ["--only-show-errors"]
+            assert len(options) == 3
+            return
         name = operation.title().replace("-", "")
         model = get_session().get_service_model(service).operation_model(name)
         short = {"protocol", "port", "cidr", "source-group"}  # the client's own, for authorize-security-group-ingress

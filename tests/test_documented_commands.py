@@ -35,6 +35,16 @@ def test_a_documented_command_is_what_its_program_takes(name: str, script: str, 
     assert documents.check(script), f"{name} has a block without a command:\n{script}"
 
 
+def test_commands_are_found_where_documents_have_them() -> None:
+    fenced = "```\nmake a \\\n  b\n```\n\n```python\nmake\n```\n"
+    rest = "    make c  # why\n\nRun `make d\ne`, see `make`.\n"
+    assert markdown_commands(f"Text.\n\n{fenced}\n{rest}") == ["make a \\\n  b\n", "    make c  # why\n\n", "make d\ne"]
+    assert head_comment_commands("# Title.\n#\n#   make a\n#   make b\n#\n#   - make c\nkey: 1\n#   make d\n") == [
+        "  make a\n  make b\n",
+        "  make c\n",
+    ]
+
+
 def test_the_documents_have_the_commands_that_a_reader_sees() -> None:
     scripts = "\n".join(script for _, script in COMMANDS)
     for seen in ("make search", "tune/evaluate.py", "optuna-dashboard", "-m tarfile", "pip install", "ray job submit"):
