@@ -262,7 +262,19 @@ class ComputeConfig(Section):
         None, ge=1, description="as few as a trial goes on with while nodes are missing; none means all"
     )
     cpus_per_worker: Positive = 1.0
-    gpus_per_worker: float | None = Field(None, ge=0, description="may be a fraction; none means 1 where a GPU exists")
+    gpus_per_worker: float | None = Field(
+        None, ge=0, description="a fraction only for trials of one worker; none means 1 where a GPU exists"
+    )
+
+    @model_validator(mode="after")
+    def _workers_of_a_trial_share_no_gpu(self) -> ComputeConfig:
+        gpus = self.gpus_per_worker or 0
+        if self.workers_per_trial > 1 and gpus != int(gpus):
+            raise ValueError(
+                f"gpus_per_worker {gpus:g} is a fraction, and NCCL refuses two of the {self.workers_per_trial} workers "
+                "of a trial on one GPU; use 1, or compute.workers_per_trial=1"
+            )
+        return self
 
 
 class Config(Section):

@@ -72,6 +72,11 @@ BAD_OVERRIDES = [
     ("search.reduction_factor=1", r"search\.reduction_factor = 1: .*greater than 1"),
     ("search.objective=accuracy", r"search\.objective = 'accuracy': .*'linear', 'transfer' or 'weighted'"),
     ("compute.workers_per_trial=0", r"compute\.workers_per_trial = 0: .*greater than or equal to 1"),
+    (
+        "compute={workers_per_trial: 2, gpus_per_worker: 0.25}",
+        r"gpus_per_worker 0\.25 is a fraction.* use 1, or",
+    ),
+    ("compute={workers_per_trial: 4, gpus_per_worker: 1.5}", r"gpus_per_worker 1\.5 is a fraction, and NCCL refuses"),
     ("compute.gpus_per_worker=-1", r"compute\.gpus_per_worker = -1: .*greater than or equal to 0"),
 ]
 
