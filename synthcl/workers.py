@@ -41,20 +41,22 @@ def require_state_api() -> None:
     Raises:
         UserError: when the API does not answer on the head.
     """
-    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_state_api_answers)
-    if not ray.get(ask.remote()):
+    ask = ray.remote(num_cpus=0, resources={cluster.HEAD: 0.001}, max_retries=0)(_complaint_of_state_api)
+    if reason := ray.get(ask.remote()):
         raise UserError(
             "compute.workers_per_trial above 1 needs the cluster's dashboard, by which Ray frees what killed trials "
-            "held; start the head without --include-dashboard=false, or set compute.workers_per_trial=1"
+            f"held, and it does not answer ({reason}); start the head without --include-dashboard=false, or set "
+            "compute.workers_per_trial=1"
         )
 
 
-def _state_api_answers() -> bool:
+def _complaint_of_state_api() -> str:
+    """Why Ray's state API does not answer, or nothing."""
     try:
-        list_nodes(limit=1, timeout=10)
-    except (RayStateApiException, OSError, RuntimeError, ValueError):
-        return False
-    return True
+        list_nodes(ray.get_runtime_context().gcs_address, limit=1, timeout=10)  # another cluster may run here, too
+    except (RayStateApiException, OSError, RuntimeError, ValueError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""
 
 
 def fit(
@@ -143,7 +145,7 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
         leg that led to the run's last checkpoint, if there is one.
     """
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
-    device = ray.train.torch.get_device()
+    device = ray.train.torch.get_device() if has_gpu() else torch.device("cpu")
     trainer = Trainer(config, unlabelled_images(config.data, device), gan, device)
     if unheard := resume(trainer, place):
         yield _signed(unheard)
@@ -153,6 +155,11 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
         yield _signed(metrics)
         if metrics["progress"] < 1 and parallel.anywhere(notice.must_go(), device):
             raise Leaving("told to leave; the run goes on from its checkpoint")
+
+
+def has_gpu() -> bool:
+    """Whether Ray gave this process a GPU; one that was given none sees all of them nevertheless."""
+    return ray.is_initialized() and bool(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _signed(metrics: Metrics) -> Metrics:

@@ -126,6 +126,17 @@ def wait_for(condition, seconds=180):
         time.sleep(0.1)
 
 
+def test_a_process_has_the_gpu_that_ray_gave_it_and_none_that_it_only_sees(local_ray, monkeypatch):
+    """On a host that claims a GPU: a process without one sees it all the same."""
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert not workers.has_gpu()  # outside Ray
+    ray.init("local", num_cpus=1, num_gpus=2, include_dashboard=False)
+    look = ray.remote(lambda: (workers.has_gpu(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    given = [ray.get(look.options(num_cpus=0, num_gpus=gpus).remote()) for gpus in (0, 0.5, 1)]
+    assert given == [(False, "0,1"), (True, "0"), (True, "0")]
+
+
 def test_what_a_dead_actor_holds_is_freed_and_nothing_else(local_ray):
     @ray.remote(num_cpus=0)
     class Creator:

@@ -18,7 +18,7 @@ from synthcl.legs import legs
 from synthcl.resume import keep, resume
 from synthcl.storage import below
 from synthcl.training import GanState, Metrics, Trainer
-from synthcl.workers import unlabelled_images
+from synthcl.workers import has_gpu, unlabelled_images
 
 
 class CurriculumTrial(tune.Trainable):
@@ -42,7 +42,7 @@ class CurriculumTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         resolved = resolve(self._base, config)
-        device = pick_device()
+        device = torch.device("cuda" if has_gpu() else "cpu")
         gan = None if is_real_only(resolved) else self._gan
         self._trainer = Trainer(resolved, unlabelled_images(resolved.data, device), gan, device)
         self._place = place_of(config, self._root)
@@ -109,8 +109,3 @@ def resolve(base: Config, trial_config: dict[str, Any]) -> Config:
 def overrides_of(trial_config: dict[str, Any]) -> dict[str, Any]:
     """What a trial changes; a planned run sits under `run`, Optuna's suggestion at the top."""
     return dict(trial_config.get("run", trial_config)["overrides"])
-
-
-def pick_device() -> torch.device:
-    """The GPU that Ray gave this process, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
