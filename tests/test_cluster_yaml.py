@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import re
+import shlex
 import subprocess
 import tomllib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import program
 import pytest
 import yaml
 from ray.autoscaler._private.command_runner import _with_interactive
@@ -210,6 +214,92 @@ def test_a_shell_on_a_node_has_the_token_and_quick_health_checks_however_often_s
     period, timeout, failures = (int(environment[f"RAY_health_check_{name}"]) for name in names)
     assert (period + timeout) * failures <= 30_000
     assert int(environment["RAY_grpc_client_keepalive_time_ms"]) <= 10_000
+
+
+def recipe(begins: str) -> str:
+    """The command of the file's head comment that begins so, as one pastes it: a line."""
+    lines = [line.removeprefix("#   ") for line in (ROOT / "cluster.yaml").read_text().splitlines()]
+    (found,) = (line for line in lines if line.startswith(begins))
+    return found
+
+
+def stub(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def given_by(command: str, home: Path) -> list[str]:
+    """What a command of the head comment gives to Python in the end: `ray exec` and `ray job submit` are shells."""
+    stub(home / "bin", "python", 'printf "%s\\0" "$PWD" "$@" > "$HOME/given"')
+    (home / "synthcl").mkdir(exist_ok=True)
+    _, _, _, on_the_head = shlex.split(command)  # ray exec cluster.yaml COMMAND
+    if on_the_head.startswith("ray job submit"):
+        submitted = shlex.split(on_the_head)
+        on_the_head = subprocess.list2cmdline(submitted[submitted.index("--") + 1 :])  # as Ray joins them
+    clean = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", on_the_head], env=clean, check=True, timeout=60)
+    return (home / "given").read_text().rstrip("\0").split("\0")
+
+
+@pytest.mark.parametrize(
+    ("begins", "name"), [('ray exec cluster.yaml "ray job', "search"), ("ray exec cluster.yaml 'cd", "doctor")]
+)
+def test_the_commands_of_the_head_comment_give_a_program_all_that_they_say(
+    begins: str, name: str, tmp_path: Path
+) -> None:
+    where, script, *arguments = given_by(recipe(begins), tmp_path)
+    assert where == str(tmp_path / "synthcl")
+    assert script == f"tune/{name}.py"
+    done = program.run(name, *arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert '"storage": "s3://YOUR-BUCKET/synthcl"' in done.stdout
+    assert '"address": "auto"' in done.stdout
+    if name == "search":
+        assert '"source": "cifar10"' in done.stdout
+        assert '"checkpoint_minutes": 3.0' in done.stdout
+        assert '"download": true' in done.stdout
+
+
+def uv_of(home: Path, changed: str = "", digest: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command that installs uv, its download being a wheel of ours."""
+    wheel = home / "served.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("uv-0.13.9.data/scripts/uv", f"#!/bin/sh\necho uv{changed}\n")
+    stub(home / "bin", "curl", f'while [ "$1" != -o ]; do shift; done; cp {wheel} "$2"')
+    (command,) = (line for line in load()["setup_commands"] if "uv.whl" in line)
+    if digest is not None:
+        command = re.sub(r"[0-9a-f]{64}  uv", f"{digest}  uv", command)
+    clean = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    return subprocess.run(["bash", "-c", command], env=clean, cwd=home, capture_output=True, text=True, timeout=60)
+
+
+def test_uv_is_installed_when_its_digest_is_right_and_left_alone_otherwise(tmp_path: Path) -> None:
+    forged = uv_of(tmp_path)
+    assert forged.returncode != 0
+    assert "uv.whl: FAILED" in forged.stdout + forged.stderr
+    installed = tmp_path / ".local/bin/uv"
+    assert not installed.exists()
+    digest = hashlib.sha256((tmp_path / "served.whl").read_bytes()).hexdigest()
+    assert uv_of(tmp_path, digest=digest).returncode == 0
+    assert subprocess.run([installed], capture_output=True, text=True, check=True).stdout == "uv\n"
+    assert uv_of(tmp_path, changed=" again").returncode == 0  # one that is there is not fetched again
+    assert subprocess.run([installed], capture_output=True, text=True, check=True).stdout == "uv\n"
+
+
+def test_the_wheel_of_uv_is_named_by_version_and_content() -> None:
+    (command,) = (line for line in load()["setup_commands"] if "uv.whl" in line)
+    (version,) = re.findall(r"https://files\.pythonhosted\.org/packages/\S+/uv-([\d.]+)-py3-none-manylinux\S+", command)
+    assert f"uv-{version}.data/scripts/uv" in command
+    assert not any(re.search(r"curl[^|]*\|\s*(ba)?sh\b", line) for line in cluster_file._commands(load()))
+
+
+def test_spot_workers_listen_for_the_notice_and_the_head_need_not() -> None:
+    (listen,) = (line for line in load()["worker_start_ray_commands"] if "spot.py" in line)
+    assert re.search(r"python -P ~/synthcl/synthcl/spot\.py", listen)
+    assert (ROOT / "synthcl/spot.py").is_file()
+    assert all(part in listen for part in ("setsid --fork", "> ", "2>&1", "< /dev/null"))  # or ssh would wait for it
+    assert not any("spot.py" in line for line in load()["head_start_ray_commands"])
 
 
 def test_the_recipe_for_the_security_group_lets_in_a_named_range() -> None:
