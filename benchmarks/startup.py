@@ -39,6 +39,7 @@ from synthcl.config import Config, parse_overrides
 from synthcl.data import open_split
 from synthcl.evaluation.rungs import evaluation
 from synthcl.legs import legs
+from synthcl.search.slots import Planned
 from synthcl.storage import Storage
 from synthcl.training import Trainer
 from synthcl.warmup import GanState, warm_up
@@ -84,7 +85,7 @@ def product(config: Config, gan: GanState, root: str, trials: int) -> Spent:
     storage, clock = Storage(root, config.name), Clock()
     storage.folder.mkdir(parents=True)
     plan = [{"label": f"seed{seed}", "overrides": {"training.seed": seed}} for seed in range(trials)]
-    run._fit(config, storage, "confirm-1", trials, gan, clock, param_space={"run": tune.grid_search(plan)})
+    run._fit(config, storage, "confirm-1", trials, gan, Planned(plan), clock)
     return clock.spent
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 # Read by Ray when it is imported: our own log replaces the default loggers, only rungs carry a score, nothing is
@@ -24,10 +24,11 @@ import grpc
 import ray
 import torch
 from ray._private.grpc_utils import init_grpc_channel
-from ray._private.state import state as ray_state
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from synthcl import capacity
+from synthcl.capacity import HEAD
 from synthcl.config import Config
 from synthcl.curriculum import is_real_only
 from synthcl.data import ImageSource, open_split
@@ -39,9 +40,8 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 5.0
 """how long an address may take to answer"""
-
-HEAD = "node:__internal_head__"
-"""what only the head has, one of it: with a thousandth of it, a process without CPUs runs there"""
+AHEAD_TRIALS = 4
+"""trials of several workers that may wait for nodes at a time: each is a process on the head"""
 
 
 def connect(config: Config) -> None:
@@ -120,10 +120,17 @@ def _no_cluster(address: str, error: Exception) -> UserError:
 def require_storage(storage: Storage) -> None:
     """Refuse a storage that some node of the joined cluster cannot read and write, or that is another place there.
 
+    A node that the autoscaler has yet to launch cannot be asked; of a plain folder it would know nothing.
+
     Raises:
-        UserError: naming the node.
+        UserError: naming the node, or the folder.
     """
-    if sum(node["Alive"] for node in ray.nodes()) == 1:
+    if "://" not in storage.root and capacity.launchable({"CPU": 1e-3}, [], autoscaling()):
+        raise UserError(
+            f"compute.storage {storage.root!r} is a folder, and the nodes that this cluster launches have their own; "
+            f"name a bucket such as s3://bucket/synthcl, or {storage.shared.as_uri()} if every node mounts it"
+        )
+    if len(living_nodes()) == 1:
         return  # this machine, which has proved it
     with storage.beacon() as token:
         for answer in on_every_node(partial(_sees, storage, token)):
@@ -139,11 +146,32 @@ def _sees(storage: Storage, token: str, node: str, gpus: float) -> str | None:
     return None
 
 
+def living_nodes() -> list[dict[str, Any]]:
+    """Those of the joined cluster's nodes that are alive."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def autoscaling() -> dict[str, Any] | None:
+    """The configuration that the autoscaler of the joined cluster runs with; None where it has none."""
+    return _autoscaling(ray.get_runtime_context().get_node_id())
+
+
+@lru_cache(maxsize=1)
+def _autoscaling(here: str) -> dict[str, Any] | None:
+    if any(node["NodeID"] == here and HEAD in node["Resources"] for node in living_nodes()):
+        return _autoscaling_here()
+    found: dict[str, Any] | None = ray.get(ray.remote(num_cpus=0, resources={HEAD: 0.001})(_autoscaling_here).remote())
+    return found
+
+
+def _autoscaling_here() -> dict[str, Any] | None:
+    return capacity.running_autoscaling(ray.get_runtime_context().gcs_address)
+
+
 def resources() -> dict[str, float]:
-    """What the joined cluster has, by kind, or may grow to where it has an autoscaler."""
-    largest = ray_state.get_max_resources_from_cluster_config() or {}
-    there = ray.cluster_resources()
-    return {kind: max(there.get(kind, 0), largest.get(kind, 0)) for kind in {*there, *largest}}
+    """The CPUs and GPUs that the joined cluster has, or may grow to where it has an autoscaler."""
+    nodes, grows = living_nodes(), autoscaling()
+    return {kind: capacity.total(kind, nodes, grows) for kind in ("CPU", "GPU")}
 
 
 def on_every_node(look: Callable[[str, float], T], timeout_seconds: float = 120) -> list[T | str]:
@@ -162,11 +190,10 @@ def on_every_node(look: Callable[[str, float], T], timeout_seconds: float = 120)
         return look(name, gpus)
 
     asked = {}
-    for node in ray.nodes():
-        if node["Alive"]:
-            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[ask.options(scheduling_strategy=there).remote(name, node["Resources"].get("GPU", 0))] = name
+    for node in living_nodes():
+        name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked[ask.options(scheduling_strategy=there).remote(name, node["Resources"].get("GPU", 0))] = name
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_seconds)
     return [
         _answer(ref, name)
@@ -226,9 +253,7 @@ def concurrent_trials(config: Config) -> int:
     """
     name, fewest = _fewest_workers(config)
     wanted = needs(config, resources())
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    largest = ray_state.get_max_resources_from_cluster_config()
-    slots = max(sum(_fitting(wanted, node) for node in nodes), _fitting(wanted, largest) if largest else 0)
+    slots = capacity.slots(wanted, living_nodes(), autoscaling())
     if slots < fewest:
         each = " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
         raise UserError(
@@ -238,8 +263,17 @@ def concurrent_trials(config: Config) -> int:
     return max(1, slots // config.compute.workers_per_trial)
 
 
-def _fitting(wanted: dict[str, float], there: Mapping[str, float]) -> int:
-    return int(min(there.get(kind, 0) / amount + 1e-9 for kind, amount in wanted.items()))
+def trials_to_start(config: Config) -> int:
+    """How many trials may be under way now, those that wait for nodes included.
+
+    A waiting trial of one worker costs nothing. One of several is a process on the head, so a few wait at a time and
+    the next ones when nodes have come.
+    """
+    wanted, nodes, workers = needs(config, resources()), living_nodes(), config.compute.workers_per_trial
+    most = capacity.slots(wanted, nodes, autoscaling()) // workers
+    if workers > 1:
+        most = min(most, capacity.slots(wanted, nodes) // workers + AHEAD_TRIALS)
+    return max(1, most)
 
 
 def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanState | None:
@@ -262,7 +296,7 @@ def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanStat
 def _warm_up_on_gpu(config: Config, gpus: float) -> tuple[GanState, dict[str, float]]:
     @ray.remote(num_gpus=gpus, max_retries=2)
     def warm_up_there() -> tuple[GanState, dict[str, float]]:
-        device = torch.device("cuda")
+        device = torch.device("cuda")  # the one that Ray gave this task; it sees no other
         state, statistics = warm_up(config, open_split(config.data, "unlabelled", device).images, device)
         return {name: {key: value.cpu() for key, value in part.items()} for name, part in state.items()}, statistics
 

@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 torch.set_num_threads(1)
 
 CLUSTERS = {
-    "clusters 1": ("test_chaos", "test_ray_up"),
+    "clusters 1": ("test_chaos", "test_ray_up", "test_autoscaling"),
     "clusters 2": ("test_cluster", "test_search", "test_notebook", "test_doctor", "test_cli"),
 }
 """modules that start Ray, in parts of some minutes"""

@@ -148,4 +148,4 @@ def pretend(monkeypatch, nodes):
     total = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
     monkeypatch.setattr(cluster, "resources", lambda: total)
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    monkeypatch.setattr(cluster.ray_state, "get_max_resources_from_cluster_config", lambda: None)
+    monkeypatch.setattr(cluster, "autoscaling", lambda: None)

@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from ray import tune
 from ray.tune import PlacementGroupFactory
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 
 from synthcl import cluster, notice, workers
 from synthcl.arms import BASELINES
@@ -34,6 +37,7 @@ from synthcl.search.plan import confirm_runs
 from synthcl.search.prune import Prune
 from synthcl.search.scheduler import RungScheduler
 from synthcl.search.searcher import StudySearch, load_study, require_whole
+from synthcl.search.slots import Planned, Slots
 from synthcl.search.space import Space
 from synthcl.search.survival import FreeOrphans, LeaveTogether, Persistence
 from synthcl.search.trial import CrewTrial, CurriculumTrial
@@ -150,8 +154,7 @@ def _search(config: Config, space: Space, storage: Storage, gan: GanState | None
     if left := stage["trials"] + len(BASELINES) - searcher.ended:
         scheduler = RungScheduler(config, _recorded(journal))
         prune = Prune(journal, storage.ray_uri(stage["name"]))
-        options = {"search_alg": searcher, "scheduler": scheduler, "num_samples": left}
-        _fit(config, storage, stage["name"], left, gan, prune, **options)
+        _fit(config, storage, stage["name"], left, gan, searcher, prune, scheduler=scheduler)
     trials = records.trials_frame(load_study(journal), config)
     if not ((trials.state == "complete") & ~trials.baseline).any():
         raise UserError(
@@ -164,8 +167,7 @@ def _confirm(config: Config, storage: Storage, gan: GanState | None, stage: dict
     trials = records.trials_frame(records.open_study(storage.folder), config)
     if plan := confirm.left(trials, config, storage.folder):
         recorder = confirm.Recorder(storage.folder, stage["name"])
-        space = {"run": tune.grid_search(plan)}
-        _fit(config, storage, stage["name"], len(plan), gan, recorder, test=True, param_space=space)
+        _fit(config, storage, stage["name"], len(plan), gan, Planned(plan), recorder, test=True)
 
 
 def _fit(
@@ -174,10 +176,10 @@ def _fit(
     name: str,
     runs: int,
     gan: GanState | None,
+    searcher: Searcher,
     *callbacks: tune.Callback,
     test: bool = False,
-    param_space: dict[str, Any] | None = None,
-    **options: Any,
+    scheduler: TrialScheduler | None = None,
 ) -> None:
     """Run what is left of a stage; every run goes on from its own checkpoint."""
     if not storage.is_uri:
@@ -185,8 +187,14 @@ def _fit(
     log = StageLog(config, storage, name, runs)
     tuner = tune.Tuner(
         _trainable(config, gan, test, storage.ray_uri(name)),
-        param_space=param_space,
-        tune_config=tune.TuneConfig(**_tune_options(config), **options),
+        tune_config=tune.TuneConfig(
+            search_alg=Slots(searcher, partial(cluster.trials_to_start, config)),
+            scheduler=scheduler,
+            num_samples=runs,
+            reuse_actors=True,
+            trial_name_creator=label,
+            trial_dirname_creator=label,
+        ),
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage.ray_path,
@@ -211,13 +219,6 @@ def _trainable(config: Config, gan: GanState | None, test: bool, root: str) -> A
     gpus = cluster.gpus_per_worker(config, cluster.resources())
     bundle = {"CPU": config.compute.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
     return tune.with_resources(tune.with_parameters(CurriculumTrial, **given), PlacementGroupFactory([bundle]))
-
-
-def _tune_options(config: Config) -> dict[str, Any]:
-    at_a_time = cluster.concurrent_trials(config)
-    options: dict[str, Any] = {"reuse_actors": True, "trial_name_creator": label, "trial_dirname_creator": label}
-    single = config.compute.workers_per_trial == 1  # Tune itself knows how many of those fit
-    return options | ({} if single else {"max_concurrent_trials": at_a_time})
 
 
 def _recorded(journal: Path) -> dict[int, dict[str, float]]:
