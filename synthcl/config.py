@@ -125,7 +125,9 @@ class GanConfig(Section):
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second moment decay, both networks")
     warmup_kimg: float = Field(120.0, ge=0, description="thousand real images D sees before the joint training")
     warmup_passes_max: float | None = Field(
-        None, gt=0, description="the warm-up ends after so many passes over the unlabelled images; none never ends it so"
+        None,
+        gt=0,
+        description="the warm-up ends after so many passes over the unlabelled images; none never ends it so",
     )
     warmup_batch_images: Count = Field(64, description="images a step of the warm-up")
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")

@@ -78,7 +78,7 @@ BAD_OVERRIDES = [
     ("compute.workers_per_trial=0", r"compute\.workers_per_trial = 0: .*greater than or equal to 1"),
     (
         "compute={workers_per_trial: 2, gpus_per_worker: 0.25}",
-        r"gpus_per_worker 0\.25 is a fraction.* use 1, or compute",
+        r"gpus_per_worker 0\.25 is a fraction.* use 1, or",
     ),
     ("compute={workers_per_trial: 4, gpus_per_worker: 1.5}", r"gpus_per_worker 1\.5 is a fraction, and NCCL refuses"),
     ("compute.gpus_per_worker=-1", r"compute\.gpus_per_worker = -1: .*greater than or equal to 0"),
