@@ -19,6 +19,7 @@ from synthcl.evaluation.labels import label_count, label_order, require_labels
 from synthcl.evaluation.linear import logistic
 from synthcl.evaluation.protocol import rung_score
 from synthcl.models.encoder import make_encoder, normalise
+from synthcl.preflight import open_data
 from synthcl.rng import generator
 
 CPU = torch.device("cpu")
@@ -307,6 +308,15 @@ def test_a_cap_that_the_data_set_makes_untrue_is_refused_before_a_probe_is_fitte
     for quick in (True, False):
         with pytest.raises(UserError, match=r"max_label_images=20 is below the 200 labels"):
             score(Pooled(), uncounted, CPU, quick=quick)
+
+
+def test_such_a_cap_is_found_when_the_data_is_opened_before_a_cluster_is_joined():
+    config = Config(name="t").with_overrides(
+        {"data.source": "digits", "data.image_size": 16, "evaluation.transfer": []}
+    )
+    open_data(config)
+    with pytest.raises(UserError, match=r"max_label_images=500 is below the 11\d\d labels .* write .*=\[500, 0\.1"):
+        open_data(config.with_overrides({"evaluation.max_label_images": 500}))
 
 
 @pytest.mark.parametrize("kind", ["linear", "transfer", "weighted"])
