@@ -127,7 +127,7 @@ class GanConfig(Section):
     warmup_passes_max: float | None = Field(
         None,
         gt=0,
-        description="the warm-up ends after so many passes over the unlabelled images; none never ends it so",
+        description="the warm-up ends after so many passes over the unlabelled images; none sets no limit",
     )
     warmup_batch_images: Count = Field(64, description="images a step of the warm-up")
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
