@@ -38,7 +38,6 @@ import optuna
 import pandas as pd
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
-from tqdm import tqdm
 
 import curves
 from curves import Curve
@@ -48,6 +47,7 @@ from surrogate import Surrogate
 from synthcl import cli
 from synthcl.config import Config, EvaluationConfig, parse_overrides
 from synthcl.presets import load_preset
+from synthcl.progress import Progress
 from synthcl.search.scheduler import RungScheduler, rung_images
 from synthcl.search.searcher import StudySearch, load_study
 from synthcl.search.space import Space, load_space
@@ -170,7 +170,11 @@ def compare(replay: Replay, methods: Sequence[str], seeds: int, cores: int) -> d
     fork = multiprocessing.get_context("fork")  # the children start with everything imported
     with ProcessPoolExecutor(cores, mp_context=fork) as pool:
         begun = [pool.submit(replay.search, *job) for job in jobs]
-        found = [search.result() for search in tqdm(begun, desc="searches", unit="search", leave=False)]
+        found = []
+        with Progress("searches", len(begun), "search", leave=False) as progress:
+            for search in begun:
+                found.append(search.result())
+                progress.advance()
     return {method: found[at * seeds : (at + 1) * seeds] for at, method in enumerate(methods)}
 
 
