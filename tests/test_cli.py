@@ -131,6 +131,7 @@ def test_a_storage_that_a_node_does_not_share_is_refused_by_the_nodes_name(tmp_p
         _, token = look.args
         return look.func(storage, token, node, 0)
 
+    monkeypatch.setattr(cluster, "autoscaling", lambda: None)
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True}, {"Alive": True}])
     with pytest.raises(UserError, match=r"node node-2: compute\.storage '.*runs' cannot be read.* all nodes share"):
         cluster.require_storage(here)
