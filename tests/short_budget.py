@@ -14,7 +14,9 @@ _FEW_STEPS = {
     "training.log_kimg": BATCH_IMAGES / 1000,
     "health.feature_rank_min": 0,  # two steps on a few images of noise give features no rank
     "evaluation.rungs": [0.5, 1.0],
-    "evaluation.max_label_images": 100,
+    "evaluation.label_fractions": [1.0, 0.1],  # of the few labels there are
+    "evaluation.max_label_images": "null",
+    "evaluation.early_label_images": 100,
     "search.trials": 2,
     "search.confirm_top": 1,
     "search.confirm_seeds": 1,
@@ -25,10 +27,10 @@ def short_budget(config: Config, root: Path, storage: Path) -> dict[str, object]
     """The overrides for a preset.
 
     Args:
-        config: of the preset; trials of several workers become trials of two.
+        config: of the preset; trials of several workers become trials of one, whose start takes a quarter of the time
+            (tests/test_cluster.py and tests/test_autoscaling.py have trials of two).
         root: the folder of its data.
         storage: where runs go.
     """
-    workers = min(2, config.compute.workers_per_trial)
     places = {"data.root": str(root), "compute.storage": str(storage)}
-    return _FEW_STEPS | places | {"compute.workers_per_trial": workers, "compute.cpus_per_worker": 1 / workers}
+    return _FEW_STEPS | places | {"compute.workers_per_trial": 1, "compute.cpus_per_worker": 1}

@@ -220,6 +220,8 @@ def read_image(path: Path, image_size: int, channels: int) -> torch.Tensor:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             elif image.mode in ("I", "F"):
                 raise ValueError(f"its pixels are {image.mode!r}, neither 8 nor 16 bits")
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")  # the same pixels as at once, which Pillow warns of
             image = ImageOps.fit(image.convert(mode), (image_size, image_size), Image.Resampling.BILINEAR)
     except Exception as error:  # a broken file can raise anything inside its decoder
         raise _unreadable(path, error) from None
