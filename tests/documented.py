@@ -256,10 +256,22 @@ def data_imitated() -> Iterator[None]:
     with (
         chdir(ROOT),
         mock.patch.object(synthcl.evidence.plan, "unlabelled_count", return_value=UNLABELLED_IMAGES),
+        mock.patch("synthcl.preflight.open_data", return_value=SimpleNamespace(describe=lambda: "data as imitated")),
         mock.patch.object(synthcl.export, "load_any", return_value=(nn.Identity(), load_preset("fashion-mini"))),
         mock.patch.object(synthcl.evaluation.protocol, "score", return_value={}),
     ):
         yield
+
+
+WITHOUT_DATA = """
+import runpy, sys
+from types import SimpleNamespace
+import synthcl.preflight
+synthcl.preflight.open_data = lambda config, **options: SimpleNamespace(describe=lambda: "data as imitated")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a program whose dry run finds data, which this machine may not have and must not download."""
 
 
 @contextmanager
@@ -289,7 +301,9 @@ def submitted(command: str, folder: Path) -> SimpleNamespace:
     entrypoint = shlex.join(submit.make_context("submit", inner[0][3:]).params["entrypoint"])
     (shell.home / "synthcl").rmdir()
     (shell.home / "synthcl").symlink_to(ROOT)
-    (shell.bin / "python").write_text(f"#!/bin/bash\nexec '{sys.executable}' \"$@\" --dry-run\n")
+    program = folder / "program.py"
+    program.write_text(WITHOUT_DATA)
+    (shell.bin / "python").write_text(f"#!/bin/bash\nexec '{sys.executable}' '{program}' \"$@\" --dry-run\n")
     environment = os.environ | {"PATH": str(shell.bin), "HOME": str(shell.home), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["/bin/sh", "-c", entrypoint], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -69,6 +69,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr(cluster, "resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(cluster, "autoscaling", lambda: None)
     monkeypatch.setattr(cluster, "warmed_gan", forbidden)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -12,6 +12,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import program
@@ -246,8 +247,9 @@ def given_by(command: str, home: Path) -> list[str]:
     ("begins", "name"), [('ray exec cluster.yaml "ray job', "search"), ("ray exec cluster.yaml 'cd", "doctor")]
 )
 def test_the_commands_of_the_head_comment_give_a_program_all_that_they_say(
-    begins: str, name: str, tmp_path: Path
+    begins: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("synthcl.preflight.open_data", lambda config: SimpleNamespace(describe=lambda: "as imitated"))
     where, script, *arguments = given_by(recipe(begins), tmp_path)
     assert where == str(tmp_path / "synthcl")
     assert script == f"tune/{name}.py"

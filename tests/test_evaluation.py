@@ -407,5 +407,5 @@ def test_probe_splits_stay_in_main_memory_and_transfer_sets_have_the_size_of_a_v
     monkeypatch.setattr(protocol, "encode", spy)
     for target, size in ((None, 32), ("fashion-mini", 24)):
         sizes.clear()
-        protocol._embed(encoder, config, CPU, target, 100, test=True)
+        protocol._embed(encoder, config, CPU, target, test=True)
         assert list(sizes) == [size]

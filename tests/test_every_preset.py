@@ -74,7 +74,7 @@ def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     plan = run(*search, "--dry-run")
     assert plan.returncode == 0, plan.stderr
     assert re.search(rf"^a run +{STEPS} steps of {BATCH_IMAGES} images", plan.stdout, re.MULTILINE)
-    assert re.search(r"^unlabelled +\d+ images to pretrain on", plan.stdout, re.MULTILINE)
+    assert re.search(r"^unlabelled +[\d,]+ images to pretrain on", plan.stdout, re.MULTILINE)
     assert not folder.exists()
 
     first = command(*search, out=InterruptAtFirstScore())
