@@ -253,9 +253,11 @@ def stops_at_the_parser() -> Iterator[list[argparse.Namespace]]:
 @contextmanager
 def data_imitated() -> Iterator[None]:
     """Inside, every data set has CIFAR-10's number of images, and every file of an encoder holds one."""
+    labelled = SimpleNamespace(labels=range(UNLABELLED_IMAGES), classes=range(10))
     with (
         chdir(ROOT),
         mock.patch.object(synthcl.evidence.plan, "unlabelled_count", return_value=UNLABELLED_IMAGES),
+        mock.patch.object(synthcl.evidence.plan, "open_split", return_value=labelled),
         mock.patch("synthcl.preflight.open_data", return_value=SimpleNamespace(describe=lambda: "data as imitated")),
         mock.patch.object(synthcl.export, "load_any", return_value=(nn.Identity(), load_preset("fashion-mini"))),
         mock.patch.object(synthcl.evaluation.protocol, "score", return_value={}),

@@ -147,7 +147,8 @@ def test_numbers_found_are_those_of_the_splits_that_a_run_opens(few_labels):
 
 
 def test_the_default_preset_names_published_parts_caps_and_transfer_sets():
-    found = rows(open_data(load_preset("fashion-mini").with_overrides({"evaluation.max_label_images": 500})).describe())
+    few_labels = {"evaluation.max_label_images": 500, "evaluation.label_fractions": (500, 0.01)}
+    found = rows(open_data(load_preset("fashion-mini").with_overrides(few_labels)).describe())
     assert "of the train part that comes with synthcl" not in found["unlabelled"]
     assert "2,000 of train; data.image_fraction 0.25 of 8,000" in found["unlabelled"]
     assert "; probes learn from at most 500 (evaluation.max_label_images)" in found["train"]
