@@ -18,7 +18,7 @@ help: ## list the targets
 search: $(VENV)/.installed ## search for the best curriculum: make search ARGS="--preset cifar10 training.kimg=5000"
 	$(VENV)/bin/python tune/search.py $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/test_config.py -k override"
+test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/config/test_schema.py -k override"
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## run the quick tests, a minute and a half on two cores: before every commit
@@ -27,10 +27,11 @@ test-fast: $(VENV)/.installed-dev ## run the quick tests, a minute and a half on
 cluster-test: $(VENV)/.installed-dev ## of the tests, the one that brings a cluster up by ray up on hosts of this machine (Linux, root)
 	$(VENV)/bin/python -m pytest -m cluster -n 0 $(ARGS)
 
-check: $(VENV)/.installed-dev ## what a change must pass: style, format, types and tests
+check: $(VENV)/.installed-dev ## what a change must pass: style, format, types, imports and tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 	$(MAKE) audit
 	$(MAKE) test
 

@@ -6,10 +6,10 @@ import os
 # long. The OpenMP of torch reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from synthcl.config import Config
-from synthcl.errors import UserError
-from synthcl.export import load_encoder
-from synthcl.presets import load_preset
+from synthcl.config.presets import load_preset
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+from synthcl.runs.export import load_encoder
 
 __all__ = ["Config", "UserError", "load_encoder", "load_preset"]
 __version__ = "0.1.0"

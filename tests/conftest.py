@@ -25,12 +25,12 @@ SLOW = {
     "test_bad_input",
     "test_benchmarks",
     "test_cluster_aws",
-    "test_crew",
+    "test_worker_pool",
     "test_disk",
     "test_documented_commands",
-    "test_evidence",
-    "test_memory",
-    "test_search_efficiency",
+    "test_comparison",
+    "test_malloc",
+    "test_efficiency",
     "test_skips",
 }
 """modules that `make test-fast` leaves out: they start Ray or other processes, or train for more than a few steps"""

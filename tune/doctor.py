@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from synthcl import cli
+from synthcl.config import cli
 
 
 def main() -> None:
@@ -20,15 +20,15 @@ def main() -> None:
     parser.add_argument("--cluster", type=Path, metavar="FILE", help="check this file of ray up, and no machine")
     arguments = parser.parse_intermixed_args()
     if arguments.cluster is not None:
-        from synthcl import cluster_file
+        from synthcl.cluster import launch_file
 
-        lines = cluster_file.faults(cluster_file.read(arguments.cluster))
+        lines = launch_file.faults(launch_file.read(arguments.cluster))
     else:
         config = cli.config_from(arguments)
         if arguments.dry_run:
             print(config.model_dump_json(indent=2))
             return
-        from synthcl import doctor
+        from synthcl.cluster import doctor
 
         reports, lines = doctor.visit(config)
         print(doctor.table(reports, config))

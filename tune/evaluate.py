@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from synthcl import cli
-from synthcl.config import parse_overrides
+from synthcl.config import cli
+from synthcl.config.cli import parse_overrides
 from synthcl.evaluation.protocol import score
-from synthcl.export import load_any, require_same_encoder
+from synthcl.runs.export import load_any, require_same_encoder
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ python tune/search.py --trials +8              eight more trials for a finished 
 import argparse
 from pathlib import Path
 
-from synthcl import cli
-from synthcl.errors import UserError
+from synthcl.config import cli
+from synthcl.core.errors import UserError
 
 SPACES = Path(__file__).parent / "spaces"
 
@@ -33,7 +33,7 @@ def main() -> None:
             arguments.overrides.append(f"search.trials={count}")
     config = cli.config_from(arguments)
 
-    from synthcl.search.plan import describe
+    from synthcl.search.budget import describe
     from synthcl.search.space import load_space
 
     named = config.search.space
@@ -42,12 +42,12 @@ def main() -> None:
         print(config.model_dump_json(indent=2))
     print(describe(config, space), flush=True)
     if arguments.dry_run:
-        from synthcl.preflight import open_data
+        from synthcl.runs.preflight import open_data
 
         print(open_data(config).describe())
         return
 
-    from synthcl.search.run import run_search
+    from synthcl.search.stages import run_search
 
     run_search(config, space, fresh=arguments.fresh, extend=extend)
 

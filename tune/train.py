@@ -7,8 +7,8 @@ python tune/train.py --preset cifar10 compute.workers_per_trial=4
 
 import argparse
 
-from synthcl import cli
-from synthcl.arms import ARMS, apply_arm
+from synthcl.comparison.arms import ARMS, apply_arm
+from synthcl.config import cli
 
 
 def main() -> None:
@@ -23,12 +23,12 @@ def main() -> None:
         views = 2 * config.training.batch_images
         print(f"{'a run':<10} {config.training.steps} steps of {config.training.batch_images} images ({views} views)")
 
-        from synthcl.preflight import open_data
+        from synthcl.runs.preflight import open_data
 
         print(open_data(config, test=False).describe())
         return
 
-    from synthcl.standalone import run_training
+    from synthcl.cluster.train import run_training
 
     run_training(config, f"train-{arguments.arm}", fresh=arguments.fresh)
 

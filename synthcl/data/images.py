@@ -17,11 +17,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torchvision.transforms.v2 import functional
 
-from synthcl.errors import UserError
-from synthcl.memory import to_device
-from synthcl.progress import Progress
+from synthcl.core.device import to_device
+from synthcl.core.errors import UserError
+from synthcl.core.progress import Progress
 
 CHUNK_IMAGES = 4096  # bounds the memory of a resize
 _HEAD_BYTES = 2**16
@@ -244,6 +243,10 @@ def convert_array(pixels: np.ndarray, image_size: int, channels: int) -> torch.T
     Returns:
         (n, channels, image_size, image_size) uint8.
     """
+    if pixels.shape[1:] == (image_size, image_size, channels):
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    from torchvision.transforms.v2 import functional  # takes as long to import as PyTorch
+
     images = torch.empty(len(pixels), channels, image_size, image_size, dtype=torch.uint8)
     for begin in range(0, len(pixels), CHUNK_IMAGES):
         chunk = torch.from_numpy(np.ascontiguousarray(pixels[begin : begin + CHUNK_IMAGES])).permute(0, 3, 1, 2)

@@ -9,9 +9,9 @@ from functools import lru_cache
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from synthcl import rng
+from synthcl.core import rng
+from synthcl.core.errors import UserError
 from synthcl.data.images import ImageSource, StreamedImages
-from synthcl.errors import UserError
 
 
 def epoch_indices(count: int, begin: int, size: int, *key: int | str) -> torch.Tensor:

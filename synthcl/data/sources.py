@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from torchvision import datasets
 
-from synthcl import rng
-from synthcl.config import DataConfig
+from synthcl.config.schema import DataConfig
+from synthcl.core import rng
+from synthcl.core.errors import UserError
 from synthcl.data.folder import (
     Files,
     class_names,
@@ -31,8 +31,11 @@ from synthcl.data.folder import (
     unlabelled_folder,
     unread,
 )
-from synthcl.errors import UserError
 
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 TEST_FRACTION = 0.2  # of a data set that is published without a test part
 _log = logging.getLogger(__name__)
 
@@ -116,10 +119,10 @@ def stratified_cut(part: Part, fraction: float, *key: int | str) -> tuple[torch.
 
 def _embedded(part: str) -> Opener:
     def opener(config: DataConfig) -> Part:
-        with (resources.files("synthcl.embedded") / f"fashion-mini-{part}.npz").open("rb") as file:
+        with (resources.files("synthcl.data.embedded") / f"fashion-mini-{part}.npz").open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             images, labels = stored["images"], stored["labels"]
-        classes, origin = tuple(datasets.FashionMNIST.classes), f"the {part} part that comes with synthcl"
+        classes, origin = FASHION_CLASSES, f"the {part} part that comes with synthcl"
         return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), classes, origin)
 
     return opener
@@ -138,15 +141,17 @@ def _digits(test: bool) -> Opener:
     return opener
 
 
-def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str, Any], **extra: Any) -> Source:
+def _torchvision(dataset: str, place: str, train: dict[str, Any], test: dict[str, Any], **extra: Any) -> Source:
     """A torchvision data set; `place` is where inside root it looks for its files."""
 
     def opener(name: str, **choice: Any) -> Opener:
         def open_part(config: DataConfig) -> Part:
+            from torchvision import datasets
+
             folder = Path(config.root) / place
             try:
                 with _alone(config):
-                    opened = dataset(config.root, download=config.download, **choice)
+                    opened = getattr(datasets, dataset)(config.root, download=config.download, **choice)
             except Exception as error:  # network, checksums, broken archives: every one has its own type
                 reason = (str(error).splitlines() or [type(error).__name__])[0].split(". You can use")[0].rstrip(".:")
                 remedy = (
@@ -155,7 +160,7 @@ def _torchvision(dataset: Any, place: str, train: dict[str, Any], test: dict[str
                     else "set data.download=true or put its files there"
                 )
                 raise UserError(
-                    f"data set {dataset.__name__} cannot be opened from {str(folder)!r}: {reason}; {remedy}"
+                    f"data set {dataset} cannot be opened from {str(folder)!r}: {reason}; {remedy}"
                 ) from None
             pixels = np.asarray(opened.data)
             if pixels.ndim == 3:  # (n, H, W) grey
@@ -247,11 +252,11 @@ def _folders(subfolder: str = "", classes_expected: int | None = None) -> Source
 SOURCES: dict[str, Source] = {
     "fashion-mini": Source(_embedded("train"), _embedded("test")),
     "digits": Source(_digits(test=False), _digits(test=True)),
-    "fashion": _torchvision(datasets.FashionMNIST, "FashionMNIST/raw", {"train": True}, {"train": False}),
-    "mnist": _torchvision(datasets.MNIST, "MNIST/raw", {"train": True}, {"train": False}),
-    "cifar10": _torchvision(datasets.CIFAR10, "cifar-10-batches-py", {"train": True}, {"train": False}),
-    "cifar100": _torchvision(datasets.CIFAR100, "cifar-100-python", {"train": True}, {"train": False}),
-    "stl10": _torchvision(datasets.STL10, "stl10_binary", {"split": "train"}, {"split": "test"}, split="unlabeled"),
+    "fashion": _torchvision("FashionMNIST", "FashionMNIST/raw", {"train": True}, {"train": False}),
+    "mnist": _torchvision("MNIST", "MNIST/raw", {"train": True}, {"train": False}),
+    "cifar10": _torchvision("CIFAR10", "cifar-10-batches-py", {"train": True}, {"train": False}),
+    "cifar100": _torchvision("CIFAR100", "cifar-100-python", {"train": True}, {"train": False}),
+    "stl10": _torchvision("STL10", "stl10_binary", {"split": "train"}, {"split": "test"}, split="unlabeled"),
     "folder": _folders(),
     "imagenet100": _folders("imagenet100", classes_expected=100),
 }

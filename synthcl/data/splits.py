@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthcl import rng
-from synthcl.config import DataConfig
+from synthcl.config.schema import DataConfig
+from synthcl.core import rng
+from synthcl.core.errors import UserError
 from synthcl.data.folder import Files, joined
 from synthcl.data.images import CHUNK_IMAGES, ImageSource, ResidentImages, StreamedImages, convert_array
 from synthcl.data.order import stream
 from synthcl.data.sources import SOURCES, Part, Source, stratified_cut
-from synthcl.errors import UserError
 
 SplitName = Literal["unlabelled", "train", "validation", "test"]
 _CHUNK_FILES = 256

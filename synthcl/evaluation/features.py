@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthcl.core.device import normalise
+from synthcl.core.errors import Diverged
 from synthcl.data import ImageSource, stream
-from synthcl.errors import Diverged
-from synthcl.models.encoder import normalise
 
 
 class Labelled(NamedTuple):

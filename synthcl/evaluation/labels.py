@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from synthcl.config import EvaluationConfig
-from synthcl.errors import UserError
-from synthcl.rng import generator
+from synthcl.config.schema import EvaluationConfig
+from synthcl.core.errors import UserError
+from synthcl.core.rng import generator
 
 
 def label_order(labels: Tensor, seed: int) -> Tensor:

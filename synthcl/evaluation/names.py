@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synthcl.config import Config
+from synthcl.config.schema import Config
 
 
 def labels(entry: float) -> str:
@@ -48,7 +48,7 @@ def renamed(metrics: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """Recorded scores under today's names.
 
     Before `evaluation.label_fractions` could hold numbers of labels, the probe on at most `max_label_images` labels
-    was called `@100`. `synthcl.recorded` lets a run continue only where that number is the same.
+    was called `@100`. config/compatibility.py lets a run continue only where that number is the same.
 
     Args:
         metrics: by name, perhaps recorded by an earlier version.

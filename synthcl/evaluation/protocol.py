@@ -23,14 +23,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from synthcl.config import Config, DataConfig, EvaluationConfig
+from synthcl.config.schema import Config, DataConfig, EvaluationConfig
+from synthcl.core.errors import UserError
 from synthcl.data import Split, SplitName, open_split, open_transfer, require_classes
-from synthcl.errors import UserError
-from synthcl.evaluation import knn, names
-from synthcl.evaluation.collapse import collapse
+from synthcl.evaluation import names
 from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order, most_labels, require_labels
-from synthcl.evaluation.linear import logistic, ridge
+from synthcl.evaluation.probes import knn
+from synthcl.evaluation.probes.linear import logistic, ridge
+from synthcl.evaluation.scores import collapse
 
 Part = Literal["val", "test"]
 _RANK_IMAGES = 2048  # more do not change what a collapse looks like

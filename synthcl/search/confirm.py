@@ -10,10 +10,10 @@ import pandas as pd
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from synthcl.config import Config
+from synthcl.config.schema import Config
+from synthcl.core.atomic import write_whole
 from synthcl.evaluation.names import is_metric
-from synthcl.files import write_whole
-from synthcl.search import records
+from synthcl.search import results
 
 
 def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, Any]]:
@@ -25,9 +25,9 @@ def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, A
         folder: of the run.
     """
     plan = []
-    for name in records.chosen_names(trials, config):
-        overrides = records.overrides_of(name, trials)
-        for seed in records.confirm_seeds(config):
+    for name in results.chosen_names(trials, config):
+        overrides = results.overrides_of(name, trials)
+        for seed in results.confirm_seeds(config):
             label = f"{name}-seed{seed}"
             if not _record(folder, label).is_file():
                 plan.append({"label": label, "name": name, "overrides": overrides | {"training.seed": seed}})

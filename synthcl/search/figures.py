@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
-from synthcl import curriculum
-from synthcl.config import Config
-from synthcl.search.records import best_so_far, pareto_front
+from synthcl.comparison.plotting import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
+from synthcl.config.schema import Config
+from synthcl.method.curriculum.schedule import value_at
+from synthcl.search.results import best_so_far, pareto_front
 from synthcl.search.settings import reads
-from synthcl.style import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 
 _RING: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
 
@@ -122,14 +122,14 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
         beside: more of them, to compare with.
     """
     curricula: dict[str, tuple[str, Callable[[Config, float], float]]] = {
-        "hardness": ("hardness", lambda config, p: curriculum.value(config.curriculum.hardness, p)),
+        "hardness": ("hardness", lambda config, p: value_at(config.curriculum.hardness, p)),
         "pair half-life, kimg": (
             "pair_half_life_kimg",
-            lambda config, p: curriculum.value(config.curriculum.pair_half_life_kimg, p),
+            lambda config, p: value_at(config.curriculum.pair_half_life_kimg, p),
         ),
-        "synthetic fraction": ("synthetic_fraction", lambda config, p: curriculum.knobs(config, p).synthetic_fraction),
-        "view strength": ("view_strength", lambda config, p: curriculum.value(config.curriculum.view_strength, p)),
-        "learning rate": ("", curriculum.learning_rate),
+        "synthetic fraction": ("synthetic_fraction", lambda config, p: config.knobs_at(p).synthetic_fraction),
+        "view strength": ("view_strength", lambda config, p: value_at(config.curriculum.view_strength, p)),
+        "learning rate": ("", lambda config, p: config.knobs_at(p).learning_rate),
     }
     panels = {
         title: (f"curriculum.{field}", value)

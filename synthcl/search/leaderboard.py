@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from math import nan
-from statistics import mean, stdev
 from typing import Any
 
 import pandas as pd
 
-from synthcl.arms import BASELINES, CONTROL, OWN
-from synthcl.config import Config
+from synthcl.comparison.arms import BASELINES, CONTROL, OWN, REAL_ONLY
+from synthcl.comparison.bootstrap import Statistic
+from synthcl.config.schema import Config
 from synthcl.evaluation import names
-
-REFERENCE = "real-only"
-LOG_COLUMNS = 110
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """Mean and sample standard deviation (n - 1) over `n` seeds, in percent or percentage points."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: list[float]) -> Statistic | None:
-        """None of no values; no standard deviation of one."""
-        return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values)) if values else None
 
 
 @dataclass(frozen=True)
@@ -89,7 +71,7 @@ class Leaderboard:
                     "missing_seeds": list(row.missing_seeds),
                     "images": row.images,
                     "scores": plain(row.scores),
-                    f"minus {REFERENCE}": plain(row.difference),
+                    f"minus {REAL_ONLY}": plain(row.difference),
                 }
                 for row in self.rows
             ],
@@ -112,14 +94,14 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     rows = []
     for name, runs in confirmed.groupby("name"):
         own = scores[name]
-        shared = sorted(own.keys() & scores.get(REFERENCE, {}).keys()) if name != REFERENCE else []
+        shared = sorted(own.keys() & scores.get(REAL_ONLY, {}).keys()) if name != REAL_ONLY else []
         metrics = list(dict.fromkeys(metric for values in own.values() for metric in values))
         differences = {
             metric: Statistic.of(
                 [
-                    own[seed][metric] - scores[REFERENCE][seed][metric]
+                    own[seed][metric] - scores[REAL_ONLY][seed][metric]
                     for seed in shared
-                    if metric in own[seed] and metric in scores[REFERENCE][seed]
+                    if metric in own[seed] and metric in scores[REAL_ONLY][seed]
                 ]
             )
             for metric in metrics
@@ -194,7 +176,7 @@ def cells(board: Leaderboard) -> list[list[str]]:
     for row in board.rows:
         scores = [_text(row.scores.get(metric)) for metric in board.columns.values()]
         differences = [
-            "reference" if row.name == REFERENCE else _text(row.difference.get(metric), sign="+")
+            "reference" if row.name == REAL_ONLY else _text(row.difference.get(metric), sign="+")
             for metric in board.differences.values()
         ]
         table.append([row.name, *scores, *differences, str(len(row.seeds))])
@@ -206,54 +188,6 @@ def _text(statistic: Statistic | None, sign: str = "") -> str:
         return "-"
     spread = "" if statistic.std is None else f"±{statistic.std:.2f}"
     return f"{statistic.mean:{sign}.2f}{spread}"
-
-
-def aligned(table: list[list[str]]) -> str:
-    """Columns of a terminal: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for name, *numbers in table:
-        padded = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        lines.append(" ".join([name.ljust(widths[0]), *padded]).rstrip())
-    return "\n".join(lines)
-
-
-def fitted(table: list[list[str]], columns: int, keys: int = 1) -> str:
-    """The table as `aligned` makes it, in as many tables below each other as the terminal's width asks for.
-
-    Args:
-        table: heading first.
-        columns: of the terminal.
-        keys: how many columns at the left name a row; every part has them.
-    """
-    parts, rest = [], list(range(keys, len(table[0])))
-    while rest:
-        count = len(rest)
-        while count > 1 and _width(_columns_of(table, [*range(keys), *rest[:count]])) > columns:
-            count -= 1
-        parts.append(aligned(_columns_of(table, [*range(keys), *rest[:count]])))
-        rest = rest[count:]
-    return "\n\n".join(parts)
-
-
-def _columns_of(table: list[list[str]], chosen: list[int]) -> list[list[str]]:
-    return [[row[index] for index in chosen] for row in table]
-
-
-def _width(table: list[list[str]]) -> int:
-    return max(map(len, aligned(table).splitlines()))
-
-
-def terminal_columns() -> int:
-    """Width of the terminal; what a log is laid out for where there is none."""
-    return shutil.get_terminal_size((LOG_COLUMNS, 24)).columns
-
-
-def markdown(table: list[list[str]], align: str = "") -> str:
-    """A Markdown table, its heading first; `align` is l or r a column, by default only the first is to the left."""
-    heading, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table]
-    rule = ["---" if side == "l" else "---:" for side in align or "l" + "r" * (len(heading) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *rows))
 
 
 def verdict(board: Leaderboard) -> list[str]:

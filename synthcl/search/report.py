@@ -13,20 +13,21 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from synthcl import checkpoint, style
-from synthcl.arms import BASELINES
-from synthcl.config import Config
-from synthcl.curriculum import is_real_only
+from synthcl.comparison import plotting
+from synthcl.comparison.arms import BASELINES, REAL_ONLY
+from synthcl.config.schema import Config
+from synthcl.core.atomic import write_whole
+from synthcl.core.tables import fitted, markdown, terminal_columns
 from synthcl.evaluation import names
-from synthcl.export import save_encoder
-from synthcl.files import write_whole
-from synthcl.models.encoder import make_encoder
-from synthcl.resume import fetched
-from synthcl.search import figures, leaderboard, records
+from synthcl.method.encoders.build import make_encoder
+from synthcl.runs import checkpoint
+from synthcl.runs.checkpoint_store import fetched
+from synthcl.runs.export import save_encoder
+from synthcl.runs.storage import Storage
+from synthcl.search import figures, leaderboard, results
 from synthcl.search.leaderboard import Leaderboard, Row
-from synthcl.search.searcher import RecordedStudy
+from synthcl.search.optuna_search import RecordedStudy
 from synthcl.search.settings import changes
-from synthcl.storage import Storage
 
 ENCODER = "encoder.safetensors"
 
@@ -44,11 +45,11 @@ def write(config: Config, storage: Storage) -> None:
     Raises:
         UserError: when there is no study, or the winner's checkpoint cannot be read.
     """
-    study = records.open_study(storage.folder)
-    trials = records.trials_frame(study, config)
-    confirmed = records.confirm_frame(storage.folder)
-    seeds = records.confirm_seeds(config)
-    board = leaderboard.compare(confirmed, config, records.chosen_names(trials, config), seeds)
+    study = results.open_study(storage.folder)
+    trials = results.trials_frame(study, config)
+    confirmed = results.confirm_frame(storage.folder)
+    seeds = results.confirm_seeds(config)
+    board = leaderboard.compare(confirmed, config, results.chosen_names(trials, config), seeds)
 
     print("\n" + terminal(config, board, seeds))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
@@ -66,8 +67,8 @@ def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
     if board.rows:
         lines = [
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
-            leaderboard.fitted(leaderboard.cells(board), leaderboard.terminal_columns()),
-            f"Δ: difference to {leaderboard.REFERENCE} in points, paired by seed. Seeds {_span(seeds)}.",
+            fitted(leaderboard.cells(board), terminal_columns()),
+            f"Δ: difference to {REAL_ONLY} in points, paired by seed. Seeds {_span(seeds)}.",
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])
 
@@ -84,12 +85,12 @@ def _draw(
     complete = trials[(trials.state == "complete") & ~trials.baseline].sort_values("score", ascending=False)
     searched = {row.label: config.with_overrides(row.overrides) for row in complete.itertuples()}
     confirmed_as = {row.name: config.with_overrides(row.overrides) for row in board.rows}
-    best = next(iter(records.best_names(trials, config)), None)
+    best = next(iter(results.best_names(trials, config)), None)
     shown = {board.winner.name: confirmed_as[board.winner.name]} if board.winner else {}
     if best and all(name in BASELINES for name in shown):
         shown[best] = searched[best]  # a baseline's own curriculum shows little
     winner = leaderboard.winning_trial(board, trials, config)
-    sampled = next((name for name, own in (shown | confirmed_as | searched).items() if not is_real_only(own)), None)
+    sampled = next((name for name, own in (shown | confirmed_as | searched).items() if not own.is_real_only), None)
     runs = confirmed[confirmed.name == sampled].sort_values("seed").label if len(confirmed) else []
     sampled_run = next(iter(runs), sampled)
 
@@ -110,7 +111,7 @@ def _draw(
         "search": ("Scores over images spent", lambda: figures.search_progress(trials, winner, _spread(board)), ""),
         "curves": ("Learning curves", lambda: figures.learning_curves(trials, config, winner), ""),
         "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure, ""),
-        "importances": ("Importance of searched fields", lambda: figures.importance(*records.importances(study)), ""),
+        "importances": ("Importance of searched fields", lambda: figures.importance(*results.importances(study)), ""),
         "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials), ""),
         "samples": ("Samples by progress", samples_figure, whose),
     }
@@ -118,7 +119,7 @@ def _draw(
     for name, (title, draw, caption) in wanted.items():
         file = folder / "figures" / f"{name}.png"
         try:
-            style.save(draw(), file)
+            plotting.save(draw(), file)
             notes.append((f"![{title}](figures/{name}.png){caption}", ""))
         except ValueError as reason:
             file.unlink(missing_ok=True)  # of an earlier report
@@ -133,10 +134,10 @@ def _document(
     parts = [f"# {config.name}"]
     if board.rows:
         parts += [
-            leaderboard.markdown(leaderboard.cells(board)),
+            markdown(leaderboard.cells(board)),
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
             f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
-            f"Δ: difference to {leaderboard.REFERENCE} in points, paired by seed.",
+            f"Δ: difference to {REAL_ONLY} in points, paired by seed.",
             _budgets(config, board)
             + " The test split was read once, at the end of these runs; every choice was made on validation.",
         ]
@@ -147,7 +148,7 @@ def _document(
         settings = [f"| `{path}` | {_value(value)} |" for path, value in changed.items()]
         table = "\n".join(["| field | value |", "| --- | ---: |", *settings])
         said = "Set on top of `config.json`:" if settings else "The configuration of `config.json` as it is."
-        if is_real_only(own) and not is_real_only(config):
+        if own.is_real_only and not config.is_real_only:
             said = "Real images alone, without a generator" + (", and on top of `config.json`:" if settings else ".")
         parts += [
             f"## Settings of {board.winner.name}",
@@ -158,11 +159,11 @@ def _document(
         ]
     parts.append("## Figures")
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
-    parts += ["## Trials", leaderboard.markdown(_trial_cells(trials), align="llrrl")]
+    parts += ["## Trials", markdown(_trial_cells(trials), align="llrrl")]
     parts += [
         "## Look closer",
         f"```sh\ntensorboard --logdir {_shown(folder / 'tensorboard')} --host 127.0.0.1\n"
-        f"optuna-dashboard {_shown(folder / records.JOURNAL)}\n```",
+        f"optuna-dashboard {_shown(folder / results.JOURNAL)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

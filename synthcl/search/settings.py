@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthcl.config import Config
-from synthcl.curriculum import is_real_only
+from synthcl.config.schema import Config
 
 _GENERATED = {"curriculum.hardness", "curriculum.pair_half_life_kimg", "curriculum.synthetic_fraction"}
 _GAME = {"curriculum.hardness", "gan.generator_learning_rate", "gan.discriminator_learning_rate"}
@@ -19,7 +18,7 @@ def reads(config: Config, field: str) -> bool:
     without a ramp has no end.
     """
     unread: set[str] = set()
-    if is_real_only(config):
+    if config.is_real_only:
         unread |= _GENERATED | _HOW | {"gan", "method.frozen", "method.pair", "method.views_per_pair"}
     if config.method.frozen:
         unread |= _GAME | _HOW

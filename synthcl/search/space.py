@@ -25,9 +25,10 @@ import optuna
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from synthcl.config import Config, Section
-from synthcl.errors import UserError, yaml_problem
-from synthcl.warmup import JOINT_ONLY
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError, yaml_problem
+from synthcl.core.plugin import Section
+from synthcl.runs.gan_cache import JOINT_ONLY
 
 SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
 """sections whose fields may be searched"""

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from ray import tune
 
-from synthcl import notice
-from synthcl.config import Config
-from synthcl.crew import Crew
-from synthcl.curriculum import is_real_only
-from synthcl.errors import Leaving
-from synthcl.evaluation.rungs import evaluation
-from synthcl.legs import legs
-from synthcl.resume import keep, resume
-from synthcl.storage import below
-from synthcl.training import GanState, Metrics, Trainer
-from synthcl.workers import has_gpu, unlabelled_images
+from synthcl.cluster import preemption
+from synthcl.cluster.train_workers import has_gpu, unlabelled_images
+from synthcl.cluster.worker_pool import WorkerPool
+from synthcl.config.schema import Config
+from synthcl.core.errors import Leaving
+from synthcl.runs.checkpoint_store import keep, resume
+from synthcl.runs.session import evaluation
+from synthcl.runs.storage import below
+from synthcl.training.loop import run_to_end
+from synthcl.training.networks import GanState
+from synthcl.training.trainer import Metrics, Trainer
 
 
 class CurriculumTrial(tune.Trainable):
@@ -36,18 +36,18 @@ class CurriculumTrial(tune.Trainable):
             root: folder or URI of the stage's trials.
         """
         torch.set_num_threads(max(1, int(base.compute.cpus_per_worker)))
-        notice.hear(signal.SIGTERM)
+        preemption.catch_signals(signal.SIGTERM)
         self._base, self._gan, self._test, self._root = base, gan, test, root
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
         resolved = resolve(self._base, config)
         device = torch.device("cuda" if has_gpu() else "cpu")
-        gan = None if is_real_only(resolved) else self._gan
+        gan = None if resolved.is_real_only else self._gan
         self._trainer = Trainer(resolved, unlabelled_images(resolved.data, device), gan, device)
         self._place = place_of(config, self._root)
         self._unheard = resume(self._trainer, self._place)
-        self._legs = legs(self._trainer, evaluation(resolved, self._test), notice.given)
+        self._legs = run_to_end(self._trainer, evaluation(resolved, self._test), preemption.checkpoint_requested)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this process: half a second where a new process costs ten."""
@@ -58,13 +58,13 @@ class CurriculumTrial(tune.Trainable):
         """A leg, kept before it is reported; first the one whose report an interruption may have lost."""
         metrics, self._unheard = self._unheard, None
         if metrics is None:
-            if notice.must_go():
+            if preemption.must_leave():
                 raise Leaving("told to leave; the trial goes on from its checkpoint")
             metrics = next(self._legs)
             if metrics["sound"]:  # else the last good state stays
                 keep(self._trainer, self._place, metrics)
         ended = metrics["diverged"] or metrics["progress"] >= 1
-        return metrics | {"done": ended, "kept on notice": notice.given()}
+        return metrics | {"done": ended, "kept on notice": preemption.checkpoint_requested()}
 
 
 class CrewTrial(tune.Trainable):
@@ -74,7 +74,7 @@ class CrewTrial(tune.Trainable):
         self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str
     ) -> None:
         """As `CurriculumTrial.setup`."""
-        self._crew = Crew(base, gan, root, test=test)
+        self._crew = WorkerPool(base, gan, root, test=test)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

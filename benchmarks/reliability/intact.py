@@ -1,0 +1,117 @@
+"""Whether a finished search is what an unbroken one would have been."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from synthcl.comparison import arms
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+from synthcl.data import open_split
+from synthcl.runs import checkpoint
+from synthcl.runs.gan_cache import cached_gan
+from synthcl.runs.session import evaluation
+from synthcl.search.optuna_search import load_study
+from synthcl.training.loop import run_to_end
+from synthcl.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def study_problems(folder: Path, trials: int) -> dict[str, int]:
+    """What is wrong with the study of a finished search.
+
+    Args:
+        folder: of the run.
+        trials: that were asked for, without the baselines.
+
+    Returns:
+        lost: trials and baselines that did not end as they should; orphans: that still run in the study; repeated:
+        suggestions made twice.
+    """
+    found = load_study(folder / "study.journal").trials
+    points = [json.dumps(trial.params, sort_keys=True) for trial in found if "arm" not in trial.user_attrs]
+    return {
+        "lost": max(0, trials + len(arms.BASELINES) - sum(trial.state in ENDED for trial in found)),
+        "orphans": sum(trial.state is TrialState.RUNNING for trial in found),
+        "repeated": len(points) - len(set(points)),
+    }
+
+
+def half_written(folder: Path) -> int:
+    """Checkpoints and records of a run that cannot be read as they lie there."""
+    broken = 0
+    for file in folder.rglob("checkpoint.pt"):
+        try:
+            checkpoint.load(file, CPU)
+        except UserError:
+            broken += 1
+    for file in [*folder.glob("*.json"), *folder.glob("confirm/*.json")]:
+        try:
+            json.loads(file.read_text())
+        except ValueError:
+            broken += 1
+    return broken
+
+
+def unequal(folder: Path, base: Config) -> int:
+    """Single-worker trials and confirm runs whose scores or weights differ in any bit from those of an unbroken run."""
+    found = load_study(folder / "study.journal").trials
+    differing = [trial.user_attrs["label"] for trial in found if not _equals_unbroken(folder, base, trial)]
+    for file in (folder / "confirm").glob("*.json"):
+        record = json.loads(file.read_text())
+        config = base.with_overrides(record["overrides"])
+        scores, weights = unbroken(config, record["images"], folder.parent / "gan", test=True)
+        same_score = record["metrics"]["score"] == scores[record["images"]]
+        if not (same_score and _same_weights(folder / record["checkpoint"], weights)):
+            differing.append(record["label"])
+    return len(differing)
+
+
+def _equals_unbroken(folder: Path, base: Config, trial: FrozenTrial) -> bool:
+    overrides = arms.ARMS[trial.user_attrs["arm"]] if "arm" in trial.user_attrs else dict(trial.params)
+    config = base.with_overrides(overrides)
+    scores, weights = unbroken(config, max(trial.intermediate_values), folder.parent / "gan")
+    if trial.intermediate_values != scores:
+        return False
+    if "diverged" in trial.user_attrs:
+        return True  # what it keeps is the last good state before
+    stage = next(stage for stage in sorted(folder.glob("search-*")) if (stage / trial.user_attrs["label"]).is_dir())
+    return _same_weights(stage / trial.user_attrs["label"], weights)
+
+
+def unbroken(
+    config: Config, images: int, gans: Path, test: bool = False
+) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    """Train in this process as far as a trial got.
+
+    Args:
+        config: of the trial.
+        images: where it ended.
+        gans: folder of warmed-up GANs.
+        test: whether the last rung reads the test split, too.
+
+    Returns:
+        Scores by images, and the encoder's weights there.
+    """
+    source = open_split(config.data, "unlabelled", CPU).images
+    gan = None if config.is_real_only else cached_gan(config, source, gans, CPU, progress=False)
+    trainer, scores = Trainer(config, source, gan, CPU), {}
+    for report in run_to_end(trainer, evaluation(config, test)):
+        if "score" in report:
+            scores[report["images"]] = report["score"]
+        if report["images"] >= images:
+            break
+    return scores, trainer.networks.encoder.state_dict()
+
+
+def _same_weights(place: Path, expected: dict[str, torch.Tensor]) -> bool:
+    if not (place / checkpoint.FILE).is_file():
+        return True  # a loser's, deleted
+    kept = checkpoint.load(place, CPU)["trainer"]["networks"]["encoder"]
+    return all(torch.equal(kept[name], weight) for name, weight in expected.items())

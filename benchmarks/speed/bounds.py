@@ -1,0 +1,174 @@
+"""What a training step must compute, counted: floating-point operations and bytes of each network.
+
+The encoder runs forward and backward over all views, with a gradient to its input for the views of G's images alone.
+G runs forward and backward, G_ema forward. D runs forward and backward on real and generated images for its own
+update, and forward and back to the generated images, without gradients to its weights, for G's. A gradient penalty
+counts where the configuration has one. The loss, the views, the optimisers and the averaging count as nothing.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from synthcl.comparison.arms import apply_arm
+from synthcl.config.schema import Config
+from synthcl.core.device import normalise
+from synthcl.data import ResidentImages
+from synthcl.method.synthetic.gan.diffaugment import Shown
+from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+from synthcl.training import step
+from synthcl.training.networks import Networks
+from synthcl.training.trainer import Trainer
+
+
+@dataclass
+class Work:
+    """Floating-point operations, and bytes that enter and leave operators if nothing stays in a cache."""
+
+    flops: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+
+class _Count(TorchDispatchMode):
+    """Counts what runs inside. torch's FlopCounterMode cannot see through a gradient penalty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = Work()
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = op(*args, **(kwargs or {}))
+        count = flop_registry.get(op.overloadpacket)
+        flops = count(*args, **(kwargs or {}), out_val=result) if count else 0
+        moved = 0 if op.is_view else sum(tensor.nbytes for tensor in _tensors([args, result]))
+        self.work += Work(flops, moved)
+        return result
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    return [tensor for value in values for tensor in _tensors(value)] if isinstance(values, list | tuple) else []
+
+
+def count(call: Callable[[], object]) -> Work:
+    """What a call computes; nothing has to be computed on the meta device."""
+    with _Count() as counter:
+        call()
+    return counter.work
+
+
+def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict[str, Callable[[], object]]]:
+    """The passes through its networks that a trainer's step cannot do without, at half of its budget.
+
+    Returns:
+        Copies of the networks, and of their passes `E` with and `E alone` without a gradient to G's images, and as
+        far as the arm has them `G`, `G_ema`, `D` and `G through D`.
+    """
+    config = trainer.config
+    mix, channels = config.mix_at(0.5), config.data.channels
+    copies = {name: copy.deepcopy(net).to(device) for name, net in vars(trainer.networks).items() if net is not None}
+    networks = Networks(**copies)
+    learns = networks.generator is not None and not config.method.frozen
+
+    def images(number: int, size: int) -> Tensor:
+        return torch.rand(number, channels, size, size, device=device)
+
+    def encode(to_images: bool) -> Callable[[], object]:
+        views = 2 * config.training.batch_images
+        of_generator = config.method.views_per_sample * mix.latents if to_images else 0
+        seen = [normalise(images(views - of_generator, config.view_size))]
+        if to_images:
+            seen.append(normalise(images(of_generator, config.view_size)).requires_grad_())
+        return lambda: networks.projector(networks.encoder(seen)).sum().backward()
+
+    calls = {"E alone": encode(to_images=False), "E": encode(to_images=learns)}
+    if networks.generator is None or networks.generator_ema is None:
+        return networks, calls
+    generator, average = networks.generator, networks.generator_ema
+    latents = torch.randn(mix.latents, config.gan.latent_dim, device=device)
+    if config.method.frozen:
+        return networks, calls | {"G": lambda: without_gradient(generator, latents)}
+    calls["G"] = lambda: generator(latents).sum().backward()
+    if config.method.pair:
+        calls["G_ema"] = lambda: without_gradient(average, latents)
+    shown = Shown(images(mix.latents, config.gan_image_size), images(mix.latents, config.gan_image_size))
+    shown.fake.requires_grad_()
+    calls["D"] = lambda: step.discriminator_loss(networks, shown, config, {}).backward()
+    calls["G through D"] = lambda: step.generator_loss(networks, shown, config, {}).backward()
+    return networks, calls
+
+
+@torch.no_grad()
+def without_gradient(network: Callable[[Tensor], Tensor], latents: Tensor) -> None:
+    network(latents)
+
+
+def parts(trainer: Trainer) -> dict[str, Work]:
+    """What each of the `passes` of a trainer's step computes."""
+    _, calls = passes(trainer, "meta")
+    return {name: count(call) for name, call in calls.items()}
+
+
+def networks_alone(trainer: Trainer) -> Callable[[], object]:
+    """All the `passes` of a step, one after the other."""
+    networks, calls = passes(trainer, trainer.device)
+    del calls["E alone"]
+
+    def run() -> None:
+        for network in vars(networks).values():
+            if network is not None:
+                network.zero_grad(set_to_none=True)
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.config.training.precision == "bf16"):
+            for call in calls.values():
+                call()
+
+    return run
+
+
+def total(work: dict[str, Work]) -> Work:
+    """A whole step's."""
+    return sum((part for name, part in work.items() if name != "E alone"), Work())
+
+
+def over_real_only(work: dict[str, Work]) -> float:
+    """Floating-point operations of a step over those of a real-only step with as many views."""
+    return total(work).flops / work["E alone"].flops
+
+
+def make_trainer(config: Config, arm: str, device: torch.device) -> Trainer:
+    """A trainer on random resident images with an untrained GAN: a step's time depends on neither.
+
+    Args:
+        config: its hardness is made constant, so that G takes part in every step.
+        arm: of `synthcl.comparison.arms`.
+        device: of networks and images.
+    """
+    hardness = {"curriculum.hardness": {"kind": "constant", "start": 0.5}, "training.kimg": 1e6}
+    config = apply_arm(config.with_overrides(hardness), arm)
+    needed = 2 * config.training.batch_images
+    size = (max(1024, needed), config.data.channels, config.data.image_size, config.data.image_size)
+    pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    gan = None
+    if not config.is_real_only:
+        makers = {"generator": make_generator, "discriminator": make_discriminator}
+        gan = {
+            name: make(config.gan, config.data.channels, config.gan_image_size).state_dict()
+            for name, make in makers.items()
+        }
+    return Trainer(config, ResidentImages(pixels.to(device), device), gan, device)
+
+
+def finite(trainer: Trainer) -> bool:
+    """Whether the last step left the encoder with finite weights: a step that diverged may be another work."""
+    return all(math.isfinite(weight.sum().item()) for weight in trainer.networks.encoder.parameters())

@@ -1,0 +1,118 @@
+"""Time of a training step of each arm over that of a real-only step with as many views, beside the bound in FLOPs.
+
+The bound is 1 + FLOPs(G, D) / FLOPs(E), counted forward and backward as far as the step needs them (`bounds.py`); it
+holds if every operation runs as fast as the encoder's. Steps are whole: data, random numbers, views, losses,
+optimisers. `networks alone` are the passes through the networks that the joint step cannot do without, and nothing
+else. On the CPU the small encoder's presets are timed; on a GPU also ResNet-18 on CIFAR-10's.
+
+    python -m benchmarks.speed.step [--quick] [--presets NAME,NAME] [--cores N] [--variants] [field=value ...]
+
+`--variants` times the joint step also in bfloat16 and compiled (all but D where there is a gradient penalty).
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from benchmarks.speed.bounds import Work, finite, make_trainer, networks_alone, over_real_only, parts, total
+from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
+from synthcl.config.cli import parse_overrides
+from synthcl.config.presets import load_preset
+from synthcl.config.schema import Config
+from synthcl.training.trainer import Trainer
+
+ARMS = ("real-only", "frozen-gan", "joint")
+ALONE = "networks alone"
+STEPS = 2  # between two looks at the clock
+
+
+def time_arms(
+    config: Config, device: torch.device, repeats: int
+) -> tuple[dict[str, Timing], dict[str, dict[str, Work]]]:
+    """Times and work of a step of every arm, in turns."""
+    trainers = {arm: make_trainer(config, arm, device) for arm in ARMS}
+    calls: dict[str, Callable[[], object]] = {
+        arm: partial(advance, trainer, STEPS) for arm, trainer in trainers.items()
+    }
+    calls[ALONE] = partial(repeat, networks_alone(trainers["joint"]), STEPS)
+    timings = {arm: timing.per(STEPS) for arm, timing in interleave(calls, repeats, warm_ups=2).items()}
+    for arm, trainer in trainers.items():
+        assert finite(trainer), f"{arm} diverged"
+    return timings, {arm: parts(trainer) for arm, trainer in trainers.items()}
+
+
+def advance(trainer: Trainer, steps: int) -> None:
+    trainer.advance(trainer.step + steps)
+
+
+def repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
+def report(config: Config, timings: dict[str, Timing], work: dict[str, dict[str, Work]]) -> dict[str, float]:
+    """Print one preset's tables and give its ratios."""
+    views = 2 * config.training.batch_images
+    rows = []
+    ratios: dict[str, float] = {}
+    for arm, timing in timings.items():
+        measured, bound = ratio(timing, timings["real-only"]), over_real_only(work["joint" if arm == ALONE else arm])
+        spread = f"{1e3 * timing.fastest:.1f} to {1e3 * timing.slowest:.1f}"
+        rows.append((arm, 1e3 * timing.median, spread, views / timing.median, measured, bound, measured / bound))
+        if arm in ("frozen-gan", "joint"):
+            ratios |= {f"{config.name}_{arm}": measured, f"{config.name}_{arm}_over_bound": measured / bound}
+    ratios[f"{config.name}_joint_over_networks_alone"] = ratio(timings["joint"], timings[ALONE])
+    table(["", "ms/step", "range", "views/s", "over real-only", "bound", "over bound"], rows)
+    print()
+    parts_of_joint = [(name, part.flops / 1e9, part.bytes / 1e6) for name, part in work["joint"].items()]
+    table(["joint step", "GFLOP", "MB in and out of operators"], parts_of_joint)
+    rates = {arm: total(work[arm]).flops / timings[arm].median / 1e9 for arm in ARMS}
+    print(f"GFLOP/s achieved: {', '.join(f'{arm} {rate:.0f}' for arm, rate in rates.items())}\n")
+    return ratios
+
+
+def time_variants(config: Config, device: torch.device, repeats: int) -> None:
+    """Print the joint step's time in bfloat16 and compiled over the plain one's."""
+    variants = {
+        "as configured": config,
+        "bfloat16": config.with_overrides({"training.precision": "bf16"}),
+        "compiled": config.with_overrides({"training.compile": True}),
+    }
+    calls = {
+        name: partial(advance, make_trainer(variant, "joint", device), STEPS) for name, variant in variants.items()
+    }
+    timings = interleave(calls, repeats, warm_ups=2)
+    first = timings["as configured"]
+    table(
+        ["joint step", "ms/step", "over as configured"],
+        [(name, 1e3 * timing.per(STEPS).median, ratio(timing, first)) for name, timing in timings.items()],
+    )
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--presets", type=comma_separated(str), help="the small ones, and cifar10 where there is a GPU")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="threads")
+    parser.add_argument("--variants", action="store_true", help="also in bfloat16 and compiled")
+    parser.add_argument("overrides", nargs="*", metavar="field=value")
+    options = parser.parse_intermixed_args()
+    torch.set_num_threads(options.cores)
+    device = torch.device(options.device)
+    presets = options.presets or ["fashion-mini", "cifar10-small", *["cifar10"] * (device.type == "cuda")]
+    ratios: dict[str, float] = {}
+    for preset in presets:
+        config = load_preset(preset).with_overrides(parse_overrides(options.overrides))
+        print(f"{preset}: {2 * config.training.batch_images} views a step, {device.type}, {options.cores} cores\n")
+        repeats = 10 if options.quick else 40
+        ratios |= report(config, *time_arms(config, device, repeats))
+        if options.variants:
+            time_variants(config, device, max(3, repeats // 5))
+            print()
+    finish(ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Workers that outlive a run: to start Ray Train's processes takes many seconds, to give them the next run none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from typing import Any, NamedTuple
+
+import ray
+import ray.train
+from ray.train.collective import broadcast_from_rank_zero
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from synthcl.cluster import train_workers
+from synthcl.config.schema import Config
+from synthcl.runs.storage import below
+from synthcl.training.networks import GanState
+from synthcl.training.trainer import Metrics
+
+LOOK_SECONDS = 5.0
+"""between two looks whether the workers are still there"""
+CLOSE_SECONDS = 30.0
+"""how long workers have to go; what is left then dies with the process that asked for them"""
+
+
+class WorkerPool:
+    """The Ray Train workers of one slot of a search, which train run after run, a leg at a time.
+
+    Ray Train replaces lost workers, and restarts all of them with nodes that join. Whoever asks for a leg does not
+    notice: it is asked for until it is answered, and every process goes on from the run's own checkpoint.
+
+    Args:
+        base: the configuration that the runs' overrides change.
+        gan: the warmed-up GAN that all runs share, or None when all are real-only.
+        root: folder or URI of the runs.
+        test: whether last rungs also read the test split.
+    """
+
+    def __init__(self, base: Config, gan: GanState | None, root: str, *, test: bool) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = _desk().options(num_cpus=0, scheduling_strategy=here).remote()
+        self._asked = 0
+        self._failure: Exception = RuntimeError("the workers left before they were let go")
+        settings = {"desk": self._desk, "base": base, "gan": ray.put(gan), "root": root, "test": test}
+        self._thread = threading.Thread(target=self._work, args=(settings, base, root), daemon=True)
+        self._thread.start()
+
+    def _work(self, settings: dict[str, Any], base: Config, root: str) -> None:
+        name = f"{os.getpid()}-{uuid.uuid4().hex}"  # tells whose workers these are, and is never met again
+        try:
+            train_workers.train_on_workers(_serve, settings, base, root, name)
+        except Exception as failure:  # raised where the leg is waited for
+            self._failure = failure
+
+    def leg(self, name: str, overrides: dict[str, Any], heard_seconds: float) -> Metrics:
+        """Train a run up to its next report.
+
+        Args:
+            name: of the run under the root.
+            overrides: `{dotted field: value}` of its configuration.
+            heard_seconds: of the last report of the run that was heard; 0 before the first.
+
+        Raises:
+            ray.train.TrainingFailedError: when the workers failed again and again.
+        """
+        self._asked += 1
+        answer = self._desk.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds)))
+        while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
+            if not self._thread.is_alive():
+                raise self._failure
+        metrics: Metrics = ray.get(answer)
+        return metrics
+
+    def close(self) -> None:
+        """Let the workers go, and wait until they have gone."""
+        ray.get(self._desk.close.remote())
+        self._thread.join(CLOSE_SECONDS)
+        ray.kill(self._desk)
+
+
+class _Leg(NamedTuple):
+    number: int  # rises with every leg that is asked for
+    run: str
+    overrides: dict[str, Any]
+    heard_seconds: float
+
+
+def _desk() -> Any:
+    @ray.remote
+    class Desk:  # a local class travels by value, and a leg as a plain tuple: this process need not import torch
+        """Where the search leaves one leg at a time, and waits for what comes of it."""
+
+        def __init__(self) -> None:
+            self._changed = asyncio.Condition()
+            self._leg: Any = None
+            self._answer: Any = None
+            self._open = True
+
+        async def ask(self, leg: Any) -> Any:
+            async with self._changed:
+                self._leg, self._answer = leg, None
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: self._answer is not None)
+                return self._answer
+
+        async def take(self) -> Any:
+            """The leg that waits for an answer, for every group of workers that asks; None when there will be none."""
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._open or (self._leg and self._answer is None))
+                return self._leg if self._open else None
+
+        async def answer(self, number: int, answer: Any) -> None:
+            async with self._changed:
+                if number == self._leg[0]:  # not from workers that have been replaced
+                    self._answer = answer
+                    self._changed.notify_all()
+
+        async def close(self) -> None:
+            async with self._changed:
+                self._open = False
+                self._changed.notify_all()
+
+    return Desk
+
+
+def _serve(settings: dict[str, Any]) -> None:
+    """One worker, until there are no more legs; the first one fetches them and answers."""
+    desk, gan = settings["desk"], ray.get(settings["gan"])
+    first = ray.train.get_context().get_world_rank() == 0
+    run, reports = "", iter(list[Metrics]())
+    while taken := broadcast_from_rank_zero(ray.get(desk.take.remote()) if first else None):
+        leg = _Leg(*taken)
+        if leg.run != run:
+            run, config = leg.run, settings["base"].with_overrides(leg.overrides)
+            reports = train_workers.reports(config, gan, below(settings["root"], run), settings["test"])
+        report = next(reports)
+        if report["seconds"] == leg.heard_seconds:  # that of the checkpoint from which new workers go on
+            report = next(reports)
+        if first:
+            ray.get(desk.answer.remote(leg.number, report))

@@ -1,0 +1,95 @@
+"""What the programs under tune/ share: a config from arguments, and errors as one line with exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthcl.config.presets import load_preset, preset_names
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+
+SMOKE_TEST: dict[str, Any] = {
+    "data.image_fraction": 0.1,
+    "gan.warmup_kimg": 3,
+    "training.kimg": 4,
+    "training.batch_images": 64,
+    "training.log_kimg": 1,
+    "evaluation.rungs": [0.25, 0.5, 1.0],
+    "evaluation.label_fractions": [0.01],
+    "evaluation.max_label_images": 2000,
+    "evaluation.early_label_images": 500,
+    "search.trials": 4,
+    "search.startup_trials": 2,
+    "search.confirm_top": 1,
+    "search.confirm_seeds": 2,
+}
+"""The whole path on next to no work; what it finds means nothing."""
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that choose a configuration."""
+    parser.add_argument("--preset", default="fashion-mini", help=f"{', '.join(preset_names())}, or a YAML or JSON file")
+    parser.add_argument("--smoke-test", action="store_true", help="the same path on next to no work")
+    parser.add_argument("--address", help="Ray cluster to join, such as auto; short for compute.address=...")
+    parser.add_argument("--storage", help="folder or URI for all results; short for compute.storage=...")
+    parser.add_argument("--dry-run", action="store_true", help="print config, plan and what the data holds, and stop")
+    parser.add_argument("overrides", nargs="*", metavar="field=value", help="any field, such as training.kimg=50")
+
+
+def config_from(arguments: argparse.Namespace) -> Config:
+    """Preset, then the smoke test's values, then the options, then the overrides.
+
+    Raises:
+        UserError: on an unknown preset or field, or a bad value.
+    """
+    config = load_preset(arguments.preset)
+    overrides: dict[str, Any] = {}
+    if arguments.smoke_test:
+        overrides |= SMOKE_TEST | {"name": f"{config.name}-smoke"}
+    for option in ("address", "storage"):
+        if getattr(arguments, option) is not None:
+            overrides[f"compute.{option}"] = getattr(arguments, option)
+    config = config.with_overrides(overrides | parse_overrides(arguments.overrides))
+    root = Path(config.data.root).expanduser().absolute()  # workers run in folders of their own
+    return config.with_overrides({"data.root": str(root)})
+
+
+def main(program: Callable[[], None]) -> None:
+    """Run a program; what its user can mend is one line and exit code 2."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def parse_overrides(arguments: list[str]) -> dict[str, Any]:
+    """Turn `["training.kimg=50", ...]` into `{"training.kimg": 50, ...}`; values are YAML.
+
+    Raises:
+        UserError: when an argument is not of the form field=value.
+    """
+    overrides = {}
+    for argument in arguments:
+        path, separator, text = argument.partition("=")
+        if not separator or not path:
+            raise UserError(f"argument {argument!r} is not of the form field=value, such as training.kimg=50")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"argument {argument!r}: {text!r} is not a YAML value") from None
+        overrides[path] = value  # YAML reads 1e-4 as text; the field's type makes it the number it is
+    return overrides

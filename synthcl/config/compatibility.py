@@ -1,0 +1,104 @@
+"""What earlier commands recorded about themselves, and whether this one may go on from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+
+ADDED = {"method.views_per_pair": 4}
+"""Fields that recorded configurations may lack, and what was done before there was a choice; any other is refused."""
+
+
+def first_difference(written: dict[str, Any], config: Config, free: Collection[str]) -> tuple[str, Any, Any] | None:
+    """The first field in which a recorded config differs from this one, with both values.
+
+    Args:
+        written: a config as JSON values, perhaps of an older version (see `ADDED`).
+        config: the one at hand.
+        free: sections, or dotted fields, that may differ.
+    """
+    same = _SAME_LABELS if same_labels(written.get("evaluation"), config) else ()
+    for section, fields in config.model_dump(mode="json").items():
+        recorded = written.get(section)
+        for field, value in fields.items() if isinstance(fields, dict) else ():
+            other = recorded.get(field, ADDED.get(f"{section}.{field}")) if isinstance(recorded, dict) else None
+            if other != value and not {section, f"{section}.{field}"} & {*free, *same}:
+                return f"{section}.{field}", other, value
+    return None
+
+
+_SAME_LABELS = ("evaluation.label_fractions", "evaluation.max_label_images")
+_EARLIER_CAP = 50_000
+"""labels of a probe where nothing else was asked for: all, of data sets that have no more"""
+
+
+def same_labels(written: Any, config: Config) -> bool:
+    """Whether an evaluation section of an earlier version has the labels that this configuration names.
+
+    There the share 1.0 took at most `max_label_images`, a number that is now an entry of `label_fractions`.
+    """
+    if not isinstance(written, dict) or 1.0 not in (written.get("label_fractions") or ()):
+        return False
+    fractions, cap, wanted = written["label_fractions"], written.get("max_label_images"), config.evaluation
+    if cap is None:
+        return False
+    if wanted.max_label_images is None and cap >= _EARLIER_CAP:
+        return list(wanted.label_fractions) == fractions
+    counted = [cap if entry == 1 else entry for entry in fractions]
+    return wanted.max_label_images == cap and list(wanted.label_fractions) == counted
+
+
+def require_same_config(file: Path, config: Config, free: Collection[str]) -> None:
+    """Refuse to go on under the config of a file where another one is asked for.
+
+    Args:
+        file: a `config.json`; nothing is checked where there is none.
+        config: the one at hand.
+        free: sections, or dotted fields, that may differ.
+
+    Raises:
+        UserError: naming the first field that differs, or when the file is unreadable.
+    """
+    if file.is_file() and (differs := first_difference(read_json(file, dict), config, free)):
+        field, written, wanted = differs
+        raise UserError(
+            f"{file} has {field}={written!r}, asked for {wanted!r}; "
+            "use --fresh to start over or name=... for a run of its own"
+        )
+
+
+def read_json(file: Path, kind: type) -> Any:
+    """What a run recorded about itself.
+
+    Args:
+        file: JSON that an earlier command wrote.
+        kind: of the value in it, `dict` or `list`.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    try:
+        value = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is unreadable ({error}); restore it, or use --fresh to start over") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{file} holds a {type(value).__name__}; restore it, or use --fresh to start over")
+    return value
+
+
+WHERE_IT_RUNS = (
+    "compute",
+    "health",
+    "data.root",
+    "data.download",
+    "data.loader_workers",
+    "data.resident_limit_mib",
+    "training.checkpoint_minutes",
+    "training.log_kimg",
+)
+"""Fields that say where a run happens, when it logs and saves, and when it is given up, not what it learns."""

@@ -1,0 +1,56 @@
+"""Tables of text: for a terminal of any width, and in Markdown."""
+
+from __future__ import annotations
+
+import shutil
+
+LOG_COLUMNS = 110
+"""what a table is laid out for where there is no terminal"""
+
+
+def aligned(table: list[list[str]]) -> str:
+    """Columns of a terminal: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, *numbers in table:
+        padded = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        lines.append(" ".join([name.ljust(widths[0]), *padded]).rstrip())
+    return "\n".join(lines)
+
+
+def fitted(table: list[list[str]], columns: int, keys: int = 1) -> str:
+    """The table as `aligned` makes it, in as many tables below each other as the terminal's width asks for.
+
+    Args:
+        table: heading first.
+        columns: of the terminal.
+        keys: how many columns at the left name a row; every part has them.
+    """
+    parts, rest = [], list(range(keys, len(table[0])))
+    while rest:
+        count = len(rest)
+        while count > 1 and _width(_columns_of(table, [*range(keys), *rest[:count]])) > columns:
+            count -= 1
+        parts.append(aligned(_columns_of(table, [*range(keys), *rest[:count]])))
+        rest = rest[count:]
+    return "\n\n".join(parts)
+
+
+def _columns_of(table: list[list[str]], chosen: list[int]) -> list[list[str]]:
+    return [[row[index] for index in chosen] for row in table]
+
+
+def _width(table: list[list[str]]) -> int:
+    return max(map(len, aligned(table).splitlines()))
+
+
+def terminal_columns() -> int:
+    """Width of the terminal; what a log is laid out for where there is none."""
+    return shutil.get_terminal_size((LOG_COLUMNS, 24)).columns
+
+
+def markdown(table: list[list[str]], align: str = "") -> str:
+    """A Markdown table, its heading first; `align` is l or r a column, by default only the first is to the left."""
+    heading, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table]
+    rule = ["---" if side == "l" else "---:" for side in align or "l" + "r" * (len(heading) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *rows))

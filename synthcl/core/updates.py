@@ -1,0 +1,44 @@
+"""One optimiser step on the mean gradient of all processes, a moving average, and networks that hold still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from synthcl.core import distributed
+
+
+def update(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Backward, mean over processes, step."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    distributed.average_gradients(
+        parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
+    )
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+@torch.no_grad()
+def ema_update(slow: nn.Module, fast: nn.Module, decay: float) -> None:
+    """slow <- decay * slow + (1 - decay) * fast, buffers copied."""
+    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), 1 - decay)
+    for buffer, source in zip(slow.buffers(), fast.buffers(), strict=True):
+        buffer.copy_(source)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Forward passes inside take no gradient to the module's parameters, only through them."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,83 @@
+"""The values of one step: everything that changes during training, as a pure function of progress.
+
+Progress is the fraction of the run's images already seen, in [0, 1]; it never depends on the size
+of the data set, on the number of workers or on wall time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from pydantic import Field, model_validator
+
+from synthcl.core.plugin import Section
+from synthcl.method.curriculum.schedule import Schedule, value_at
+
+
+class CurriculumConfig(Section):
+    hardness: Schedule = Field(Schedule(start=0.5), description="how strongly G maximises the contrastive loss")
+    pair_half_life_kimg: Schedule = Field(Schedule(start=10.0), description="half-life of G_ema, in thousand images")
+    synthetic_fraction: Schedule = Field(Schedule(start=0.5), description="share of the views that are synthetic")
+    view_strength: Schedule = Field(Schedule(start=1.0), description="strength of T; 1 is the views section as it is")
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> CurriculumConfig:
+        limits = {
+            "hardness": (0.0, float("inf")),
+            "pair_half_life_kimg": (1e-6, float("inf")),
+            "synthetic_fraction": (0.0, 1.0),
+            "view_strength": (0.0, 2.0),
+        }
+        for name, (low, high) in limits.items():
+            smallest, largest = getattr(self, name).bounds
+            if smallest < low or largest > high:
+                raise ValueError(f"{name} goes from {smallest:g} to {largest:g}; it must stay in [{low:g}, {high:g}]")
+        return self
+
+
+def learning_rate(peak: float, warmup_fraction: float, progress: float) -> float:
+    """The encoder's learning rate: linear warm-up to the peak over a fraction of the run, then half a cosine to 0."""
+    if progress < warmup_fraction:
+        return peak * progress / warmup_fraction
+    t = (progress - warmup_fraction) / max(1e-12, 1 - warmup_fraction)
+    return peak * (1 + math.cos(math.pi * t)) / 2
+
+
+class Knobs(NamedTuple):
+    """The values one step is run with; logged under these names."""
+
+    learning_rate: float
+    hardness: float
+    pair_decay: float
+    view_strength: float
+    synthetic_fraction: float
+
+
+def knobs_at(
+    curriculum: CurriculumConfig,
+    progress: float,
+    *,
+    batch_images: int,
+    learning_rate: float,
+    synthetic_fraction: float,
+) -> Knobs:
+    """All scalar knobs at this progress.
+
+    `pair_decay` is m in G_ema <- m G_ema + (1 - m) G, so that after a half-life's images half of G_ema is new.
+
+    Args:
+        curriculum: the schedules.
+        progress: fraction of the run's images seen.
+        batch_images: images a step.
+        learning_rate: of the encoder, at this progress.
+        synthetic_fraction: share of a step's views that are synthetic, after rounding to whole latents.
+    """
+    half_life_images = 1000 * value_at(curriculum.pair_half_life_kimg, progress)
+    return Knobs(
+        learning_rate=learning_rate,
+        hardness=value_at(curriculum.hardness, progress),
+        pair_decay=0.5 ** (batch_images / half_life_images),
+        view_strength=value_at(curriculum.view_strength, progress),
+        synthetic_fraction=synthetic_fraction,
+    )

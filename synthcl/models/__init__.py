@@ -1,1 +1,0 @@
-"""The networks: plain modules made from their section of the config."""

@@ -1,0 +1,124 @@
+"""The winning encoder as plain weights: `encoder.safetensors` and a JSON card beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from synthcl.config.schema import Config
+from synthcl.core.atomic import write_whole
+from synthcl.core.errors import UserError
+from synthcl.method.encoders.build import make_encoder
+from synthcl.runs import checkpoint
+
+ENCODER = "encoder.safetensors"
+
+
+def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[str, Any]) -> None:
+    """Write the weights and the card, each whole or not at all.
+
+    Args:
+        path: ends in `.safetensors`; the card takes the same name with `.json`.
+        encoder: a ResNet keeps torchvision's parameter names.
+        config: the configuration it was trained with.
+        scores: metric name to value, copied into the card.
+    """
+    card = {
+        "encoder": config.encoder.model_dump(mode="json"),
+        "input": {
+            "channels": config.data.channels,
+            "size_pixels": config.view_size,
+            "range": [-1.0, 1.0],
+            "mean": 0.5,
+            "std": 0.5,
+        },
+        "scores": scores,
+        "config": config.model_dump(mode="json"),
+        "versions": checkpoint.versions(),
+    }
+    weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    write_whole(path, safetensors.torch.save(weights))
+    write_whole(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+
+
+def load_encoder(path: str | Path) -> nn.Module:
+    """Build an encoder from `encoder.safetensors` and its card.
+
+    Args:
+        path: the `.safetensors` file.
+
+    Returns:
+        A plain `nn.Module` in eval mode on the CPU: images (n, C, H, W) in [-1, 1] -> features (n, feature_dim).
+
+    Raises:
+        UserError: when a file is missing, is not safetensors, or weights and card disagree.
+    """
+    return _load_exported(Path(path))[0]
+
+
+def load_any(path: Path) -> tuple[nn.Module, Config]:
+    """The encoder of an exported file or of a checkpoint, in eval mode, and the config it was trained with.
+
+    Args:
+        path: an `encoder.safetensors`, a `checkpoint.pt`, or a folder with one of them.
+
+    Raises:
+        UserError: when there is neither, or it cannot be read.
+    """
+    if path.is_dir() and not (path / checkpoint.FILE).is_file() and (path / ENCODER).is_file():
+        path = path / ENCODER
+    if path.suffix == ".safetensors":
+        return _load_exported(path)
+    state = checkpoint.load(path, torch.device("cpu"))
+    config = checkpoint.config_of(state)
+    encoder = make_encoder(config.encoder, config.data.channels)
+    try:
+        encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
+    except (RuntimeError, KeyError, TypeError):
+        raise UserError(
+            f"checkpoint {str(path)!r} does not hold the encoder its config describes; restore it"
+        ) from None
+    return encoder.eval(), config
+
+
+def require_same_encoder(trained: Config, config: Config) -> None:
+    """Refuse overrides of what the weights were made for.
+
+    Args:
+        trained: the configuration of the encoder.
+        config: the one it is to be scored under.
+
+    Raises:
+        UserError: naming the first field that differs.
+    """
+    fields = {f"encoder.{name}": (value, getattr(config.encoder, name)) for name, value in trained.encoder}
+    fields["data.channels"] = (trained.data.channels, config.data.channels)
+    for field, (made, asked) in fields.items():
+        if made != asked:
+            raise UserError(f"{field}={asked!r}: this encoder was trained with {made!r}; leave {field} as it is")
+
+
+def _load_exported(path: Path) -> tuple[nn.Module, Config]:
+    card_path = path.with_suffix(".json")
+    for file in (path, card_path):
+        if not file.is_file():
+            raise UserError(f"encoder {str(path)!r}: there is no file {str(file)!r}; weights and card travel together")
+    try:
+        config = Config.model_validate(json.loads(card_path.read_text())["config"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl; restore it") from None
+    encoder = make_encoder(config.encoder, config.data.channels)
+    try:
+        encoder.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}; restore it") from None
+    except RuntimeError:
+        raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes; restore both") from None
+    return encoder.eval(), config

@@ -1,0 +1,212 @@
+"""What a run left in its folder, as data frames: the study's trials, their learning curves, the confirm runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from synthcl.comparison.arms import ARMS, BASELINES, CONTROL, OWN
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+from synthcl.evaluation import names
+from synthcl.search.optuna_search import RecordedStudy, load_study
+
+JOURNAL = "study.journal"
+FIRST_FRESH_SEED = 1000
+"""confirm seeds are training.seed + 1000, + 1001, ...: none that a trial was chosen with"""
+
+FEWEST_RATED = 24
+"""Scored trials below which chance decides importances: a field that explains half of the scores' variance ranks first
+of nine in 0.3 of simulated searches of 8 trials, in 0.5 of 12 and in 0.96 of 24."""
+
+FIRST_RUNG = "first rung"
+LAST_RUNG = "whole budget"
+
+_TRIAL_COLUMNS = (
+    "label",
+    "baseline",
+    "state",
+    "reason",
+    "images",
+    "score",
+    "linear",
+    "transfer",
+    "overrides",
+    "curve",
+    "rungs",
+    "finished",
+)
+_CONFIRM_COLUMNS = ("name", "label", "seed", "images", "seconds", "score", "checkpoint", "overrides", "metrics")
+
+
+def open_study(folder: Path) -> RecordedStudy:
+    """The run's study.
+
+    Raises:
+        UserError: when the folder has none.
+    """
+    file = folder / JOURNAL
+    if not file.is_file():
+        raise UserError(f"run {str(folder)!r}: there is no file {JOURNAL} there; start the run with tune/search.py")
+    return load_study(file)
+
+
+def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
+    """One row a trial, baselines included, in the order they were started.
+
+    Args:
+        study: of the run.
+        config: names the data set whose linear score is shown.
+
+    Returns:
+        label; baseline (bool); state: complete, pruned, diverged, failed, running or waiting; reason of a
+        divergence; images seen; score at the last rung, in percent (none before the first and after a divergence);
+        linear and transfer on validation (complete trials only); overrides (none of a baseline);
+        curve {images: score}; rungs {images: score} by the measure of the early rungs alone, which a run of an
+        earlier version lacks at its last; finished (time).
+    """
+    rows, linear = [], f"val/{names.headline(config)}"
+    for trial in study.trials:
+        attributes = trial.user_attrs
+        metrics = names.renamed(attributes.get("metrics", {}), config)
+        curve = dict(sorted(trial.intermediate_values.items()))
+        if "diverged" in attributes:
+            curve.pop(attributes["images"], None)  # the 0 of a run that could not be scored
+        complete = trial.state is TrialState.COMPLETE
+        rows.append(
+            {
+                "label": attributes.get("label", f"trial-{trial.number:03d}"),
+                "baseline": "arm" in attributes,
+                "state": _state(trial),
+                "reason": attributes.get("diverged", ""),
+                "images": attributes.get("images", 0),
+                "score": trial.value if complete else next(reversed(curve.values()), None),
+                "linear": metrics.get(linear) if complete else None,
+                "transfer": metrics.get("val/transfer/mean") if complete else None,
+                "overrides": dict(trial.params),
+                "curve": curve,
+                "rungs": _rungs(curve, metrics, last=linear in metrics),
+                "finished": trial.datetime_complete,
+            }
+        )
+    frame = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
+    return frame.astype({"baseline": bool, "score": float, "linear": float, "transfer": float})
+
+
+def _rungs(curve: dict[int, float], metrics: dict[str, Any], *, last: bool) -> dict[int, float]:
+    """A curve by the measure of the early rungs; `last`: whether the metrics are those of the last rung."""
+    if not last or not curve:
+        return curve
+    *early, (images, _) = curve.items()
+    return dict(early) | ({images: metrics["rung_score"]} if "rung_score" in metrics else {})
+
+
+def _state(trial: FrozenTrial) -> str:
+    if "diverged" in trial.user_attrs:
+        return "diverged"
+    return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
+
+
+def confirm_frame(folder: Path) -> pd.DataFrame:
+    """One row a finished confirm run: name, label, seed, images, seconds, score, checkpoint, overrides, metrics."""
+    rows: list[dict[str, Any]] = []
+    for file in sorted((folder / "confirm").glob("*.json")):
+        record = json.loads(file.read_text())
+        rows.append(record | {"score": record["metrics"]["score"]})
+    return pd.DataFrame(rows, columns=list(_CONFIRM_COLUMNS))
+
+
+def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
+    """What is due to be confirmed: the baselines, the configuration's own curriculum, the best, and the control of the
+    best one."""
+    best = best_names(trials, config)
+    return [*BASELINES, OWN, *best, *(CONTROL + label for label in best[:1])]
+
+
+def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
+    """The best complete trials by score, best first; the one that is the configuration itself is none of them."""
+    finished = trials[(trials.state == "complete") & ~trials.baseline].sort_values(
+        "score", ascending=False, kind="stable"
+    )
+    found = [row.label for row in finished.itertuples() if config.with_overrides(row.overrides) != config]
+    return found[: config.search.confirm_top]
+
+
+def overrides_of(name: str, trials: pd.DataFrame) -> dict[str, Any]:
+    """The overrides of one of `chosen_names`."""
+    searched = dict(zip(trials.label, trials.overrides, strict=True))
+    arm, _, label = name.partition("+")
+    return searched.get(label or name, {}) | ARMS.get(arm, {})
+
+
+def confirm_seeds(config: Config) -> list[int]:
+    """The seeds that every chosen configuration is due to be trained with."""
+    return [config.training.seed + FIRST_FRESH_SEED + offset for offset in range(config.search.confirm_seeds)]
+
+
+def best_so_far(trials: pd.DataFrame) -> pd.DataFrame:
+    """What the search had found when it had spent so many images.
+
+    Args:
+        trials: from `trials_frame`; baselines and trials that still run do not count.
+
+    Returns:
+        Trials in the order they ended, with `spent_images` (of all so far, pruned, diverged and failed ones too)
+        and `best` (score of the best complete one so far; none before the first).
+    """
+    ended = trials[~trials.baseline & trials.finished.notna()].sort_values("finished", kind="stable")
+    best = ended.score.where(ended.state == "complete").cummax().ffill()
+    return ended.assign(spent_images=ended.images.cumsum(), best=best)
+
+
+def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that no other row beats in `linear` and `transfer` together, by rising `linear`."""
+    measured = frame.dropna(subset=["linear", "transfer"]).sort_values(["linear", "transfer"], ascending=False)
+    highest_before = measured.transfer.cummax().shift(fill_value=float("-inf"))
+    return measured[measured.transfer > highest_before].iloc[::-1]
+
+
+def importances(study: RecordedStudy | optuna.Study) -> tuple[dict[str, float], str, int]:
+    """How much each searched field explains of the scores' spread (functional ANOVA over a random forest).
+
+    Baselines and diverged trials are left out. With `FEWEST_RATED` complete trials or more their final scores are
+    explained; with fewer, the scores of all trials at the first rung, where none is missing. Fields that exist only
+    under a condition are not rated, for they are not in every trial.
+
+    Returns:
+        {field: share, largest first}, "whole budget" or "first rung", and the number of trials.
+
+    Raises:
+        ValueError: saying why it cannot be computed.
+
+    Source: Hutter et al., "An Efficient Approach for Assessing Hyperparameter Importance", ICML 2014.
+    """
+    trials = [t for t in study.trials if not {"arm", "diverged"} & t.user_attrs.keys()]
+    scores = [(t, t.value) for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    where = LAST_RUNG
+    if len(scores) < FEWEST_RATED:
+        scored = [t for t in trials if t.intermediate_values]
+        rung = min((min(t.intermediate_values) for t in scored), default=0)
+        scores = [(t, t.intermediate_values[rung]) for t in scored if rung in t.intermediate_values]
+        where = FIRST_RUNG
+    if len(scores) < FEWEST_RATED:
+        raise ValueError(f"importances need at least {FEWEST_RATED} trials with a score, and there are {len(scores)}")
+    if len({score for _, score in scores}) == 1:
+        raise ValueError("all trials have the same score")
+    quiet = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    copy = optuna.create_study(direction="maximize")
+    optuna.logging.set_verbosity(quiet)
+    copy.add_trials(
+        [optuna.trial.create_trial(params=t.params, distributions=t.distributions, value=score) for t, score in scores]
+    )
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    shares = optuna.importance.get_param_importances(copy, evaluator=evaluator)
+    if not shares:
+        raise ValueError("no searched field is in every trial with more than one value")
+    return shares, where, len(scores)

@@ -1,0 +1,90 @@
+"""The networks of a run and their optimisers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synthcl.config.schema import Config
+from synthcl.core.rng import seed_from
+from synthcl.method.encoders.batch_norm import synchronise_batch_norm
+from synthcl.method.encoders.build import make_encoder
+from synthcl.method.encoders.projector import make_projector
+from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+
+
+@dataclass
+class Networks:
+    """The five networks; the GAN's are None in a real-only run."""
+
+    encoder: nn.Module
+    projector: nn.Module
+    generator: nn.Module | None = None
+    generator_ema: nn.Module | None = None
+    discriminator: nn.Module | None = None
+
+
+@dataclass
+class Optimizers:
+    """One optimiser per adversary; G's and D's are None where they do not learn."""
+
+    encoder: torch.optim.Optimizer
+    generator: torch.optim.Optimizer | None = None
+    discriminator: torch.optim.Optimizer | None = None
+
+
+GanState = dict[str, dict[str, Tensor]]
+"""{"generator": state dict of the averaged G, "discriminator": state dict of D}"""
+
+
+def make_networks(config: Config, gan: GanState | None, device: torch.device) -> Networks:
+    """Build the networks, initialised by the run's seed; G and G_ema both begin as the warmed-up generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(config.training.seed, "initialisation"))
+        encoder = make_encoder(config.encoder, config.data.channels)
+        projector = make_projector(config.encoder, encoder)
+        networks = Networks(encoder, projector)
+        if not config.is_real_only:
+            if gan is None:
+                raise ValueError("a run with synthetic views needs the state of a warmed-up GAN")
+            channels, size = config.data.channels, config.gan_image_size
+            networks.generator = make_generator(config.gan, channels, size)
+            networks.generator_ema = make_generator(config.gan, channels, size).requires_grad_(False)
+            networks.discriminator = make_discriminator(config.gan, channels, size)
+            networks.generator.load_state_dict(gan["generator"])
+            networks.generator_ema.load_state_dict(gan["generator"])
+            networks.discriminator.load_state_dict(gan["discriminator"])
+    for name, network in vars(networks).items():
+        if network is not None:
+            network = synchronise_batch_norm(network.to(device, memory_format=torch.channels_last))
+            if config.training.compile and not (name == "discriminator" and config.gan.gradient_penalty > 0):
+                network.compile()  # a penalty differentiates D twice, which compiled code cannot
+            setattr(networks, name, network)
+    return networks
+
+
+def make_optimizers(config: Config, networks: Networks) -> Optimizers:
+    """AdamW or SGD for encoder and projector (no decay on norms and biases), Adam for G and D unless frozen."""
+    training, gan = config.training, config.gan
+    parameters = [*networks.encoder.parameters(), *networks.projector.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    encoder: torch.optim.Optimizer
+    if training.optimizer == "adamw":
+        encoder = torch.optim.AdamW(groups, training.learning_rate, fused=True)
+    else:
+        encoder = torch.optim.SGD(groups, training.learning_rate, momentum=training.momentum, fused=True)
+    optimizers = Optimizers(encoder)
+    if networks.generator is not None and networks.discriminator is not None and not config.method.frozen:
+        betas = (gan.beta1, gan.beta2)
+
+        def adam(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+            return torch.optim.Adam(network.parameters(), rate, betas, fused=True)
+
+        optimizers.generator = adam(networks.generator, gan.generator_learning_rate)
+        optimizers.discriminator = adam(networks.discriminator, gan.discriminator_learning_rate)
+    return optimizers

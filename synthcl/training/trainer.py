@@ -1,0 +1,224 @@
+"""The trainer: steps, logged points and state; `synthcl.training.loop` drives it. It knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from synthcl.config.schema import Config
+from synthcl.core import distributed, rng
+from synthcl.core.errors import Diverged, UserError
+from synthcl.core.malloc import keep_freed_memory
+from synthcl.data import ImageSource, epoch_indices, stream
+from synthcl.method.curriculum.knobs import Knobs
+from synthcl.training.batch import make_batch
+from synthcl.training.health import Health
+from synthcl.training.networks import GanState, make_networks, make_optimizers
+from synthcl.training.step import joint_step
+
+Metrics = dict[str, Any]
+Pause = Callable[[], bool]
+"""asked at every logged point whether to stop there, for a checkpoint"""
+
+
+def never() -> bool:
+    """No reason to pause."""
+    return False
+
+
+class Trainer:
+    """Networks, optimisers and counters of one run, and the loop over its steps.
+
+    Args:
+        config: the whole configuration.
+        images: the unlabelled images; every process fetches its own share of a step.
+        gan: `{"generator": state_dict, "discriminator": state_dict}` of the warm-up; None in a real-only run.
+        device: where the networks live.
+
+    Raises:
+        UserError: when a step needs more real images than there are.
+    """
+
+    def __init__(self, config: Config, images: ImageSource, gan: GanState | None, device: torch.device) -> None:
+        require_enough_images(config, len(images))
+        keep_freed_memory()
+        self.config, self.images, self.device = config, images, device
+        self.networks = make_networks(config, gan, device)
+        self.optimizers = make_optimizers(config, self.networks)
+        self.step = 0
+        self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
+        self.judged_seen = 0  # likewise for the real images that D judges
+        self.rollbacks = 0  # how often the run went back to an earlier state of its own
+        self.health = Health(config)
+        self.spent_seconds = 0.0  # of wall time in all legs so far
+
+    @property
+    def images_seen(self) -> int:
+        """Images so far, over all processes; one image is two encoded views."""
+        return self.step * self.config.training.batch_images
+
+    def advance(self, until_step: int, pause: Pause = never) -> list[Metrics]:
+        """Train up to a step, or to the first logged point at which `pause` is true in any process.
+
+        Returns:
+            One dict for each logged point: means since the last one, the images seen and the knobs.
+
+        Raises:
+            Diverged: when the run has failed, as `health` says; with the points that were logged until then.
+        """
+        log_steps = max(1, round(1000 * self.config.training.log_kimg / self.config.training.batch_images))
+        history: list[Metrics] = []
+        pending: list[dict[str, Tensor]] = []
+        self._set_training_mode()
+        for images in stream(self.images, self._plan(until_step), self.config.data.loader_workers):
+            progress = self.step / self.config.training.steps
+            knobs, mix = self._knobs(progress), self.config.mix_at(progress)
+            own_real = mix.real // distributed.world_size()
+            batch = make_batch(self.config, knobs, mix, self.step, images[:own_real], images[own_real:], self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16"):
+                pending.append(joint_step(self.networks, self.optimizers, batch, knobs, self.config))
+            self.step += 1
+            self.real_seen += mix.real
+            self.judged_seen += mix.latents if self.optimizers.discriminator else 0
+
+            if self.step % log_steps == 0 or self.step == until_step:
+                point = self._logged(pending, knobs)
+                pending.clear()
+                try:
+                    self.health.observe(point, self.step)
+                except Diverged as failure:
+                    failure.history = tuple(history)
+                    raise
+                history.append(point)
+                if distributed.anywhere(pause(), self.device):
+                    break
+        return history
+
+    def _plan(self, until_step: int) -> Iterator[Tensor]:
+        """Indices of the real images of each coming step: this process's for the encoder, then for D."""
+        seed, count = self.config.training.seed, len(self.images)
+        real_seen, judged_seen = self.real_seen, self.judged_seen
+        for step in range(self.step, until_step):
+            mix = self.config.mix_at(step / self.config.training.steps)
+            judged = mix.latents if self.optimizers.discriminator else 0
+            real_indices = epoch_indices(count, real_seen, mix.real, seed, "real")[distributed.rows(mix.real)]
+            judged_indices = epoch_indices(count, judged_seen, judged, seed, "judged")[distributed.rows(judged)]
+            yield torch.cat([real_indices, judged_indices])
+            real_seen += mix.real
+            judged_seen += judged
+
+    def _knobs(self, progress: float) -> Knobs:
+        knobs = self.config.knobs_at(progress)
+        return knobs._replace(learning_rate=knobs.learning_rate * self.rate)
+
+    def _set_training_mode(self) -> None:
+        for network in vars(self.networks).values():
+            if network is not None:
+                network.train()
+
+    def _logged(self, pending: list[dict[str, Tensor]], knobs: Knobs) -> Metrics:
+        names = sorted({name for statistics in pending for name in statistics})
+        means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
+        values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device
+        knob = {f"knob/{name}": value for name, value in knobs._asdict().items()}
+        for name in ("generator", "discriminator"):
+            if optimizer := getattr(self.optimizers, name):
+                knob[f"knob/{name}_learning_rate"] = optimizer.param_groups[0]["lr"]
+        return {"images": self.images_seen, **values, **knob}
+
+    @torch.no_grad()
+    def samples(self, latents: int = 8) -> Tensor | None:
+        """G(z) over G_ema(z) for the same fixed latents of the run.
+
+        Returns:
+            (2, latents, C, h, w) float in [0, 1] on the CPU, or None in a real-only run.
+        """
+        generator, slow = self.networks.generator, self.networks.generator_ema
+        if generator is None or slow is None:
+            return None
+        z = torch.randn(latents, self.config.gan.latent_dim, generator=sample_generator(self.config))
+        return torch.stack([network.eval()(z.to(self.device)).float().cpu() for network in (generator, slow)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs (random numbers are functions of the seed and the step)."""
+        return {
+            "step": self.step,
+            "real_seen": self.real_seen,
+            "judged_seen": self.judged_seen,
+            "rollbacks": self.rollbacks,
+            "health": self.health.state_dict(),
+            "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
+            "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; learning rates are the config's, less what rollbacks took, not the state's."""
+        for name, network in vars(self.networks).items():
+            if network is not None:
+                network.load_state_dict(state["networks"][name])
+        for name, optimizer in vars(self.optimizers).items():
+            if optimizer is not None:
+                optimizer.load_state_dict(state["optimizers"][name])
+        self.step, self.real_seen, self.judged_seen = state["step"], state["real_seen"], state["judged_seen"]
+        self.rollbacks = state.get("rollbacks", 0)
+        self.health.load_state_dict(state.get("health", {}))
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        gan = self.config.gan
+        rates = {
+            "encoder": self.config.training.learning_rate,
+            "generator": gan.generator_learning_rate,
+            "discriminator": gan.discriminator_learning_rate,
+        }
+        for name, rate in rates.items():
+            for group in optimizer.param_groups if (optimizer := getattr(self.optimizers, name)) else ():
+                group["lr"] = rate * self.rate
+
+    @property
+    def rate(self) -> float:
+        """All learning rates over the configured ones: 1 until the run goes back."""
+        return self.config.health.rollback_rate**self.rollbacks
+
+    def go_back(self, good: dict[str, Any]) -> None:
+        """Continue from an earlier state of this run, with lower learning rates.
+
+        Args:
+            good: its `state_dict`.
+        """
+        rollbacks = self.rollbacks + 1
+        self.load_state_dict(good | {"rollbacks": rollbacks})
+
+    def require_finite(self) -> None:
+        """Refuse weights that no later step can mend.
+
+        Raises:
+            Diverged: naming the network.
+        """
+        for name, network in vars(self.networks).items():
+            weights = [] if network is None else list(network.parameters())
+            if weights and not torch.stack([weight.isfinite().all() for weight in weights]).all():
+                raise Diverged(f"weights of the {name} became NaN or infinite by step {self.step}")
+
+
+def sample_generator(config: Config) -> torch.Generator:
+    """Random numbers of the latents shown in sample grids: the same at every checkpoint of a seed."""
+    return rng.generator(config.training.seed, "samples")
+
+
+def require_enough_images(config: Config, available: int) -> None:
+    """Refuse a data set smaller than the real part of a step.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    rungs = (0.0, *config.evaluation.rungs)
+    needed = max(config.mix_at(progress).real for progress in rungs)
+    if available < needed:
+        raise UserError(
+            f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "
+            f"of a step; lower training.batch_images to at most {available} or raise data.image_fraction"
+        )

@@ -1,0 +1,158 @@
+"""Schedules take their analytic values, and the mix spends the same views at all times."""
+
+import itertools
+import math
+
+import pytest
+from pydantic import ValidationError
+from small_trainer import tiny_config
+
+from synthcl.comparison.arms import ARMS, apply_arm
+from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
+from synthcl.method.curriculum.schedule import Schedule, value_at
+
+KINDS = ["constant", "linear", "cosine", "step", "exponential"]
+GRID = [i / 400 for i in range(401)]
+
+
+def ramp(kind: str, **changes: float) -> Schedule:
+    return Schedule(**{"kind": kind, "start": 0.5, "end": 8.0, "ramp_begin": 0.2, "ramp_end": 0.6} | changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "quarter", "half"),
+    [
+        ("constant", 0.5, 0.5),
+        ("linear", 2.375, 4.25),
+        ("cosine", 0.5 + 7.5 * (1 - math.cos(math.pi / 4)) / 2, 4.25),
+        ("step", 8.0, 8.0),
+        ("exponential", 1.0, 2.0),  # 0.5 * 16^t
+    ],
+)
+def test_schedule_takes_its_analytic_values(kind, quarter, half):
+    schedule = ramp(kind)
+    assert value_at(schedule, 0.3) == pytest.approx(quarter)
+    assert value_at(schedule, 0.4) == pytest.approx(half)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedule_is_flat_outside_its_ramp(kind):
+    schedule = ramp(kind)
+    last = 0.5 if kind == "constant" else 8.0
+    assert {value_at(schedule, p) for p in GRID if p < 0.2} == {0.5}
+    assert {value_at(schedule, p) for p in GRID if p >= 0.6} == {last} == {schedule.last}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("start", "end"), [(0.5, 8.0), (8.0, 0.5)])
+def test_schedule_is_monotone_and_stays_within_its_bounds(kind, start, end):
+    schedule = ramp(kind, start=start, end=end)
+    values = [value_at(schedule, p) for p in GRID]
+    direction = 1 if end > start else -1
+    assert all(direction * (later - earlier) >= 0 for earlier, later in itertools.pairwise(values))
+    low, high = schedule.bounds
+    assert min(values) == pytest.approx(low)
+    assert max(values) == pytest.approx(high)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "exponential"])
+def test_ramp_is_continuous(kind):
+    values = [value_at(ramp(kind), p) for p in GRID]
+    assert max(abs(b - a) for a, b in itertools.pairwise(values)) < 0.15
+
+
+def test_step_jumps_where_the_ramp_begins():
+    schedule = ramp("step")
+    assert value_at(schedule, 0.2 - 1e-9) == 0.5
+    assert value_at(schedule, 0.2) == 8.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedule_without_an_end_is_constant_and_an_empty_ramp_jumps(kind):
+    assert {value_at(ramp(kind, end=None), p) for p in GRID} == {0.5}
+    empty = ramp(kind, ramp_begin=0.4, ramp_end=0.4)
+    assert value_at(empty, 0.399) == 0.5
+    assert value_at(empty, 0.4) == empty.last
+
+
+def test_schedule_refuses_what_it_cannot_evaluate():
+    with pytest.raises(ValidationError, match="above 0"):
+        Schedule(kind="exponential", start=0.0, end=1.0)
+    with pytest.raises(ValidationError, match="after ramp_end"):
+        Schedule(start=0.0, ramp_begin=0.6, ramp_end=0.5)
+
+
+def test_learning_rate_rises_linearly_and_falls_along_half_a_cosine():
+    warmup = 0.2
+    assert learning_rate(0.4, warmup, 0.0) == 0
+    assert learning_rate(0.4, warmup, 0.05) == pytest.approx(0.1)
+    assert learning_rate(0.4, warmup, 0.2) == pytest.approx(0.4)
+    assert learning_rate(0.4, warmup, 0.4) == pytest.approx(0.2 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate(0.4, warmup, 0.6) == pytest.approx(0.2)
+    assert learning_rate(0.4, warmup, 1.0) == pytest.approx(0, abs=1e-12)
+    assert max(learning_rate(0.4, warmup, p) for p in GRID) <= 0.4
+
+
+@pytest.mark.parametrize(("warmup", "at_begin", "at_end"), [(0.0, 0.4, 0.0), (1.0, 0.0, 0.4)])
+def test_learning_rate_at_the_extreme_warmups(warmup, at_begin, at_end):
+    assert learning_rate(0.4, warmup, 0.0) == pytest.approx(at_begin)
+    assert learning_rate(0.4, warmup, 1.0) == pytest.approx(at_end, abs=1e-12)
+
+
+def test_after_a_half_life_of_images_half_of_the_averaged_generator_is_new():
+    config = tiny_config({"curriculum.pair_half_life_kimg.start": 0.16})  # ten steps of 16 images
+    assert config.knobs_at(0.5).pair_decay ** 10 == pytest.approx(0.5)
+    longest = tiny_config({"curriculum.pair_half_life_kimg.start": 1e6})
+    assert 1 - 1e-7 < longest.knobs_at(0.5).pair_decay < 1
+    assert tiny_config({"curriculum.pair_half_life_kimg.start": 1e-6}).knobs_at(0.5).pair_decay == pytest.approx(0)
+
+
+def test_knobs_follow_their_schedules():
+    linear = {"kind": "linear", "start": 0.0, "end": 1.0}
+    config = tiny_config({f"curriculum.{name}": linear for name in ("hardness", "view_strength", "synthetic_fraction")})
+    at = config.knobs_at(0.25)
+    assert (at.hardness, at.view_strength, at.synthetic_fraction) == (0.25, 0.25, 0.25)
+    training = config.training
+    assert at.learning_rate == learning_rate(training.learning_rate, training.warmup_fraction, 0.25)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("batch", [16, 24, 40])
+def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(arm, workers, batch):
+    config = tiny_config({"training.batch_images": batch, "compute.workers_per_trial": workers})
+    config = config.with_overrides({"curriculum.synthetic_fraction": {"kind": "linear", "start": 0.0, "end": 1.0}})
+    config = apply_arm(config, arm)
+    per_image, per_latent = config.method.views_per_image, 4 if config.method.pair else 2
+    for progress in GRID:
+        real, latents = config.mix_at(progress)
+        assert real * per_image + latents * per_latent == 2 * batch
+        assert real >= 0 <= latents
+        assert real % workers == 0 == latents % workers
+        wanted = value_at(config.curriculum.synthetic_fraction, progress)
+        granule = max(per_image, per_latent) * workers / (2 * batch)
+        assert abs(per_latent * latents / (2 * batch) - wanted) <= granule / 2 + 1e-12
+        assert config.knobs_at(progress).synthetic_fraction == pytest.approx(per_latent * latents / (2 * batch))
+
+
+def test_mix_at_the_ends_is_purely_real_or_purely_synthetic():
+    assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == (16, 0)
+    assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == (0, 8)
+    for overrides in ({"method.pair": False}, {"method.views_per_pair": 2}):
+        assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == (0, 16)
+    assert tiny_config().mix_at(0.5) == (8, 4)
+
+
+def test_a_run_is_real_only_when_no_step_has_a_synthetic_view():
+    def real_only(**schedule: float | str) -> bool:
+        return tiny_config({"curriculum.synthetic_fraction": schedule}).is_real_only
+
+    assert real_only(start=0.0)
+    assert real_only(kind="constant", start=0.0, end=0.7)
+    assert not real_only(kind="step", start=0.0, end=0.7, ramp_begin=0.9)
+    assert not real_only(kind="linear", start=0.7, end=0.0)
+
+
+def test_curriculum_refuses_values_out_of_bounds():
+    with pytest.raises(ValidationError, match=r"synthetic_fraction goes from 0 to 1\.5"):
+        CurriculumConfig(synthetic_fraction=Schedule(kind="linear", start=0.0, end=1.5))

@@ -1,0 +1,134 @@
+"""The whole path of the preset `folder`, as typed, on images as users have them: strange files, one of them broken."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from program import ROOT, run
+from short_budget import SCORED, short_budget
+from strange_images import write_strange_images
+from tiny_run import arguments
+
+from synthcl import load_encoder
+from synthcl.config.presets import load_preset
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("own images") / "photos of 2024"
+    write_strange_images(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def command(ray_address, photos):
+    """Runs a program in a process of its own on the photos; the path has a space, as theirs do."""
+    storage = photos.parent / "runs"
+    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage))]
+
+    def typed(*words, interrupt_at=None):
+        environment = os.environ | {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, **pipes) as process:
+            while interrupt_at is not None and (line := process.stdout.readline()):
+                if interrupt_at.search(line):
+                    process.send_signal(signal.SIGINT)
+                    break
+            out, err = process.communicate(timeout=600)
+        return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+
+    return typed, options, storage / "folder"
+
+
+def unhurt(done):
+    """Whether a command ended well and said nothing that a user would wonder about."""
+    assert done.returncode == 0, done.stderr
+    for word in ("Traceback", "Warning", "warning:", "error:"):
+        assert word not in done.stderr + done.stdout, done.stderr
+    return True
+
+
+@pytest.fixture(scope="module")
+def encoder(command):
+    """What a search on the photos leaves that was interrupted at its first score and begun again."""
+    typed, options, folder = command
+    plan = typed("tune/search.py", *options, "--dry-run")
+    assert unhurt(plan)
+    assert re.search(r"^unlabelled +\d+ images to pretrain on", plan.stdout, re.MULTILINE)
+    assert not folder.exists()
+    assert typed("tune/search.py", *options, interrupt_at=SCORED).returncode == 130
+    assert not list((folder / "confirm").glob("*"))
+    assert unhurt(typed("tune/search.py", *options))
+    return folder / "encoder.safetensors"
+
+
+def test_a_search_on_strange_images_leaves_an_encoder_and_a_report(encoder):
+    assert load_encoder(encoder).feature_dim == 512
+    assert (encoder.parent / "report.md").stat().st_size > 0
+
+
+def test_the_encoder_is_scored_on_the_same_images_by_its_path_alone(encoder, command):
+    done = command[0]("tune/evaluate.py", str(encoder), "--test", "--json")
+    assert unhurt(done)
+    scores = json.loads(done.stdout)
+    assert {name.split("@")[0] for name in scores} >= {"val/linear/folder", "test/linear/folder", "test/knn/folder"}
+    assert all(math.isfinite(score) for score in scores.values())
+
+
+def test_one_training_on_strange_images_leaves_an_encoder(command):
+    typed, options, folder = command
+    assert unhurt(typed("tune/train.py", *options))
+    assert load_encoder(folder / "train-joint.safetensors").feature_dim == 512
+
+
+def test_the_doctor_finds_strange_images_in_order(command):
+    typed, options, _ = command
+    done = typed("tune/doctor.py", *options)
+    assert done.stderr == ""
+    head, row, *lines = done.stdout.splitlines()
+    assert (head.split()[-1], row.split()[-1]) == ("data", "there")
+    assert not any("photos of 2024" in line for line in lines)
+
+
+def test_a_plan_of_gpus_for_a_folder(command):
+    typed, options, _ = command
+    done = typed("-m", "benchmarks.speed.plan", "--gpus", "1,2", *options)
+    assert unhurt(done)
+    assert "hours a trial" in done.stdout
+    assert all(math.isfinite(ratio) for ratio in json.loads(done.stdout.splitlines()[-1]).values())
+
+
+@pytest.mark.parametrize("program", ["search", "train"])
+def test_a_broken_file_among_them_is_named_in_a_line_before_anything_runs(program, tmp_path):
+    broken = tmp_path / "photos" / "train" / "Zoë's cats" / "half a download.jpg"
+    write_strange_images(tmp_path / "photos")
+    whole = broken.with_name("turned.JPG").read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    overrides = short_budget(load_preset("folder"), tmp_path / "photos", tmp_path / "runs")
+    done = run(program, "--preset", "folder", *arguments(overrides))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"error: image {str(broken)!r} cannot be read: " in done.stderr
+    assert "replace or remove it" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_doctor_and_an_evaluation_name_a_broken_file(encoder, command, photos):
+    typed, options, _ = command
+    broken = photos / "train" / "Zoë's cats" / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    try:
+        seen, scored = typed("tune/doctor.py", *options), typed("tune/evaluate.py", str(encoder))
+    finally:
+        broken.unlink()
+    assert seen.returncode == 1
+    assert f"image {str(broken)!r} cannot be read: " in seen.stdout
+    assert scored.returncode == 2
+    (line,) = (line for line in scored.stderr.splitlines() if "has no test folder" not in line)  # said of the cut
+    assert line.startswith(f"error: image {str(broken)!r} cannot be read: ")

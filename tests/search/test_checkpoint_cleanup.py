@@ -1,0 +1,92 @@
+"""Of the trials that ended, the best one's checkpoint stays until it is beaten."""
+
+from types import SimpleNamespace
+
+import buckets
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from small_trainer import CPU, random_images, tiny_config, untrained_gan
+
+from synthcl.runs import checkpoint_store
+from synthcl.runs.storage import below
+from synthcl.search.checkpoint_cleanup import Prune
+from synthcl.search.optuna_search import STUDY, journal
+from synthcl.training.trainer import Trainer
+
+s3, bucket = buckets.s3, buckets.bucket
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def root(request, tmp_path):
+    if request.param == "folder":
+        (tmp_path / "search-1").mkdir()
+        return str(tmp_path / "search-1")
+    return below(request.getfixturevalue("bucket").uri, "search-1")
+
+
+def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, root):
+    config = tiny_config()
+    trainer = Trainer(config, random_images(), untrained_gan(config), CPU)
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
+    labels = [f"trial-{number:03d}" for number in range(5)]
+    for label in labels:
+        checkpoint_store.keep(trainer, below(root, label), {"images": 0, "seconds": 0.0})
+    prune = Prune(tmp_path / "study.journal", root)
+
+    def ends(label, state, value=None):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=value,
+                params={"x": 0.5},
+                distributions={"x": FloatDistribution(0, 1)},
+                user_attrs={"label": label},
+            )
+        )
+        prune.on_trial_complete(0, [], SimpleNamespace())
+        return [other for other in labels if checkpoint_store.samples(below(root, other))]
+
+    assert ends("trial-000", TrialState.COMPLETE, 50.0) == labels
+    assert ends("trial-001", TrialState.PRUNED) == ["trial-000", "trial-002", "trial-003", "trial-004"]
+    assert ends("trial-002", TrialState.COMPLETE, 60.0) == ["trial-002", "trial-003", "trial-004"]
+    assert ends("trial-003", TrialState.COMPLETE, 55.0) == ["trial-002", "trial-004"]
+    other = Trainer(config, random_images(), untrained_gan(config), CPU)
+    assert checkpoint_store.resume(other, below(root, "trial-002")) == {"images": 0, "seconds": 0.0}
+    assert checkpoint_store.resume(other, below(root, "trial-003")) is None
+
+
+def test_the_journal_is_read_on_and_not_again_when_a_trial_ends(tmp_path, monkeypatch):
+    file, begun = tmp_path / "study.journal", []
+    study = optuna.create_study(study_name=STUDY, storage=journal(file), direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=50.0, user_attrs={"label": "trial-000"}))
+    read = JournalFileBackend.read_logs
+    prune = Prune(file, str(tmp_path))
+    monkeypatch.setattr(JournalFileBackend, "read_logs", lambda self, start: begun.append(start) or read(self, start))
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert begun
+    assert min(begun) > 0
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_told_once_and_deleted_later(tmp_path, monkeypatch, capsys):
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
+    for number, value in enumerate((50.0, 40.0, 30.0)):
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"label": f"trial-{number:03d}"}))
+    prune, asked = Prune(tmp_path / "study.journal", str(tmp_path)), []
+
+    def away(place):
+        asked.append(place)
+        raise OSError("AWS Error NETWORK_CONNECTION during HeadObject")
+
+    monkeypatch.setattr(checkpoint_store, "forget", away)
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert len(asked) == 4
+    assert capsys.readouterr().out.count("cannot be deleted now (AWS Error NETWORK_CONNECTION") == 1
+    monkeypatch.setattr(checkpoint_store, "forget", asked.append)
+    asked.clear()
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    prune.on_trial_complete(0, [], SimpleNamespace())
+    assert sorted(asked) == [below(str(tmp_path), label) for label in ("trial-001", "trial-002")]

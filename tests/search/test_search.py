@@ -1,0 +1,195 @@
+"""`python tune/search.py` as a user runs it, with real local Ray: whole, again, extended, killed and diverging."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from optuna.trial import TrialState
+from program import ROOT, run
+from tiny_run import TINY, arguments
+
+from synthcl import load_encoder
+from synthcl.config.presets import load_preset
+from synthcl.evaluation.names import headline
+from synthcl.search.optuna_search import load_study
+from synthcl.search.results import chosen_names, confirm_seeds, open_study, trials_frame
+
+SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
+
+
+def search(*more, overrides=TINY, check=True):
+    return subprocess.run(
+        [*SEARCH, *more, *arguments(overrides)], capture_output=True, text=True, check=check, timeout=600
+    )
+
+
+def trials(folder):
+    return load_study(folder / "study.journal").trials
+
+
+def searched(folder):
+    """Parameters and state of the trials that are no baselines, by number."""
+    found = [trial for trial in trials(folder) if "arm" not in trial.user_attrs]
+    return {trial.number: (trial.params, trial.state) for trial in found}
+
+
+def confirmed(folder):
+    return {file.stem for file in (folder / "confirm").glob("*.json")}
+
+
+def due(folder):
+    """Labels of the runs that the confirm stage owes."""
+    config = load_preset(str(folder / "config.json"))
+    names = chosen_names(trials_frame(open_study(folder), config), config)
+    return {f"{name}-seed{seed}" for name in names for seed in confirm_seeds(config)}
+
+
+def test_a_search_leaves_everything_a_user_takes_away(smoke):
+    for name in (
+        "config.json",
+        "report.md",
+        "leaderboard.json",
+        "study.journal",
+        "encoder.safetensors",
+        "encoder.json",
+    ):
+        assert (smoke / name).stat().st_size > 0, name
+    assert list((smoke / "figures").glob("*.png"))
+    assert list((smoke / "samples").glob("trial-*/*.png"))
+    assert load_encoder(smoke / "encoder.safetensors").training is False
+
+
+def test_a_search_without_a_terminal_prints_nothing_but_plain_lines(smoke):
+    out, err = ((smoke.parent / name).read_bytes().decode() for name in ("stdout.txt", "stderr.txt"))
+    assert "\r" not in out + err
+    assert not any(bar in out + err for bar in "█▏▎▍▌▋▊▉")
+    assert re.search(r"^GAN warm-up 100%, D in order \d\.\d\d, took ", err, re.MULTILINE)
+    assert re.search(r"^search 6/6, best \d+\.\d\d \(trial-\d{3}\), took ", err, re.MULTILINE)
+    assert re.search(r"^confirm \d+/\d+, took ", err, re.MULTILINE)
+    rows = [line for line in out.splitlines() if " kimg " in line]
+    assert {line.index("kimg") for line in rows if "-seed" not in line} == {21}  # one column
+    assert len({line.index("kimg") for line in rows if "-seed" in line}) == 1  # of the confirm runs
+    assert max(map(len, rows)) <= 80
+
+
+def test_baselines_and_trials_are_in_the_journal_and_every_trial_ended(smoke):
+    study = trials(smoke)
+    labels = [trial.user_attrs["label"] for trial in study]
+    assert labels == ["real-only", "frozen-gan", "trial-000", "trial-001", "trial-002", "trial-003"]
+    assert {trial.user_attrs["label"] for trial in study if "arm" in trial.user_attrs} == {"real-only", "frozen-gan"}
+    assert len(study) == 6
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study)
+    budget = max(trial.user_attrs["images"] for trial in study)
+    for trial in study:
+        assert (trial.state == TrialState.COMPLETE) == (trial.user_attrs["images"] == budget)
+
+
+def test_the_search_never_saw_a_test_score_and_the_confirm_stage_did(smoke):
+    for trial in trials(smoke):
+        assert not any(name.startswith("test/") for name in trial.user_attrs["metrics"])
+    records = [json.loads(file.read_text()) for file in (smoke / "confirm").glob("*.json")]
+    assert confirmed(smoke) == due(smoke)
+    assert {"real-only-seed1000", "frozen-gan-seed1001", "joint-seed1001"} <= due(smoke)
+    # Two seeds: of the baselines and the preset's own, and of the best other whole trial, if any, with its control.
+    others = [t for t in trials(smoke) if t.number and "arm" not in t.user_attrs and t.state is TrialState.COMPLETE]
+    assert len(records) == 2 * (3 + 2 * bool(others))
+    linear = f"test/{headline(load_preset(str(smoke / 'config.json')))}"
+    assert all(linear in record["metrics"] for record in records)
+    assert all(record["seed"] >= 1000 for record in records)
+
+
+def test_all_runs_of_a_table_spent_the_same_images(smoke):
+    records = [json.loads(file.read_text()) for file in (smoke / "confirm").glob("*.json")]
+    assert len({record["images"] for record in records}) == 1
+
+
+def test_tensorboard_has_scalars_and_hparams_of_every_run(smoke):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folders = list((smoke / "tensorboard").iterdir())
+    assert {folder.name for folder in folders} == {t.user_attrs["label"] for t in trials(smoke)} | confirmed(smoke)
+    for folder in folders:
+        events = EventAccumulator(str(folder)).Reload()
+        assert "loss/contrast" in events.Tags()["scalars"]
+        assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+
+
+def test_the_same_command_again_says_that_the_search_is_complete(smoke):
+    again = run("search", "--smoke-test", "--storage", str(smoke.parent))
+    assert again.returncode == 0
+    assert "complete" in again.stdout
+    assert len(trials(smoke)) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("training.temperature=0.3", "training.temperature=0.2"),
+        ("search.space={space}", "search.space='curriculum'"),
+        ("data.source=nowhere", "data.source='fashion-mini'"),
+    ],
+)
+def test_another_search_under_the_same_name_is_refused(smoke, tmp_path, given, message):
+    space = tmp_path / "space.yaml"
+    space.write_text("training.temperature: {low: 0.1, high: 0.5}\n")
+    refused = run("search", "--smoke-test", "--storage", str(smoke.parent), given.format(space=space))
+    assert refused.returncode == 2
+    assert message in refused.stderr
+
+
+def test_a_run_whose_space_has_changed_since_goes_on_in_the_space_it_recorded(smoke):
+    again = run("search", "--smoke-test", "--storage", str(smoke.parent), f"search.space={smoke / 'space.yaml'}")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "complete" in again.stdout
+
+
+def test_bad_input_beside_fresh_loses_nothing(smoke):
+    refused = run("search", "--smoke-test", "--storage", str(smoke.parent), "--fresh", "data.source=nowhere")
+    assert refused.returncode == 2
+    assert len(trials(smoke)) == 6
+    assert (smoke / "encoder.safetensors").is_file()
+
+
+def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
+        "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
+    )
+    overrides, folder = TINY | {"training.kimg": 1.024, "compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.space": str(space), "search.trials": 4, "search.startup_trials": 4}
+    process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "study.journal").is_file() and any(t.state == TrialState.COMPLETE for t in trials(folder)):
+            break
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {number: params for number, (params, state) in searched(folder).items() if state != TrialState.WAITING}
+
+    assert "goes on" in search(overrides=overrides).stdout
+    after = trials(folder)
+    assert all(trial.state != TrialState.RUNNING for trial in after)
+    finished = [trial for trial in after if trial.state != TrialState.FAIL]
+    assert len(finished) == 6
+    kept = searched(folder)
+    assert all(params.items() <= kept[number][0].items() for number, params in before.items())
+    assert sum(params != kept[number][0] for number, params in before.items()) <= 1  # half asked at the kill
+    points = [tuple(sorted(trial.params.items())) for trial in finished if trial.params]
+    assert len(set(points)) == len(points)
+
+    diverged = [trial for trial in finished if "diverged" in trial.user_attrs]
+    assert diverged
+    assert all(trial.state == TrialState.PRUNED and trial.params["training.learning_rate"] > 1 for trial in diverged)
+    assert any(trial.state == TrialState.COMPLETE and trial.params for trial in finished)
+
+    first = confirmed(folder)
+    assert "diverged" in search("--trials", "+1", overrides=overrides).stdout + (folder / "report.md").read_text()
+    assert len([trial for trial in trials(folder) if trial.state != TrialState.FAIL]) == 7
+    assert first <= confirmed(folder)

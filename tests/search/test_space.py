@@ -1,0 +1,205 @@
+"""The search space: conditional dimensions, and every mistake in it found before the search."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from program import run
+
+from synthcl import UserError, load_preset
+from synthcl.comparison.arms import BASELINES
+from synthcl.config.presets import preset_names
+from synthcl.search.budget import describe
+from synthcl.search.optuna_search import StudySearch
+from synthcl.search.space import Dimension, load_space
+
+ROOT = Path(__file__).parents[2]
+CONFIG = load_preset("fashion-mini")
+
+
+def space_from(tmp_path, text):
+    file = tmp_path / "space.yaml"
+    file.write_text(text)
+    return load_space(file, CONFIG)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tune/spaces").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(preset, file, tmp_path):
+    config = load_preset(preset)
+    space = load_space(file, config)
+    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, first_point=space.point_of(config))
+    suggested = [searcher.suggest(f"id{i}") for i in range(len(BASELINES) + 1)][-1]
+    assert suggested["label"] == "trial-000"
+    assert suggested["overrides"].keys() <= space.dimensions.keys()
+    assert config.with_overrides(suggested["overrides"]) == config
+    assert "outside" not in describe(config, space)
+
+
+def test_a_conditional_dimension_exists_only_where_its_condition_holds(tmp_path):
+    space = space_from(
+        tmp_path,
+        """
+        curriculum.hardness.kind: {choices: [constant, linear]}
+        curriculum.hardness.start: {low: 0.1, high: 1.0, log: true}
+        curriculum.hardness.end: {low: 0.1, high: 1.0, when: {curriculum.hardness.kind: [linear]}}
+        """,
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    points = [space.sample(study.ask()) for _ in range(40)]
+    assert {point["curriculum.hardness.kind"] for point in points} == {"constant", "linear"}
+    for point in points:
+        assert ("curriculum.hardness.end" in point) == (point["curriculum.hardness.kind"] == "linear")
+        assert CONFIG.with_overrides(point).curriculum.hardness.start == point["curriculum.hardness.start"]
+
+
+def test_whole_bounds_make_an_integer_and_others_a_float(tmp_path):
+    space = space_from(
+        tmp_path, "training.batch_images: {low: 64, high: 64}\ntraining.temperature: {low: 0.1, high: 1}"
+    )
+    point = space.sample(optuna.create_study().ask())
+    assert point["training.batch_images"] == 64
+    assert isinstance(point["training.batch_images"], int)
+    assert isinstance(point["training.temperature"], float)
+
+
+@pytest.mark.parametrize("tpe", [False, True])
+def test_a_dimension_is_drawn_as_its_distribution_is(tmp_path, tpe):
+    """Asked by `suggest_*`, a seeded study draws what it draws when it is asked for the distributions themselves."""
+    text = """
+        training.temperature: {low: 0.07, high: 0.5, log: true}
+        views.flip_probability: {low: 0, high: 0.5}
+        encoder.projector_dim: {low: 8, high: 512, log: true}
+        encoder.projector_hidden: {low: 8, high: 64}
+        method.pair: {choices: [true, false]}
+    """
+    space = space_from(tmp_path, text)
+    distributions = {
+        "training.temperature": FloatDistribution(0.07, 0.5, log=True),
+        "views.flip_probability": FloatDistribution(0, 0.5),
+        "encoder.projector_dim": IntDistribution(8, 512, log=True),
+        "encoder.projector_hidden": IntDistribution(8, 64),
+        "method.pair": CategoricalDistribution([True, False]),
+    }
+
+    def draws(ask):
+        kind = optuna.samplers.TPESampler if tpe else optuna.samplers.RandomSampler
+        study = optuna.create_study(direction="maximize", sampler=kind(seed=3))
+        drawn = []
+        for _ in range(15):
+            trial, overrides = ask(study)
+            drawn.append(overrides)
+            assert trial.distributions == distributions
+            study.tell(trial, trial.params["training.temperature"])
+        return drawn
+
+    def sampled(study):
+        return (trial := study.ask()), space.sample(trial)
+
+    def asked(study):
+        return (trial := study.ask(fixed_distributions=distributions)), trial.params
+
+    assert draws(sampled) == draws(asked)
+
+
+OUTSIDE = """
+training.temperature: {low: 0.3, high: 1.0}
+curriculum.hardness.start: {low: 0.3, high: 2.0, log: true}
+curriculum.hardness.kind: {choices: [constant, cosine]}
+curriculum.hardness.end: {low: 0.1, high: 2.0, when: {curriculum.hardness.kind: [cosine]}}
+encoder.projector_hidden: {low: 16, high: 4096}
+views.size: {low: 14, high: 28}
+"""
+
+
+@pytest.mark.parametrize("hardness", [0.0, 0.2])
+def test_values_outside_the_space_are_named_in_the_plan_and_drawn_in_the_first_trial(tmp_path, hardness):
+    config = CONFIG.with_overrides({"curriculum.hardness.start": hardness})
+    space = space_from(tmp_path, OUTSIDE)
+    point = space.point_of(config)
+    assert point == {"encoder.projector_hidden": CONFIG.encoder.projector_hidden}
+    assert space.outside(config) == {
+        "training.temperature": 0.2,
+        "curriculum.hardness.start": hardness,
+        "curriculum.hardness.kind": "linear",
+        "views.size": None,
+    }
+    (line,) = (line for line in describe(config, space).splitlines() if line.startswith("outside "))
+    assert f"curriculum.hardness.start={hardness} (space: 0.3 to 2.0); " in line
+    assert "curriculum.hardness.kind=linear (space: constant, cosine); " in line
+    assert "at random" in line
+    assert "projector_hidden" not in line
+
+    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, baselines=(), first_point=point)
+    first = searcher.suggest("a")["overrides"]
+    assert point.items() <= first.items()
+    assert 0.3 <= first["curriculum.hardness.start"] <= 2.0
+    config.with_overrides(first)
+
+
+def test_a_dry_run_names_what_lies_outside(tmp_path):
+    (tmp_path / "space.yaml").write_text(OUTSIDE)
+    told = run("search", "--preset", "fashion-mini", "--dry-run", f"search.space={tmp_path / 'space.yaml'}")
+    assert told.returncode == 0, told.stderr
+    (line,) = (line for line in told.stdout.splitlines() if line.startswith("outside "))
+    assert "curriculum.hardness.start=0.2 (space: 0.3 to 2.0)" in line
+
+
+@pytest.mark.parametrize(
+    ("dimension", "inside", "outside"),
+    [
+        ({"low": 0.02, "high": 1.0, "log": True}, [0.02, 1.0, 1, 0.5], [0.0, -1.0, 0, 1.01, None, "0.5", [0.5]]),
+        ({"low": 1, "high": 8}, [1, 8, 4.0], [0, 9, 4.5, None, "4"]),
+        ({"low": 1, "high": 8, "log": True}, [1, 8], [0, -3]),
+        ({"choices": ["linear", "cosine"]}, ["linear"], ["step", None, 1, ["linear"], {"kind": "linear"}]),
+    ],
+)
+def test_a_value_is_in_a_dimension_or_outside_and_never_an_error(dimension, inside, outside):
+    dimension = Dimension.model_validate(dimension)
+    assert all(map(dimension.holds, inside))
+    assert not any(map(dimension.holds, outside))
+
+
+def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
+    space = space_from(
+        tmp_path,
+        """
+        training.temperature: {low: 0.01, high: 1.0}
+        curriculum.view_strength.start: {low: 0.1, high: 0.2}
+        curriculum.hardness.kind: {choices: [constant, linear, cosine, step, exponential]}
+        """,
+    )
+    assert space.point_of(CONFIG) == {
+        "training.temperature": CONFIG.training.temperature,
+        "curriculum.hardness.kind": CONFIG.curriculum.hardness.kind,
+    }
+
+
+NAME, OTHER = "curriculum.hardness.kind", "curriculum.synthetic_fraction.kind"
+KIND, END = f"{NAME}: {{choices: [constant, linear]}}", "curriculum.hardness.end: {low: 0.1, high: 1.0"
+TWICE = f"{KIND}\n{OTHER}: {{choices: [constant, linear], when: {{{NAME}: [constant]}}}}\n{END}"
+RARE = f"{NAME}: {{choices: [{'constant, ' * 200} linear]}}"  # 64 draws hardly ever find it
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training.temperature: {choices: [1], low: 2, high: 3}", r"either"),
+        ("training.temperature: {lower: 2}", r"lower: Extra inputs"),
+        ("training.temperature: 0.5", r"valid dictionary"),
+        ("data.image_fraction: {low: 0.1, high: 1}", r"data\.image_fraction decides where or how"),
+        ("training.temperature: {low: 0.0, high: 1.0, log: true}", r"log needs low above 0, got low=0\.0"),
+        ("training.nothing: {low: 0.1, high: 1.0}", r"there is no field 'training\.nothing'"),
+        (f"{KIND}\nviews.nothing: {{low: 0.1, high: 1.0, when: {{{NAME}: [linear]}}}}", r"there is no field 'views\."),
+        (f"{KIND}\n{END}, when: {{{NAME}: [liner]}}}}", r"end: when names curriculum\.hardness\.kind=liner, .*: const"),
+        (f"{KIND}\n{END}, when: {{{OTHER}: [linear]}}}}", r"end: when names 'curriculum\.synthetic_fraction\.kind'"),
+        (f"{TWICE}, when: {{{NAME}: [linear], {OTHER}: [linear]}}}}", r"end: what when asks for never holds at once"),
+        (f"{RARE}\n{END}, when: {{{NAME}: [linear]}}}}".replace("0.1", "-0.1"), r"invalid configurations.*hardness"),
+        ("evaluation.knn_neighbours: {low: 1, high: 9}", r"remove it and search fields of views, encoder, gan, method"),
+    ],
+)
+def test_a_bad_space_is_refused_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        space_from(tmp_path, text)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,110 @@
+"""What a search shows of its trials, and what it does not end for."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+from small_trainer import tiny_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from synthcl.core.errors import UserError
+from synthcl.runs import checkpoint_store
+from synthcl.runs.storage import Storage
+from synthcl.search.stage_log import StageLog
+
+
+@pytest.fixture
+def log(tmp_path):
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "search-1", 2)
+    stage.on_trial_start(0, [], trial())
+    return stage
+
+
+def trial(**last):
+    config = {"label": "trial-000", "overrides": {}}
+    return SimpleNamespace(trial_id="a", config=config, last_result=last, error_file="error.txt")
+
+
+def report(**changes):
+    leg = {"images": 64, "progress": 0.5, "diverged": False, "sound": False, "history": []}
+    return leg | changes
+
+
+def test_a_failure_is_named_and_its_points_are_in_tensorboard(log, tmp_path, capsys):
+    points = [{"images": images, "encoder/variance": 0.01} for images in (16, 32)]
+    reason = "the encoder collapsed, all embeddings agree: encoder/variance 0.01 is below 0.02"
+    failed = report(diverged=True, score=0.0, reason=reason, history=points)
+    log.on_trial_result(0, [], trial(), failed)
+    log.on_trial_complete(0, [], trial(**failed))
+    assert f"diverged: {reason}" in capsys.readouterr().out
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "trial-000")).Reload()
+    assert [event.step for event in events.Scalars("encoder/variance")] == [16, 32]
+
+
+def test_a_rollback_is_told_once_and_does_not_end_the_trial(log, capsys):
+    log.on_trial_result(0, [], trial(), report(rolled_back="loss/contrast became nan by step 4; back to step 2"))
+    log.on_trial_result(0, [], trial(), report(score=50.0))
+    shown = capsys.readouterr().out
+    assert shown.count("loss/contrast became nan by step 4; back to step 2") == 1
+    assert "50.00" in shown
+
+
+@pytest.fixture
+def shown_note(log):
+    log.setup()
+    return lambda: log._progress.note
+
+
+def test_best_is_among_trials_that_spent_their_budget(log, shown_note):
+    """A score at an earlier rung has another measure."""
+    log.on_trial_result(0, [], trial(), report(score=90.0))
+    log.on_trial_complete(0, [], trial(progress=0.5))
+    assert shown_note() == ""
+    log.on_trial_start(0, [], trial())
+    log.on_trial_result(0, [], trial(), report(score=75.2, progress=1.0))
+    log.on_trial_complete(0, [], trial(progress=1.0))
+    assert shown_note() == "best 75.20 (trial-000)"
+
+
+def test_labels_of_confirm_runs_do_not_break_the_columns(tmp_path, capsys):
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "confirm-1", 2)
+    for name in ("joint-seed1000", "real-only+trial-009-seed1000"):
+        run = SimpleNamespace(trial_id=name, config={"run": {"label": name, "overrides": {}}})
+        stage.on_trial_start(0, [], run)
+        stage.on_trial_result(0, [], run, report(score=50.0))
+    assert len({line.index("kimg") for line in capsys.readouterr().out.splitlines()}) == 1
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("L", (8, 4)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("fault", ["away", "cut short"])
+def test_a_sample_grid_that_cannot_be_read_is_told_once_and_does_not_end_the_search(
+    log, monkeypatch, capsys, tmp_path, fault
+):
+    def failing(place):
+        if fault == "away":
+            raise OSError("When reading information for key 'a' in bucket 'b': AWS Error NETWORK_CONNECTION")
+        return png()[:-20]
+
+    monkeypatch.setattr(checkpoint_store, "samples", failing)
+    for images in (64, 128):
+        log.on_trial_result(0, [], trial(), report(score=50.0, sound=True, images=images))
+    assert capsys.readouterr().out.count("sample grids may be missing: that of trial-000 cannot be read") == 1
+    assert not list(tmp_path.rglob("*.png"))
+    monkeypatch.setattr(checkpoint_store, "samples", lambda place: png())
+    log.on_trial_result(0, [], trial(), report(score=50.0, sound=True, images=192))
+    assert [file.stem for file in tmp_path.rglob("*.png")] == [f"{192:012d}"]
+
+
+def test_a_bucket_that_is_away_is_told_and_does_not_end_the_search(log, monkeypatch, capsys):
+    def away():
+        raise UserError("compute.storage 's3://bucket' cannot be written (gone)")
+
+    monkeypatch.setattr(log.storage, "push", away)
+    log.on_trial_complete(0, [], trial(progress=1.0))
+    assert "cannot be written (gone)" in capsys.readouterr().out

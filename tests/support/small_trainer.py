@@ -1,0 +1,50 @@
+"""A trainer small enough for tests: 16 px grey images, networks of a few channels, steps of 16 images."""
+
+from typing import Any
+
+import torch
+
+from synthcl.config.schema import Config
+from synthcl.core import rng
+from synthcl.data import ResidentImages
+from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+
+CPU = torch.device("cpu")
+
+SMALL: dict[str, Any] = {
+    "data.image_size": 16,
+    "encoder.width": 8,
+    "encoder.projector_hidden": 16,
+    "encoder.projector_dim": 8,
+    "gan.latent_dim": 8,
+    "gan.generator_width": 4,
+    "gan.discriminator_width": 4,
+    "training.batch_images": 16,
+    "training.kimg": 0.128,  # 8 steps
+    "training.log_kimg": 0.016,  # every step
+    "training.optimizer": "sgd",  # Adam's first step turns rounding errors of tiny gradients into whole steps
+    "training.learning_rate": 0.1,
+    "training.warmup_fraction": 0.0,
+}
+
+
+def tiny_config(overrides: dict[str, Any] | None = None) -> Config:
+    return Config(name="tiny").with_overrides(SMALL | (overrides or {}))
+
+
+def random_images(count: int = 40, size: int = 16) -> ResidentImages:
+    pixels = torch.randint(0, 256, (count, 1, size, size), generator=rng.generator("images"), dtype=torch.uint8)
+    return ResidentImages(pixels, CPU)
+
+
+def untrained_gan(config: Config) -> dict[str, dict[str, torch.Tensor]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = make_generator(config.gan, config.data.channels, config.gan_image_size)
+        discriminator = make_discriminator(config.gan, config.data.channels, config.gan_image_size)
+    return {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
+
+
+def unit(rows: int, dim: int, *key: int | str) -> torch.Tensor:
+    """Random rows on the unit sphere."""
+    return torch.nn.functional.normalize(torch.randn(rows, dim, generator=rng.generator("unit", *key)), dim=1)
