@@ -103,9 +103,9 @@ def unbroken(
     gan = None if config.is_real_only else cached_gan(config, source, gans, CPU, progress=False)
     trainer, scores = Trainer(config, source, gan, CPU), {}
     for report in run_to_end(trainer, evaluation(config, test)):
-        if "score" in report:
-            scores[report["images"]] = report["score"]
-        if report["images"] >= images:
+        if report.score is not None:
+            scores[report.images] = report.score
+        if report.images >= images:
             break
     return scores, trainer.networks.encoder.state_dict()
 

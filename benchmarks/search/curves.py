@@ -10,7 +10,7 @@ import optuna
 import torch
 
 from synthcl import data
-from synthcl.config.compatibility import WHERE_IT_RUNS, first_difference
+from synthcl.config.compatibility import NOT_LEARNED, first_difference
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.core.progress import Progress
@@ -23,7 +23,6 @@ from synthcl.training.trainer import Trainer
 REPEAT_EVERY = 8
 REPEAT_SEEDS = (1, 2)
 """every eighth configuration is trained with these seeds as well as with 0: they tell what is noise"""
-_FREE = ("search", *WHERE_IT_RUNS)  # what a recorded run did not read
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def read(file: Path, config: Config, space: Space) -> list[Curve]:
     if not file.is_file():
         raise UserError(f"--curves {str(file)!r}: there is no such file; --record 64 makes it")
     header, *lines = map(json.loads, file.read_text().splitlines())
-    differs = first_difference(header["config"], config, _FREE)
+    differs = first_difference(header["config"], config, NOT_LEARNED)
     if differs or header["space"] != space.text:
         field, was, now = differs or ("search.space", "another space", config.search.space)
         raise UserError(f"{str(file)!r} has {field}={was!r}, asked for {now!r}; give --curves another file")
@@ -65,9 +64,9 @@ def record(file: Path, config: Config, space: Space, count: int) -> None:
         UserError: when the file holds curves of another configuration or space.
     """
     if not file.is_file():
-        free = {field for field in _FREE if "." not in field}
+        free = {field for field in NOT_LEARNED if "." not in field}
         header: dict[str, Any] = {"config": config.model_dump(mode="json", exclude=free), "space": space.text}
-        for section, field in (path.split(".") for path in _FREE if "." in path):
+        for section, field in (path.split(".") for path in NOT_LEARNED if "." in path):
             del header["config"][section][field]
         file.write_text(json.dumps(header) + "\n")
     done = {(curve.number, curve.seed) for curve in read(file, config, space)}
@@ -80,7 +79,7 @@ def record(file: Path, config: Config, space: Space, count: int) -> None:
         for number, seed, overrides in left:
             run = config.with_overrides(overrides | {"training.seed": seed})
             reports = run_to_end(Trainer(run, images, gan, device), evaluation(run, False))
-            scores = {report["images"]: round(report["score"], 4) for report in reports if "score" in report}
+            scores = {report.images: round(report.score, 4) for report in reports if report.score is not None}
             with file.open("a") as stream:
                 stream.write(json.dumps(asdict(Curve(number, seed, overrides, scores))) + "\n")
             progress.advance()

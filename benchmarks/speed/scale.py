@@ -70,7 +70,7 @@ class NoOp(tune.Trainable):
         progress = images / self._images[-1]
         logged = {"images": images, "loss/contrast": 1.0, **{f"gan/{name}": 0.5 for name in "abcdefgh"}}
         scores = {f"val/{probe}": self._score for probe in ("knn/fashion-mini", "ridge/fashion-mini", LINEAR)}
-        told = {"diverged": False, "sound": True, "kept on notice": False, "seconds": 0.0, "history": [logged]}
+        told = {"diverged": False, "sound": True, "preempted": False, "seconds": 0.0, "history": [logged]}
         return {"images": images, "progress": progress, "score": self._score, **scores, **told, "done": progress == 1}
 
 

@@ -123,11 +123,12 @@ def train_on_worker(settings: dict[str, Any]) -> None:
     config = settings["config"]
     trainer = Trainer(config, open_split(config.data, "unlabelled", CPU).images, ray.get(settings["gan"]), CPU)
     first = ray.train.get_context().get_world_rank() == 0
-    for metrics in run_to_end(trainer, evaluation(config, test=False)):
+    for report in run_to_end(trainer, evaluation(config, test=False)):
         with tempfile.TemporaryDirectory() as folder:
             if first:
-                save(trainer, Path(folder), metrics)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None)
+                save(trainer, Path(folder), report)
+            kept = ray.train.Checkpoint.from_directory(folder) if first else None
+            ray.train.report(report.as_dict(), checkpoint=kept)
 
 
 SEARCHES: dict[str, tuple[Callable[..., Spent], int]] = {"synthcl": (product, 0), "nest": (nest, 1)}

@@ -16,6 +16,7 @@ from synthcl.cluster.ray_internals import version_at
 from synthcl.cluster.resources import require_resources, resources
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.runs.location import is_uri
 from synthcl.runs.storage import Storage
 
 ANSWER_SECONDS = 5.0
@@ -94,7 +95,7 @@ def require_storage(storage: Storage) -> None:
     Raises:
         UserError: naming the node, or the folder.
     """
-    if "://" not in storage.root and capacity.launchable({"CPU": 1e-3}, [], nodes.autoscaling()):
+    if not is_uri(storage.root) and capacity.launchable({"CPU": 1e-3}, [], nodes.autoscaling()):
         raise UserError(
             f"compute.storage {storage.root!r} is a folder, and the nodes that this cluster launches have their own; "
             f"name a bucket such as s3://bucket/synthcl, or {storage.shared.as_uri()} if every node mounts it"

@@ -20,7 +20,7 @@ from synthcl.config.compatibility import WHERE_IT_RUNS, require_same_config
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
-from synthcl.evaluation.names import is_metric
+from synthcl.core.report import Report
 from synthcl.runs.checkpoint import load
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.disk import require_space
@@ -73,14 +73,14 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     gan = warmed_gan(config, data.images, storage)
     with Relay(config, storage.folder / "tensorboard" / name) as relay:
         _fit(config, gan, storage.ray_uri(), name, relay)
-    if relay.last.get("diverged"):
-        raise UserError(f"run {name!r} diverged: {relay.last['reason']}; lower training.learning_rate")
+    if relay.last and relay.last.failure:
+        raise UserError(f"run {name!r} diverged: {relay.last.failure}; lower training.learning_rate")
     with fetched(storage.ray_uri(name)) as folder:
-        metrics = load(folder, torch.device("cpu"))["report"]
+        report = Report.from_dict(load(folder, torch.device("cpu"))["report"])
         encoder, trained = load_any(folder)
-    save_encoder(target, encoder, trained, {key: value for key, value in metrics.items() if is_metric(key)})
+    save_encoder(target, encoder, trained, report.scores)
     storage.push()
-    print(f"{target}  score {metrics['score']:.2f} on validation")
+    print(f"{target}  score {report.score:.2f} on validation")
     return target
 
 
@@ -108,7 +108,7 @@ def _fit(config: Config, gan: GanState | None, root: str, name: str, relay: Rela
         if preemption.signalled():
             preemption.tell_job()
             deadline = time.monotonic() + preemption.LEAVE_SECONDS
-            while thread.is_alive() and not relay.last.get("kept on notice") and time.monotonic() < deadline:
+            while thread.is_alive() and not (relay.last and relay.last.preempted) and time.monotonic() < deadline:
                 thread.join(0.2)
             if thread.is_alive():
                 raise KeyboardInterrupt
@@ -141,12 +141,12 @@ class Relay:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._workers = config.compute.workers_per_trial
         self.callback = _Forward(self._queue)
-        self.last: dict[str, Any] = {}
+        self.last: Report | None = None
 
     @property
     def images(self) -> int:
         """Images seen at the last report."""
-        return int(self.last.get("images", 0))
+        return self.last.images if self.last else 0
 
     def __enter__(self) -> Relay:
         self._thread.start()
@@ -159,13 +159,14 @@ class Relay:
         self._queue.shutdown()
 
     def _follow(self) -> None:
-        while (metrics := self._queue.get()) is not None:
-            self._log.report(metrics)
-            if metrics["workers"] != self._workers:
-                self._workers = metrics["workers"]
+        while (told := self._queue.get()) is not None:
+            report = Report.from_dict(told)
+            self._log.report(report)
+            if report.workers != self._workers:
+                self._workers = report.workers
                 print(f"goes on with {self._workers} workers, the same batch and the same negatives", flush=True)
-            contrast = metrics["history"][-1]["loss/contrast"] if metrics["history"] else float("nan")
-            score = f"score {metrics['score']:6.2f}" if "score" in metrics else ""
-            spent = f"{metrics['images'] / 1000:8.1f} kimg {metrics['progress']:5.0%}"
+            contrast = report.history[-1]["loss/contrast"] if report.history else float("nan")
+            score = "" if report.score is None else f"score {report.score:6.2f}"
+            spent = f"{report.images / 1000:8.1f} kimg {report.progress:5.0%}"
             print(f"{spent}  contrastive loss {contrast:.3f}  {score}", flush=True)
-            self.last = metrics
+            self.last = report

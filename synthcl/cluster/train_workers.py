@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import ray
@@ -19,16 +18,12 @@ from synthcl.cluster.capacity import HEAD
 from synthcl.cluster.elastic import LOOK_SECONDS, ElasticTrainer, world_sizes
 from synthcl.cluster.ray_internals import WorkerCallback
 from synthcl.cluster.resources import needs, resources
-from synthcl.config.schema import Config, DataConfig
-from synthcl.core import distributed
-from synthcl.core.errors import Leaving, UserError
-from synthcl.data import ImageSource, open_split
-from synthcl.runs.checkpoint_store import keep, resume
-from synthcl.runs.session import evaluation
-from synthcl.runs.storage import below
-from synthcl.training.loop import run_to_end
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+from synthcl.core.report import Report
+from synthcl.runs.location import below
+from synthcl.runs.session import evaluation, reports, trainer_of
 from synthcl.training.networks import GanState
-from synthcl.training.trainer import Metrics, Trainer
 
 COLLECTIVE_SECONDS = 24 * 3600
 """how long processes wait for each other: longer than the first one scores; a dead one is noticed otherwise"""
@@ -129,11 +124,11 @@ def train_on_workers(
 
 
 def _train_on_worker(settings: dict[str, Any]) -> None:
-    for report in reports(settings["config"], ray.get(settings["gan"]), settings["place"], settings["test"]):
-        ray.train.report(report)
+    for report in worker_reports(settings["config"], ray.get(settings["gan"]), settings["place"], settings["test"]):
+        ray.train.report(report.as_dict())
 
 
-def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Iterator[Metrics]:
+def worker_reports(config: Config, gan: GanState | None, place: str, test: bool) -> Iterator[Report]:
     """Train as one data-parallel process: its share of every batch; the first one scores and saves.
 
     Args:
@@ -141,37 +136,15 @@ def reports(config: Config, gan: GanState | None, place: str, test: bool) -> Ite
         gan: the warmed-up GAN; a real-only run needs none.
         place: folder or URI of the run's checkpoint.
         test: whether the last rung also reads the test split.
-
-    Yields:
-        What `legs` yields, the number of workers and whether a checkpoint was kept on notice; first the report of the
-        leg that led to the run's last checkpoint, if there is one.
     """
-    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
     device = ray.train.torch.get_device() if has_gpu() else torch.device("cpu")
-    trainer = Trainer(config, unlabelled_images(config.data, device), gan, device)
-    if unheard := resume(trainer, place):
-        yield _signed(unheard)
-    for metrics in run_to_end(trainer, evaluation(config, test), preemption.checkpoint_requested):
-        if distributed.rank() == 0 and metrics["sound"]:  # else the last good state stays
-            keep(trainer, place, metrics)
-        yield _signed(metrics)
-        if metrics["progress"] < 1 and distributed.anywhere(preemption.must_leave(), device):
-            raise Leaving("told to leave; the run goes on from its checkpoint")
+    pause, must_leave = preemption.checkpoint_requested, preemption.must_leave
+    return reports(trainer_of(config, gan, device), place, evaluation(config, test), pause, must_leave)
 
 
 def has_gpu() -> bool:
     """Whether Ray gave this process a GPU; one that was given none sees all of them nevertheless."""
     return ray.is_initialized() and bool(ray.get_runtime_context().get_accelerator_ids()["GPU"])
-
-
-def _signed(metrics: Metrics) -> Metrics:
-    return metrics | {"workers": distributed.world_size(), "kept on notice": preemption.checkpoint_requested()}
-
-
-@lru_cache(maxsize=2)
-def unlabelled_images(config: DataConfig, device: torch.device) -> ImageSource:
-    """The pretraining images, opened once per process."""
-    return open_split(config, "unlabelled", device).images
 
 
 class _Listen(WorkerCallback):

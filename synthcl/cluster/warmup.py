@@ -14,7 +14,8 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import Leaving
 from synthcl.data import ImageSource, open_split
 from synthcl.runs.gan_cache import ShowProgress, cached_gan, warm_up
-from synthcl.runs.storage import Storage, below
+from synthcl.runs.location import below
+from synthcl.runs.storage import Storage
 from synthcl.training.gan_warmup import Statistics
 from synthcl.training.networks import GanState
 

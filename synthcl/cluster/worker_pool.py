@@ -15,9 +15,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from synthcl.cluster import train_workers
 from synthcl.config.schema import Config
-from synthcl.runs.storage import below
+from synthcl.core.report import Report
+from synthcl.runs.location import below
 from synthcl.training.networks import GanState
-from synthcl.training.trainer import Metrics
 
 LOOK_SECONDS = 5.0
 """between two looks whether the workers are still there"""
@@ -54,7 +54,7 @@ class WorkerPool:
         except Exception as failure:  # raised where the leg is waited for
             self._failure = failure
 
-    def leg(self, name: str, overrides: dict[str, Any], heard_seconds: float) -> Metrics:
+    def leg(self, name: str, overrides: dict[str, Any], heard_seconds: float) -> Report:
         """Train a run up to its next report.
 
         Args:
@@ -70,8 +70,7 @@ class WorkerPool:
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if not self._thread.is_alive():
                 raise self._failure
-        metrics: Metrics = ray.get(answer)
-        return metrics
+        return Report.from_dict(ray.get(answer))
 
     def close(self) -> None:
         """Let the workers go, and wait until they have gone."""
@@ -129,14 +128,14 @@ def _serve(settings: dict[str, Any]) -> None:
     """One worker, until there are no more legs; the first one fetches them and answers."""
     desk, gan = settings["desk"], ray.get(settings["gan"])
     first = ray.train.get_context().get_world_rank() == 0
-    run, reports = "", iter(list[Metrics]())
+    run, reports = "", iter(list[Report]())
     while taken := broadcast_from_rank_zero(ray.get(desk.take.remote()) if first else None):
         leg = _Leg(*taken)
         if leg.run != run:
             run, config = leg.run, settings["base"].with_overrides(leg.overrides)
-            reports = train_workers.reports(config, gan, below(settings["root"], run), settings["test"])
+            reports = train_workers.worker_reports(config, gan, below(settings["root"], run), settings["test"])
         report = next(reports)
-        if report["seconds"] == leg.heard_seconds:  # that of the checkpoint from which new workers go on
+        if report.seconds == leg.heard_seconds:  # that of the checkpoint from which new workers go on
             report = next(reports)
         if first:
-            ray.get(desk.answer.remote(leg.number, report))
+            ray.get(desk.answer.remote(leg.number, report.as_dict()))

@@ -20,7 +20,7 @@ from synthcl.comparison.run import perform, warm_up_gan
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.core.progress import Progress
-from synthcl.runs.gan_cache import JOINT_ONLY
+from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 
 Job = Callable[[], bool]
 """does its work and says whether it is finished; may travel to another process"""

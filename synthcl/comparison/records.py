@@ -8,21 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from synthcl.comparison.plan import Run
-from synthcl.config.compatibility import first_difference, same_labels
+from synthcl.config.compatibility import first_difference, not_measured, same_labels
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
+from synthcl.runs.location import is_uri
 
 Record = dict[str, Any]
-
-_FREE = {
-    "compute",
-    "health",
-    "search",
-    *(f"data.{field}" for field in ("root", "download", "loader_workers", "resident_limit_mib")),
-    *(f"training.{field}" for field in ("checkpoint_minutes", "log_kimg")),
-}
-"""sections and fields that say where and how a run is made, not what it measures"""
 
 
 class Place:
@@ -36,7 +28,7 @@ class Place:
     """
 
     def __init__(self, config: Config) -> None:
-        if "://" in config.compute.storage:
+        if is_uri(config.compute.storage):
             raise UserError(
                 f"compute.storage {config.compute.storage!r}: evidence needs a folder, on a cluster one all nodes see"
             )
@@ -61,21 +53,9 @@ class Place:
         return self.checkpoint(run) / "legs.json"
 
 
-def _free(config: Config) -> set[str]:
-    """`_FREE`, and what a run never reads: the GAN it does not meet, rates of a frozen one, a lag without pairs."""
-    free = set(_FREE)
-    if config.is_real_only:
-        free |= {"gan", "curriculum.pair_half_life_kimg"}
-    if config.method.frozen:
-        free |= {"gan.generator_learning_rate", "gan.discriminator_learning_rate"}
-    if not config.method.pair:
-        free |= {"curriculum.pair_half_life_kimg"}
-    return free
-
-
 def digest(config: Config) -> str:
     """First 12 hex digits of the SHA-256 over the part of a configuration that decides what a run measures."""
-    free = _free(config)
+    free = not_measured(config)
     decisive = {
         section: {field: value for field, value in fields.items() if f"{section}.{field}" not in free}
         for section, fields in config.model_dump(mode="json", exclude={"name"}).items()
@@ -93,7 +73,7 @@ def is_finished(run: Run, place: Place) -> bool:
     file = place.record(run)
     if not file.is_file():
         return False
-    if differs := first_difference(_read(file)["config"], run.config, _free(run.config)):
+    if differs := first_difference(_read(file)["config"], run.config, not_measured(run.config)):
         field, written, wanted = differs
         raise UserError(
             f"record {str(file)!r} was made with {field}={written!r}, asked for {wanted!r}; "

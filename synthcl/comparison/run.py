@@ -7,25 +7,22 @@ import math
 import platform
 import shutil
 import time
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from synthcl import data
 from synthcl.comparison.plan import Run
 from synthcl.comparison.records import Place, Record, digest
-from synthcl.config.schema import Config, DataConfig
+from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
-from synthcl.evaluation.names import is_metric
+from synthcl.core.report import Report
 from synthcl.runs import checkpoint
-from synthcl.runs.checkpoint_store import load, save
 from synthcl.runs.gan_cache import ShowProgress, cached_gan
-from synthcl.runs.session import evaluation
+from synthcl.runs.session import evaluation, reports, trainer_of, unlabelled_images
 from synthcl.training.gan_warmup import Statistics
-from synthcl.training.loop import run_to_end
-from synthcl.training.trainer import Metrics, Trainer
+from synthcl.training.trainer import Trainer
 
 Leg = dict[str, Any]
 """images, seconds, metrics and the last logged statistics of one stretch of training"""
@@ -52,20 +49,19 @@ def perform(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     if time.time() >= stop_at:
         return False
     trainer = _trainer(run, place)
-    finished = _resume(trainer, run, place)
+    legs = _legs(run, place)
+    place.checkpoint(run).mkdir(parents=True, exist_ok=True)
     pause_at = time.monotonic() + stop_at - time.time()
-    for metrics in run_to_end(
-        trainer, evaluation(_all_images(run.config), test=True), lambda: time.monotonic() >= pause_at
-    ):
-        finished.append(_leg(metrics))
-        if metrics["diverged"] or metrics["progress"] == 1:
-            _write_record(run, place, finished, trainer, metrics.get("reason"))
+    measure = evaluation(_all_images(run.config), test=True)
+    for report in reports(trainer, str(place.checkpoint(run)), measure, lambda: time.monotonic() >= pause_at):
+        told_again = any(leg["images"] == report.images for leg in legs)  # by this sitting, which has not begun yet
+        legs = [leg for leg in legs if leg["images"] < report.images] + [_leg(report)]
+        if report.ended:
+            _write_record(run, place, legs, trainer, report.failure)
             return True
-        if metrics["sound"]:
-            place.checkpoint(run).mkdir(parents=True, exist_ok=True)
-            write_whole(place.legs(run), json.dumps(finished))  # first: legs after the checkpoint are dropped on resume
-            save(trainer, place.checkpoint(run))
-        if time.time() >= stop_at:
+        if report.resumable:
+            write_whole(place.legs(run), json.dumps(legs))
+        if report.preempted and not told_again:
             break
     return False
 
@@ -83,12 +79,11 @@ def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     """
     if time.time() >= stop_at:
         return False
-    _limit_threads(run.config)
+    torch.set_num_threads(max(1, int(run.config.compute.cpus_per_worker)))
     device = _device()
+    images = unlabelled_images(run.config.data, device)
     try:
-        cached_gan(
-            run.config, _unlabelled(run.config.data, device), place.gans, device, _share_writer(place.warm_up(run))
-        )
+        cached_gan(run.config, images, place.gans, device, _share_writer(place.warm_up(run)))
     finally:
         place.warm_up(run).unlink(missing_ok=True)
     return True
@@ -109,33 +104,28 @@ def _share_writer(file: Path) -> ShowProgress:
 
 
 def _trainer(run: Run, place: Place) -> Trainer:
-    _limit_threads(run.config)
     device = _device()
-    images = _unlabelled(run.config.data, device)
-    gan = None if run.config.is_real_only else cached_gan(run.config, images, place.gans, device, progress=False)
-    return Trainer(run.config, images, gan, device)
+    cached = partial(cached_gan, run.config, folder=place.gans, device=device, progress=False)
+    return trainer_of(run.config, cached, device)
 
 
-def _resume(trainer: Trainer, run: Run, place: Place) -> list[Leg]:
-    """Continue from the run's checkpoint, if it has one; the legs that led there."""
-    if not (place.checkpoint(run) / checkpoint.FILE).is_file():
-        return []
-    load(trainer, place.checkpoint(run))
-    written: list[Leg] = json.loads(place.legs(run).read_text())
-    return [leg for leg in written if leg["images"] <= trainer.images_seen]
+def _legs(run: Run, place: Place) -> list[Leg]:
+    """The legs of earlier sittings."""
+    written: list[Leg] = json.loads(place.legs(run).read_text()) if place.legs(run).is_file() else []
+    return written
 
 
-def _leg(metrics: Metrics) -> Leg:
-    history = metrics["history"]
+def _leg(report: Report) -> Leg:
+    last = report.history[-1] if report.history else {}
     return {
-        "images": metrics["images"],
-        "seconds": {name: metrics[f"seconds/{name}"] for name in ("train", "evaluate") if f"seconds/{name}" in metrics},
-        "metrics": {name: value for name, value in metrics.items() if is_metric(name)},
-        "statistics": {name: value for name, value in history[-1].items() if name != "images"} if history else {},
+        "images": report.images,
+        "seconds": {"train": report.train_seconds, "evaluate": report.evaluate_seconds},
+        "metrics": report.scores,
+        "statistics": {name: value for name, value in last.items() if name != "images"},
     }
 
 
-def _write_record(run: Run, place: Place, finished: list[Leg], trainer: Trainer, diverged: str | None) -> None:
+def _write_record(run: Run, place: Place, legs: list[Leg], trainer: Trainer, diverged: str | None) -> None:
     training, device = run.config.training, trainer.device
     record: Record = {
         "arm": run.arm,
@@ -145,8 +135,8 @@ def _write_record(run: Run, place: Place, finished: list[Leg], trainer: Trainer,
         "views_per_step": 2 * training.batch_images,
         "diverged": diverged,
         "rollbacks": trainer.rollbacks,
-        "metrics": {} if diverged else finished[-1]["metrics"],
-        "statistics": finished[-1]["statistics"],
+        "metrics": {} if diverged else legs[-1]["metrics"],
+        "statistics": legs[-1]["statistics"],
         "rungs": [
             {
                 "images_seen": leg["images"],
@@ -154,10 +144,10 @@ def _write_record(run: Run, place: Place, finished: list[Leg], trainer: Trainer,
                 "rung_score": leg["metrics"].get("rung_score"),
                 "statistics": leg["statistics"],
             }
-            for leg in finished
+            for leg in legs
             if "score" in leg["metrics"] and leg["statistics"]
         ],
-        "seconds": {name: sum(leg["seconds"].get(name, 0.0) for leg in finished) for name in ("train", "evaluate")},
+        "seconds": {name: sum(leg["seconds"].get(name, 0.0) for leg in legs) for name in ("train", "evaluate")},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
         "versions": checkpoint.versions(),
         "digest": digest(run.config),
@@ -173,15 +163,5 @@ def _all_images(config: Config) -> Config:
     return config.with_overrides({"data.image_fraction": 1.0})
 
 
-def _limit_threads(config: Config) -> None:
-    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
-
-
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@lru_cache(maxsize=4)
-def _unlabelled(config: DataConfig, device: torch.device) -> data.ImageSource:
-    """The pretraining images, opened once per process."""
-    return data.open_split(config, "unlabelled", device).images

@@ -102,3 +102,21 @@ WHERE_IT_RUNS = (
     "training.log_kimg",
 )
 """Fields that say where a run happens, when it logs and saves, and when it is given up, not what it learns."""
+
+NOT_LEARNED = ("search", *WHERE_IT_RUNS)
+"""Fields that a run's weights and scores do not depend on."""
+
+MAY_BE_RESUMED_WITH = ("evaluation", *NOT_LEARNED)
+"""Fields that a checkpoint may be continued with other values of."""
+
+
+def not_measured(config: Config) -> set[str]:
+    """`NOT_LEARNED`, and what a run never reads: a GAN it does not meet, rates of a frozen one, a lag without pairs."""
+    free = set(NOT_LEARNED)
+    if config.is_real_only:
+        free |= {"gan", "curriculum.pair_half_life_kimg"}
+    if config.method.frozen:
+        free |= {"gan.generator_learning_rate", "gan.discriminator_learning_rate"}
+    if not config.method.pair:
+        free |= {"curriculum.pair_half_life_kimg"}
+    return free

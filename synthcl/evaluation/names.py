@@ -39,11 +39,6 @@ def headline(config: Config) -> str:
     return linear(config.data.source, config.evaluation.headline)
 
 
-def is_metric(name: str) -> bool:
-    """Whether a reported name is a measured score that belongs in study, report and TensorBoard."""
-    return name in ("score", "rung_score") or name.split("/")[0] in ("val", "test", "features")
-
-
 def renamed(metrics: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """Recorded scores under today's names.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthcl.config.compatibility import WHERE_IT_RUNS, first_difference
+from synthcl.config.compatibility import MAY_BE_RESUMED_WITH, first_difference
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
@@ -113,7 +113,7 @@ def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
     Raises:
         UserError: naming the first field that differs.
     """
-    if differs := first_difference(state["config"], config, {*WHERE_IT_RUNS, "search", "evaluation"}):
+    if differs := first_difference(state["config"], config, MAY_BE_RESUMED_WITH):
         field, written, wanted = differs
         raise UserError(
             f"checkpoint {str(path)!r} was written with {field}={written!r}, this run has {wanted!r}; "

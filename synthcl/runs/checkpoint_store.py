@@ -6,7 +6,6 @@ dies in between, what was reported is kept, and what was kept is reported again.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +14,25 @@ from tempfile import TemporaryDirectory
 from pyarrow import fs
 
 from synthcl.core.atomic import remove_leftovers
+from synthcl.core.report import Report
 from synthcl.runs import checkpoint
-from synthcl.runs.storage import patiently
-from synthcl.training.trainer import Metrics, Trainer
+from synthcl.runs.location import is_uri, opened, patiently, require_there
+from synthcl.training.trainer import Trainer
 
 
-def save(trainer: Trainer, folder: Path, report: Metrics | None = None) -> None:
+def save(trainer: Trainer, folder: Path, report: Report | None = None) -> None:
     """Write `checkpoint.pt` and, where there is a generator, `samples.png` into a folder.
 
     Args:
         trainer: at a point where it may be continued.
         folder: made if missing.
-        report: of the leg that ends here, kept beside the state; plain values.
+        report: of the leg that ends here, kept beside the state.
     """
-    checkpoint.save(folder, trainer.config, trainer.state_dict(), trainer.samples(), report)
+    plain = None if report is None else report.as_dict()
+    checkpoint.save(folder, trainer.config, trainer.state_dict(), trainer.samples(), plain)
 
 
-def load(trainer: Trainer, folder: Path) -> Metrics | None:
+def load(trainer: Trainer, folder: Path) -> Report | None:
     """Continue from a checkpoint's folder.
 
     Returns:
@@ -43,12 +44,12 @@ def load(trainer: Trainer, folder: Path) -> Metrics | None:
     state = checkpoint.load(folder, trainer.device)
     checkpoint.require_same_run(state, trainer.config, folder)
     trainer.load_state_dict(state["trainer"])
-    report: Metrics | None = state.get("report")
-    trainer.spent_seconds = report["seconds"] if report else 0.0
+    report = Report.from_dict(state["report"]) if state.get("report") else None
+    trainer.spent_seconds = report.seconds if report else 0.0
     return report
 
 
-def keep(trainer: Trainer, place: str, report: Metrics) -> None:
+def keep(trainer: Trainer, place: str, report: Report) -> None:
     """Replace a run's last checkpoint; what is read there is whole at any time.
 
     Args:
@@ -62,9 +63,9 @@ def keep(trainer: Trainer, place: str, report: Metrics) -> None:
     patiently(lambda: _keep(trainer, place, report))
 
 
-def _keep(trainer: Trainer, place: str, report: Metrics) -> None:
+def _keep(trainer: Trainer, place: str, report: Report) -> None:
     require_there(place)
-    if "://" not in place:
+    if not is_uri(place):
         save(trainer, Path(place), report)
         return
     remote, base = fs.FileSystem.from_uri(place)
@@ -76,7 +77,7 @@ def _keep(trainer: Trainer, place: str, report: Metrics) -> None:
             remote.move(f"{base}/.{file.name}", f"{base}/{file.name}")
 
 
-def resume(trainer: Trainer, place: str) -> Metrics | None:
+def resume(trainer: Trainer, place: str) -> Report | None:
     """Continue from a run's last checkpoint, if there is one.
 
     Args:
@@ -92,7 +93,7 @@ def resume(trainer: Trainer, place: str) -> Metrics | None:
     patiently(lambda: require_there(place))
     if not patiently(lambda: _is_file(place, checkpoint.FILE)):
         return None
-    if "://" not in place:
+    if not is_uri(place):
         remove_leftovers(Path(place, checkpoint.FILE))
     with fetched(place) as folder:
         return load(trainer, folder)
@@ -109,7 +110,7 @@ def forget(place: str) -> None:
 @contextmanager
 def fetched(place: str) -> Iterator[Path]:
     """A run's last checkpoint in a folder of this machine: the run's own, or a copy for as long as it is needed."""
-    if "://" not in place:
+    if not is_uri(place):
         yield Path(place)
         return
     remote, base = fs.FileSystem.from_uri(place)
@@ -129,20 +130,9 @@ def samples(place: str) -> bytes | None:
         return bytes(stream.read())
 
 
-def require_there(place: str) -> None:
-    """Tell a folder whose disk is away from one that is empty: nothing is begun anew, nothing written beneath."""
-    if "://" not in place and not Path(place).parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the storage is away", str(Path(place).parent))
-
-
 def _is_file(place: str, name: str) -> bool:
     system, base = opened(place)
     return bool(system.get_file_info(f"{base}/{name}").type == fs.FileType.File)
-
-
-def opened(place: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the place there."""
-    return fs.FileSystem.from_uri(place) if "://" in place else (fs.LocalFileSystem(), place)
 
 
 def _copy(source: fs.FileSystem, file: str, target: fs.FileSystem, to: str) -> None:

@@ -24,14 +24,13 @@ from synthcl.core.image_grid import grid_png
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.progress import Progress
 from synthcl.data import ImageSource
+from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 from synthcl.runs import warmup_checkpoint
-from synthcl.runs.storage import below
+from synthcl.runs.location import below
 from synthcl.training.gan_warmup import CHECK_STEPS, SEED, GanWarmUp, Statistics, budget_kimg, warmup_networks
 from synthcl.training.networks import GanState
 from synthcl.training.trainer import Pause, never
 
-JOINT_ONLY = {"generator_learning_rate", "discriminator_learning_rate"}
-"""fields of the gan section that the warm-up does not read"""
 LOOK_SECONDS = 1.0
 """between two looks whether to leave"""
 

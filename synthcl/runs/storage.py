@@ -6,63 +6,26 @@ import errno
 import hashlib
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import ArrowException, fs
 
 from synthcl.core.errors import UserError
 from synthcl.core.errors import first_line as _first_line
+from synthcl.runs.location import below, is_uri
 
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """what a write may fail with that does not say which file it was about"""
-
-
-PATIENCE_SECONDS = 300.0
-"""how long a storage may be away before that fails a run"""
-_LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""what waiting does not mend"""
-
-T = TypeVar("T")
-
-
-def below(root: str, *parts: str) -> str:
-    """A place under a folder or URI; a query, which may name an endpoint, stays at the end."""
-    whole = urlsplit(root) if "://" in root else None
-    path = "/".join([(whole.path if whole else root).rstrip("/"), *parts])
-    return urlunsplit(whole._replace(path=path)) if whole else path
-
-
-def patiently(action: Callable[[], T]) -> T:
-    """Do what reads or writes a storage, again while the storage is away.
-
-    Args:
-        action: may be done twice.
-
-    Raises:
-        OSError: of the last attempt; at once where the disk is full or read-only.
-    """
-    deadline, pause = time.monotonic() + PATIENCE_SECONDS, 1.0
-    while True:
-        try:
-            return action()
-        except OSError as error:
-            if error.errno in _LASTING or time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2 * pause, 30.0)
 
 
 class Storage:
     """The run's place under the storage root.
 
     Small files that the driver writes (study, records, report, TensorBoard) live in `folder`; Ray writes its own
-    state and the checkpoints where `ray_uri` says (`ray_folder` on its file system). For a plain folder all are the
+    state and the checkpoints where `ray_uri` says. For a plain folder all are the
     same place. For a URI, `folder` is a mirror on this machine, `pull` fills it and `push` sends what changed.
 
     Args:
@@ -75,7 +38,7 @@ class Storage:
 
     def __init__(self, root: str, name: str) -> None:
         self.root, self.name = root, name
-        self.is_uri = "://" in root and not root.startswith("file://")
+        self.is_uri = is_uri(root) and not root.startswith("file://")
         if self.is_uri:
             try:
                 self._system, base = fs.FileSystem.from_uri(root)
@@ -87,11 +50,9 @@ class Storage:
             self._base = base.rstrip("/")
             cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "synthcl"
             self.shared = cache / hashlib.sha256(root.encode()).hexdigest()[:12]
-            self.ray_folder = f"{self._base}/{name}"
         else:
             self.shared = Path(root.removeprefix("file://")).expanduser().absolute()
             self._system, self._base = fs.LocalFileSystem(), str(self.shared)
-            self.ray_folder = str(self.shared / name)
         self.folder = self.shared / name
         self._sent: dict[Path, tuple[int, int]] = {}
 

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from synthcl.config.schema import Config
-from synthcl.evaluation.names import is_metric
+from synthcl.core.report import Report
 
 
 class RunLog:
@@ -29,15 +29,14 @@ class RunLog:
         for summary in hparams(hyperparameters(config), {"score": 0}):
             self._writer.file_writer.add_summary(summary)
 
-    def report(self, metrics: dict[str, Any]) -> None:
-        """Write a leg's history and scores, as `legs.legs` yields them."""
-        for point in metrics.get("history", []):
+    def report(self, report: Report) -> None:
+        """Write a leg's history and scores."""
+        for point in report.history:
             for name, value in point.items():
                 if name != "images":
                     self._writer.add_scalar(name, value, point["images"])
-        for name, value in metrics.items():
-            if is_metric(name):
-                self._writer.add_scalar(name, value, metrics["images"])
+        for name, value in report.scores.items():
+            self._writer.add_scalar(name, value, report.images)
         self._writer.flush()
 
     def samples(self, pixels: np.ndarray, images: int) -> None:

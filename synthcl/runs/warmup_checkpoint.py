@@ -12,8 +12,7 @@ from pyarrow import fs
 
 from synthcl.core.atomic import remove_leftovers, write_whole
 from synthcl.runs.checkpoint import versions
-from synthcl.runs.checkpoint_store import opened, require_there
-from synthcl.runs.storage import patiently
+from synthcl.runs.location import is_uri, opened, patiently, require_there
 
 FORMAT = 1
 _log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def keep(place: str, key: str, state: dict[str, Any]) -> None:
 
 def _write(place: str, content: memoryview) -> None:
     require_there(place)
-    if "://" not in place:
+    if not is_uri(place):
         write_whole(Path(place), content)
         return
     system, path = opened(place)
@@ -93,5 +92,5 @@ def forget(place: str) -> None:
     system, path = opened(place)
     if system.get_file_info(path).type == fs.FileType.File:
         system.delete_file(path)
-    if "://" not in place:
+    if not is_uri(place):
         remove_leftovers(Path(place))

@@ -9,6 +9,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from synthcl.comparison.arms import BASELINES
 from synthcl.config.schema import Config
+from synthcl.core.report import Report
 
 
 def rung_images(config: Config) -> list[int]:
@@ -43,7 +44,7 @@ class RungScheduler(ASHAScheduler):
         self._brackets[0]._rungs = [(images, dict(scores.get(images, {}))) for images in reversed(rungs[:-1])]
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if trial.config["label"] in BASELINES or result.get("diverged"):
+        if trial.config["label"] in BASELINES or Report.from_dict(result).failure:
             return TrialScheduler.CONTINUE
         for images, scores in self._brackets[0]._rungs:
             if images == result["images"]:
@@ -51,5 +52,5 @@ class RungScheduler(ASHAScheduler):
         return super().on_trial_result(tune_controller, trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        if trial.config["label"] not in BASELINES and not result.get("diverged"):
+        if trial.config["label"] not in BASELINES and not Report.from_dict(result).failure:
             super().on_trial_complete(tune_controller, trial, result)

@@ -7,6 +7,7 @@ from pathlib import Path
 from synthcl.comparison.arms import BASELINES, OWN
 from synthcl.config.schema import Config
 from synthcl.runs.disk import checkpoint_bytes
+from synthcl.runs.location import is_uri
 from synthcl.search.space import Space
 
 
@@ -20,7 +21,7 @@ def describe(config: Config, space: Space) -> str:
     confirms = confirm_runs(config)
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
-    place = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    place = storage if is_uri(storage) else str(Path(storage).expanduser().absolute())
     most = "at most " if config.gan.warmup_passes_max else ""
     rows = {
         "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from synthcl.core.errors import first_line
 from synthcl.core.progress import say
 from synthcl.runs import checkpoint_store
-from synthcl.runs.storage import below
+from synthcl.runs.location import below
 from synthcl.search.optuna_search import load_study
 
 

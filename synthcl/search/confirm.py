@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
-from synthcl.evaluation.names import is_metric
+from synthcl.core.report import Report
 from synthcl.search import results
 
 
@@ -49,7 +49,8 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if result["diverged"] or result["progress"] < 1:
+        report = Report.from_dict(result)
+        if report.failure or not report.ended:
             return
         run = trial.config["run"]
         record = {
@@ -57,9 +58,9 @@ class Recorder(Callback):
             "label": run["label"],
             "overrides": run["overrides"],
             "seed": run["overrides"]["training.seed"],
-            "images": result["images"],
-            "seconds": result["seconds"],
-            "metrics": {name: value for name, value in result.items() if is_metric(name)},
+            "images": report.images,
+            "seconds": report.seconds,
+            "metrics": report.scores,
             "checkpoint": f"{self._stage}/{run['label']}",
         }
         write_whole(_record(self._folder, run["label"]), json.dumps(record, indent=2) + "\n")

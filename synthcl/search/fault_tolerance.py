@@ -11,6 +11,7 @@ from ray.util.placement_group import remove_placement_group
 
 from synthcl.cluster import preemption
 from synthcl.cluster.ray_internals import orphaned_placement_groups
+from synthcl.core.report import Report
 
 ORPHANS_SECONDS = 5.0
 """between two looks for what the dead still hold"""
@@ -40,7 +41,7 @@ class CheckpointOnPreemption(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if result["kept on notice"]:
+        if Report.from_dict(result).preempted:
             self._kept.add(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from synthcl.comparison.arms import ARMS, BASELINES
 from synthcl.core.errors import UserError
-from synthcl.evaluation.names import is_metric
+from synthcl.core.report import Report
 from synthcl.search.space import Space
 
 STUDY = "synthcl"
@@ -153,10 +153,11 @@ class StudySearch(Searcher):
         """Record a rung's score at its images; legs that end between rungs carry none."""
         trial = self._running[trial_id]
         heard = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        if "score" in result and result["images"] not in heard:
-            trial.set_user_attr("metrics", {name: result[name] for name in result if is_metric(name)})
-            trial.set_user_attr("images", result["images"])
-            trial.report(result["score"], result["images"])  # last: where it is missing, all of it is told again
+        report = Report.from_dict(result)
+        if report.score is not None and report.images not in heard:
+            trial.set_user_attr("metrics", report.scores)
+            trial.set_user_attr("images", report.images)
+            trial.report(report.score, report.images)  # last: where it is missing, all of it is told again
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how the trial ended: COMPLETE only with its whole budget spent."""
@@ -164,10 +165,11 @@ class StudySearch(Searcher):
         state: TrialState | None = TrialState.FAIL if error else TrialState.PRUNED
         if result and not error:
             self.on_trial_result(trial_id, result)
-            if result.get("diverged"):
-                trial.set_user_attr("diverged", result["reason"])
-            elif result["progress"] >= 1:
-                value, state = result["score"], None  # COMPLETE, or FAIL where the score is no number
+            report = Report.from_dict(result)
+            if report.failure:
+                trial.set_user_attr("diverged", report.failure)
+            elif report.ended:
+                value, state = report.score, None  # COMPLETE, or FAIL where the score is no number
         trial.study.tell(trial, value, state)
 
     def save(self, checkpoint_path: str) -> None:

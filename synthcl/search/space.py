@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, model_validator
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, yaml_problem
 from synthcl.core.plugin import Section
-from synthcl.runs.gan_cache import JOINT_ONLY
+from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 
 SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
 """sections whose fields may be searched"""

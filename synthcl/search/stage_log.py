@@ -11,6 +11,7 @@ from synthcl.comparison.arms import BASELINES, CONTROL
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.core.progress import Progress, say
+from synthcl.core.report import Report
 from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
 from synthcl.runs.tensorboard import RunLog, decoded
@@ -54,21 +55,21 @@ class StageLog(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._logs[trial.trial_id].report(result)
-        if "score" in result:
-            whole = result["progress"] >= 1 and not result["diverged"]  # rungs before the last have another measure
+        report = Report.from_dict(result)
+        self._logs[trial.trial_id].report(report)
+        if report.score is not None:
+            whole = report.ended and not report.failure  # rungs before the last have another measure
             if whole and self.stage == "search" and label(trial) not in BASELINES:
-                self._best = max(self._best, (result["score"], label(trial)))
-            state = f"diverged: {result['reason']}" if result["diverged"] else f"{result['score']:6.2f}"
-            say(f"{self._start(trial)}{result['images'] / 1000:8.1f} kimg {result['progress']:5.0%}  {state}")
-        if "rolled_back" in result:
-            say(f"{self._start(trial)}{'':14} {result['rolled_back']}")
-        if result["sound"]:
-            self._keep_samples(trial, result["images"])
+                self._best = max(self._best, (report.score, label(trial)))
+            state = f"diverged: {report.failure}" if report.failure else f"{report.score:6.2f}"
+            say(f"{self._start(trial)}{report.images / 1000:8.1f} kimg {report.progress:5.0%}  {state}")
+        if report.rolled_back:
+            say(f"{self._start(trial)}{'':14} {report.rolled_back}")
+        if report.resumable:
+            self._keep_samples(trial, report.images)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        last = trial.last_result or {}
-        if not last.get("diverged") and last.get("progress", 1) < 1:
+        if trial.last_result and not Report.from_dict(trial.last_result).ended:
             say(f"{self._start(trial)}{'':14} stopped early")
         self._finish(trial)
 

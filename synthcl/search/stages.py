@@ -45,7 +45,7 @@ from synthcl.search.optuna_search import StudySearch, load_study, require_whole
 from synthcl.search.slots import Planned, Slots
 from synthcl.search.space import Space
 from synthcl.search.stage_log import StageLog, label
-from synthcl.search.trial import CrewTrial, CurriculumTrial
+from synthcl.search.trial import CurriculumTrial, WorkerPoolTrial
 from synthcl.training.networks import GanState
 
 
@@ -220,7 +220,9 @@ def _trainable(config: Config, gan: GanState | None, test: bool, root: str) -> A
     if config.compute.workers_per_trial > 1:
         # It only waits for its workers, so it holds no CPU that they could be waiting for; on the head, so that it
         # outlives theirs.
-        return tune.with_resources(tune.with_parameters(CrewTrial, **given), PlacementGroupFactory([{HEAD: 0.001}]))
+        return tune.with_resources(
+            tune.with_parameters(WorkerPoolTrial, **given), PlacementGroupFactory([{HEAD: 0.001}])
+        )
     gpus = gpus_per_worker(config, resources())
     bundle = {"CPU": config.compute.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
     return tune.with_resources(tune.with_parameters(CurriculumTrial, **given), PlacementGroupFactory([bundle]))

@@ -12,6 +12,7 @@ from synthcl.config.schema import Config
 from synthcl.core import distributed, rng
 from synthcl.core.errors import Diverged, UserError
 from synthcl.core.malloc import keep_freed_memory
+from synthcl.core.report import Point
 from synthcl.data import ImageSource, epoch_indices, stream
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.training.batch import make_batch
@@ -19,7 +20,6 @@ from synthcl.training.health import Health
 from synthcl.training.networks import GanState, make_networks, make_optimizers
 from synthcl.training.step import joint_step
 
-Metrics = dict[str, Any]
 Pause = Callable[[], bool]
 """asked at every logged point whether to stop there, for a checkpoint"""
 
@@ -60,7 +60,7 @@ class Trainer:
         """Images so far, over all processes; one image is two encoded views."""
         return self.step * self.config.training.batch_images
 
-    def advance(self, until_step: int, pause: Pause = never) -> list[Metrics]:
+    def advance(self, until_step: int, pause: Pause = never) -> list[Point]:
         """Train up to a step, or to the first logged point at which `pause` is true in any process.
 
         Returns:
@@ -70,7 +70,7 @@ class Trainer:
             Diverged: when the run has failed, as `health` says; with the points that were logged until then.
         """
         log_steps = max(1, round(1000 * self.config.training.log_kimg / self.config.training.batch_images))
-        history: list[Metrics] = []
+        history: list[Point] = []
         pending: list[dict[str, Tensor]] = []
         self._set_training_mode()
         for images in stream(self.images, self._plan(until_step), self.config.data.loader_workers):
@@ -119,7 +119,7 @@ class Trainer:
             if network is not None:
                 network.train()
 
-    def _logged(self, pending: list[dict[str, Tensor]], knobs: Knobs) -> Metrics:
+    def _logged(self, pending: list[dict[str, Tensor]], knobs: Knobs) -> Point:
         names = sorted({name for statistics in pending for name in statistics})
         means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
         values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device

@@ -79,8 +79,8 @@ def test_a_training_goes_on_while_nodes_join_and_leave_and_after_an_interrupt(no
     heard = []
 
     class Heard(train.RunLog):
-        def report(self, metrics):
-            heard.append((metrics["workers"], metrics["images"]))
+        def report(self, report):
+            heard.append((report.workers, report.images))
 
     def disturb():
         wait_for(lambda: heard and heard[-1][0] == 1)

@@ -49,7 +49,7 @@ def serve(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_pool.ray, "get", lambda value: value)
     monkeypatch.setattr(worker_pool.ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
     monkeypatch.setattr(train_workers.ray.train.torch, "get_device", lambda: CPU)
-    monkeypatch.setattr(train_workers, "unlabelled_images", lambda data, device: random_images())
+    monkeypatch.setattr("synthcl.runs.session.unlabelled_images", lambda data, device: random_images())
     monkeypatch.setattr(train_workers, "evaluation", lambda config, test: lambda trainer, last: {"score": trainer.step})
     base = tiny_config({"evaluation.rungs": RUNGS})
     settings = {"base": base, "gan": untrained_gan(base), "root": str(tmp_path), "test": False}

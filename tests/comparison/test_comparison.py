@@ -20,9 +20,10 @@ from synthcl.comparison.run import perform
 from synthcl.comparison.table import summarise
 from synthcl.config.presets import load_preset
 from synthcl.core import progress
+from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
-from synthcl.training.trainer import Trainer
+from synthcl.runs import checkpoint_store
 
 ROOT = Path(__file__).parents[2]
 DIGITS = TINY | {
@@ -166,24 +167,26 @@ def test_a_run_in_many_sittings_gives_the_numbers_of_an_unbroken_one(finished, t
     assert not Place(base).checkpoint(broken).exists()
 
 
-def test_a_run_killed_while_it_saves_gives_the_numbers_of_an_unbroken_one(finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize("writes", ["checkpoint_store.save", "comparison.run.write_whole"])
+def test_a_run_killed_while_it_saves_gives_the_numbers_of_an_unbroken_one(finished, tmp_path, monkeypatch, writes):
     whole = finished[1][1]
     base = config(tmp_path, **{"training.checkpoint_minutes": 1e-6})
     place = Place(base)
     killed = next(run for run in runs_of(base) if run.label == whole.label)
-    save, saves = Trainer.save, []
+    writer = checkpoint_store.save if writes == "checkpoint_store.save" else write_whole
+    calls = []
 
-    def die_after_the_first_rung(trainer, folder):
-        saves.append(trainer.step)
-        if len(saves) == 4:
+    def die_at_the_fourth(*given):
+        calls.append(given)
+        if len(calls) == 4:
             raise KeyboardInterrupt
-        save(trainer, folder)
+        writer(*given)
 
-    monkeypatch.setattr(Trainer, "save", die_after_the_first_rung)
-    with pytest.raises(KeyboardInterrupt):
-        perform(killed, place)
-    assert json.loads(place.legs(killed).read_text())[-1]["images"] > 32 * saves[2]
-    monkeypatch.setattr(Trainer, "save", save)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"synthcl.{'runs.' if writer is checkpoint_store.save else ''}{writes}", die_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            perform(killed, place)
+    assert len(json.loads(place.legs(killed).read_text())) == 3
     assert perform(killed, place)
     assert numbers(killed, base) == numbers(whole, finished[0])
 

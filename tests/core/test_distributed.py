@@ -52,7 +52,7 @@ def measure(rank: int) -> dict:
     config = tiny_config({"training.learning_rate": 1e30, "evaluation.rungs": (0.125, 1.0)})
     config = config.with_overrides({"data.source": "digits", "compute.workers_per_trial": PROCESSES})
     trainer = Trainer(config, random_images(), untrained_gan(config), CPU)
-    measured["diverged"] = [report["diverged"] for report in run_to_end(trainer, evaluation(config, test=False))]
+    measured["diverged"] = [bool(report.failure) for report in run_to_end(trainer, evaluation(config, test=False))]
     return measured
 
 

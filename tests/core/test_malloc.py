@@ -9,7 +9,7 @@ from synthcl.core.device import to_device
 
 FAULTS = """
 import resource, torch
-from synthcl.memory import keep_freed_memory
+from synthcl.core.malloc import keep_freed_memory
 
 def step():
     return [torch.empty(megabytes * 2**18).fill_(1) for megabytes in (1, 8, 40)]
@@ -36,7 +36,7 @@ DROPPED = """
 import gc, psutil, sys
 from synthcl.config.schema import DataConfig
 from synthcl.data import open_split
-from synthcl.memory import keep_freed_memory
+from synthcl.core.malloc import keep_freed_memory
 
 def resident_mib():
     gc.collect()

@@ -18,7 +18,7 @@ import ray
 import yaml
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
-from synthcl.cluster import connect
+from synthcl.cluster import nodes
 
 TABLE = yaml.safe_load((Path(__file__).parents[1] / "support" / "bad_input.yaml").read_text())
 ROWS = [pytest.param(kind, row, id=f"{kind}: {what}") for kind, rows in TABLE.items() for what, row in rows.items()]
@@ -68,9 +68,9 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "init", forbidden)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
-    monkeypatch.setattr(connect, "resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr(connect, "autoscaling", lambda: None)
-    monkeypatch.setattr(connect, "warmed_gan", forbidden)
+    monkeypatch.setattr(nodes, "autoscaling", lambda: None)
+    for caller in ("search.stages", "cluster.train"):
+        monkeypatch.setattr(f"synthcl.{caller}.warmed_gan", forbidden)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)

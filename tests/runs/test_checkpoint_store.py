@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import buckets
 import disks
@@ -9,13 +10,14 @@ import pytest
 from buckets import answering, gone
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
-from synthcl.runs import checkpoint, storage
+from synthcl.core.report import Report
+from synthcl.runs import checkpoint, location
 from synthcl.runs.checkpoint_store import fetched, forget, keep, load, resume, samples
-from synthcl.runs.storage import below
+from synthcl.runs.location import below
 from synthcl.training.trainer import Trainer
 
 s3, bucket, disk = buckets.s3, buckets.bucket, disks.disk
-REPORT = {"images": 32, "progress": 0.25, "score": 51.5, "diverged": False, "seconds": 3.5, "history": [{"a": 1.0}]}
+REPORT = Report(images=32, progress=0.25, seconds=3.5, history=[{"a": 1.0}], scores={"score": 51.5})
 
 
 def make(overrides=None):
@@ -34,7 +36,7 @@ def test_what_was_kept_is_resumed_with_its_report(place):
     trainer, resumed, elsewhere = make(), make(), make()
     assert resume(resumed, place) is None
     trainer.advance(2)
-    keep(trainer, place, REPORT | {"score": 40.0})
+    keep(trainer, place, replace(REPORT, scores={"score": 40.0}))
     trainer.advance(4)
     keep(trainer, place, REPORT)
     assert resume(resumed, place) == REPORT
@@ -103,12 +105,12 @@ def test_a_disk_that_is_away_is_waited_for_and_not_written_beneath(tmp_path, mon
 
     (tmp_path / "mounted").rename(tmp_path / "away")
     naps.clear()
-    keep(trainer, place, REPORT | {"score": 60.0})
-    assert resume(make(), place)["score"] == 60.0
+    keep(trainer, place, replace(REPORT, scores={"score": 60.0}))
+    assert resume(make(), place).score == 60.0
 
 
 def test_a_disk_that_stays_away_fails_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(location, "PATIENCE_SECONDS", 0.5)
     for use in (lambda place: keep(make(), place, REPORT), lambda place: resume(make(), place)):
         with pytest.raises(FileNotFoundError, match="the storage is away"):
             use(str(tmp_path / "away" / "trial"))
@@ -123,7 +125,7 @@ def test_a_full_disk_is_not_waited_for_and_keeps_the_last_one(disk, monkeypatch)
     trainer.advance(1)
     disk.leave(4096)
     with pytest.raises(OSError, match=r"No space left on device: '.*/trial/"):
-        keep(trainer, place, REPORT | {"score": 60.0})
+        keep(trainer, place, replace(REPORT, scores={"score": 60.0}))
     resumed = make()
     assert resume(resumed, place) == REPORT
     assert resumed.step == 0

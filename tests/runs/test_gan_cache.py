@@ -14,7 +14,7 @@ import torch
 from synthcl.config.schema import Config
 from synthcl.core.errors import Leaving, UserError
 from synthcl.method.synthetic.gan.networks import make_generator
-from synthcl.runs import gan_cache, storage
+from synthcl.runs import gan_cache, location, storage
 from synthcl.training import gan_warmup
 
 s3, bucket = buckets.s3, buckets.bucket
@@ -283,14 +283,14 @@ def test_a_checkpoint_that_cannot_be_used_is_left_out_with_one_line(
 
 
 def test_a_disk_that_is_away_fails_the_warm_up_rather_than_beginning_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(location, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(FileNotFoundError, match="the storage is away"):
         gan_cache.warm_up(config(), Images(), DEVICE, False, str(tmp_path / "away" / "unfinished"))
 
 
 def test_a_bucket_keeps_the_state_of_an_unfinished_warm_up_for_other_machines(bucket, hasty, unbroken, tmp_path):
     first = storage.Storage(bucket.uri, "run")
-    root = storage.below(bucket.uri, "gan")
+    root = location.below(bucket.uri, "gan")
     leave = lambda place, progress: gan_cache.warm_up(  # noqa: E731
         config(**LONGER), Images(), DEVICE, progress, place, at(7)
     )

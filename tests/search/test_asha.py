@@ -60,7 +60,7 @@ def test_baselines_are_never_stopped_and_set_no_bar():
 def test_a_diverged_trial_lowers_nobodys_bar():
     scheduler = RungScheduler(CONFIG)
     tell(scheduler, "a", 3000, 50.0)
-    tell(scheduler, "b", 3000, 0.0, diverged=True)
+    tell(scheduler, "b", 3000, 0.0, diverged=True, reason="nan")
     assert tell(scheduler, "c", 3000, 49.0) == STOP
 
 

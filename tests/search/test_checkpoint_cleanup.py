@@ -10,8 +10,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
+from synthcl.core.report import Report
 from synthcl.runs import checkpoint_store
-from synthcl.runs.storage import below
+from synthcl.runs.location import below
 from synthcl.search.checkpoint_cleanup import Prune
 from synthcl.search.optuna_search import STUDY, journal
 from synthcl.training.trainer import Trainer
@@ -33,7 +34,7 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
     labels = [f"trial-{number:03d}" for number in range(5)]
     for label in labels:
-        checkpoint_store.keep(trainer, below(root, label), {"images": 0, "seconds": 0.0})
+        checkpoint_store.keep(trainer, below(root, label), Report(images=0, progress=0.0))
     prune = Prune(tmp_path / "study.journal", root)
 
     def ends(label, state, value=None):
@@ -54,7 +55,7 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     assert ends("trial-002", TrialState.COMPLETE, 60.0) == ["trial-002", "trial-003", "trial-004"]
     assert ends("trial-003", TrialState.COMPLETE, 55.0) == ["trial-002", "trial-004"]
     other = Trainer(config, random_images(), untrained_gan(config), CPU)
-    assert checkpoint_store.resume(other, below(root, "trial-002")) == {"images": 0, "seconds": 0.0}
+    assert checkpoint_store.resume(other, below(root, "trial-002")) == Report(images=0, progress=0.0)
     assert checkpoint_store.resume(other, below(root, "trial-003")) is None
 
 

@@ -24,7 +24,7 @@ def test_a_record_is_written_when_a_run_has_spent_its_budget_and_not_before(tmp_
     recorder = confirm.Recorder(tmp_path, "confirm-2")
     run = {"label": "a-seed1000", "name": "a", "overrides": {"training.seed": 1000}}
     trial = SimpleNamespace(config={"run": run})
-    for report in (REPORT | {"progress": 0.5}, REPORT | {"progress": 1, "diverged": True}):
+    for report in (REPORT | {"progress": 0.5}, REPORT | {"progress": 1, "diverged": True, "reason": "nan"}):
         recorder.on_trial_result(0, [trial], trial, report)
         assert not list((tmp_path / "confirm").iterdir())
     recorder.on_trial_result(0, [trial], trial, REPORT | {"progress": 1})

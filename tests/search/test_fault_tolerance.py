@@ -14,7 +14,7 @@ def trial(name, status=Trial.RUNNING):
 
 
 def tell(callback, one, **result):
-    callback.on_trial_result(0, [one], one, {"images": 64, "kept on notice": False, **result})
+    callback.on_trial_result(0, [one], one, {"images": 64, "progress": 0.5, "preempted": False, **result})
 
 
 def test_failures_are_forgiven_where_there_is_progress_and_only_there():
@@ -32,14 +32,14 @@ def test_on_notice_the_driver_leaves_when_every_running_trial_has_its_checkpoint
     passed_on = []
     monkeypatch.setattr(preemption, "tell_job", lambda: passed_on.append(True))
     callback, trials = CheckpointOnPreemption(), [trial("a"), trial("b"), trial("waiting", Trial.PENDING)]
-    tell(callback, trials[0], **{"kept on notice": True})  # a notice of its own, before the driver's
+    tell(callback, trials[0], **{"preempted": True})  # a notice of its own, before the driver's
     callback.on_step_end(0, trials)
     monkeypatch.setattr(preemption, "signalled", lambda: True)
     callback.on_step_end(1, trials)
-    tell(callback, trials[0], **{"kept on notice": True})
+    tell(callback, trials[0], **{"preempted": True})
     tell(callback, trials[1])
     callback.on_step_end(2, trials)
-    tell(callback, trials[1], **{"kept on notice": True})
+    tell(callback, trials[1], **{"preempted": True})
     with pytest.raises(KeyboardInterrupt):
         callback.on_step_end(3, trials)
     assert passed_on == [True]

@@ -109,7 +109,7 @@ def test_on_notice_a_trial_keeps_what_it_has_and_leaves(make):
     told._trainer._logged = terminated_meanwhile
     with preemption.catching_signals(signal.SIGTERM):
         left = told.train()
-        assert left["kept on notice"]
+        assert left["preempted"]
         assert left["images"] == 64  # the first logged point, not the first rung
         with pytest.raises(Leaving):
             told.train()

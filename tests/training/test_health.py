@@ -113,7 +113,7 @@ def test_what_is_not_finite_fails_at_once_and_the_loss_is_named_first(value):
 
 
 def test_a_healthy_run_is_left_alone():
-    assert [report["diverged"] for report in run_to_end(make(LONG), scored)] == [False]
+    assert [bool(report.failure) for report in run_to_end(make(LONG), scored)] == [False]
 
 
 def collapse(trainer, what):
@@ -139,12 +139,12 @@ def test_a_collapse_ends_the_run_with_its_name_and_all_points_until_then(what):
     trainer = make(overrides)
     collapse(trainer, what)
     *_, last = run_to_end(trainer, scored)
-    assert last["diverged"]
-    assert last["score"] == 0
-    assert what in last["reason"]
-    assert 0 < last["progress"] < 1
-    assert not last["sound"]
-    assert len(last["history"]) == last["images"] // 64 - 1 >= POINTS - 1
+    assert last.failure
+    assert last.score == 0
+    assert what in last.failure
+    assert 0 < last.progress < 1
+    assert not last.resumable
+    assert len(last.history) == last.images // 64 - 1 >= POINTS - 1
 
 
 def test_features_in_one_direction_end_a_run_at_a_rung():
@@ -153,16 +153,16 @@ def test_features_in_one_direction_end_a_run_at_a_rung():
         for name, parameter in trainer.networks.encoder.named_parameters():
             parameter.fill_(1.0 if name.endswith("bias") else 0.0)  # the same features for every image
     first = next(run_to_end(trainer, evaluation(trainer.config, test=False)))
-    assert first["diverged"]
-    assert "features/rank 1 is below 2" in first["reason"]
+    assert first.failure
+    assert "features/rank 1 is below 2" in first.failure
 
 
 def test_weights_that_are_not_finite_are_found_before_they_are_kept():
     trainer = make({"training.learning_rate": 1e39, "evaluation.rungs": (0.125, 1.0)})
     report = next(run_to_end(trainer, scored))  # the first step's loss is finite, the weights it leaves are not
-    assert report["diverged"]
-    assert "weights of the" in report["reason"]
-    assert not report["sound"]
+    assert report.failure
+    assert "weights of the" in report.failure
+    assert not report.resumable
 
 
 def test_the_points_before_a_failure_are_reported():
@@ -201,14 +201,14 @@ def poison(trainer, at_step, times):
 def test_a_failed_run_goes_back_to_the_last_leg_with_lower_rates_and_reaches_the_end():
     trainer = poison(make(BACK), at_step=3, times=1)
     reports = list(run_to_end(trainer, scored))
-    (back,) = [report for report in reports if "rolled_back" in report]
-    assert not any(report["diverged"] for report in reports)
-    assert "back to step 3 with rates times 0.25" in back["rolled_back"]
-    assert back["images"] == 48
-    assert back["sound"]
-    assert reports[-1]["progress"] == 1
+    (back,) = [report for report in reports if report.rolled_back]
+    assert not any(bool(report.failure) for report in reports)
+    assert "back to step 3 with rates times 0.25" in back.rolled_back
+    assert back.images == 48
+    assert back.resumable
+    assert reports[-1].progress == 1
     assert all(weight.isfinite().all() for weight in trainer.networks.encoder.parameters())
-    before, after = (report["history"][0] for report in (reports[2], reports[4]))
+    before, after = (report.history[0] for report in (reports[2], reports[4]))
     assert after["images"] == 64
     assert after["knob/generator_learning_rate"] == before["knob/generator_learning_rate"] / 4
     assert after["knob/learning_rate"] < before["knob/learning_rate"] / 4
@@ -217,30 +217,30 @@ def test_a_failed_run_goes_back_to_the_last_leg_with_lower_rates_and_reaches_the
 def test_what_is_before_the_failure_is_as_if_it_had_not_been():
     back, plain = poison(make(BACK), at_step=3, times=1), make(BACK)
     reports, expected = list(run_to_end(back, scored)), list(run_to_end(plain, scored))
-    assert [report["history"] for report in reports[:3]] == [report["history"] for report in expected[:3]]
+    assert [report.history for report in reports[:3]] == [report.history for report in expected[:3]]
 
 
 def test_a_run_goes_back_only_so_often():
     reports = list(run_to_end(poison(make(BACK | {"health.rollbacks": 2}), at_step=3, times=99), scored))
-    assert [("rolled_back" in report, report["diverged"]) for report in reports[3:]] == [
+    assert [(bool(report.rolled_back), bool(report.failure)) for report in reports[3:]] == [
         (True, False),
         (True, False),
         (False, True),
     ]
-    assert "became nan" in reports[-1]["reason"]
+    assert "became nan" in reports[-1].failure
 
 
 def test_a_run_that_went_back_resumes_with_the_same_numbers(tmp_path):
     unbroken = poison(make(BACK), at_step=3, times=1)
     running = run_to_end(unbroken, scored)
-    while "rolled_back" not in next(running):
+    while not next(running).rolled_back:
         pass
     save(unbroken, tmp_path)
-    expected = [report["history"] for report in running]
+    expected = [report.history for report in running]
     resumed = make(BACK)
     load(resumed, tmp_path)
     assert resumed.rollbacks == 1
-    assert [report["history"] for report in run_to_end(resumed, scored)] == expected
+    assert [report.history for report in run_to_end(resumed, scored)] == expected
     for name, value in unbroken.networks.encoder.state_dict().items():
         assert torch.equal(resumed.networks.encoder.state_dict()[name], value)
 
@@ -249,13 +249,13 @@ def test_a_doubtful_state_is_not_gone_back_to():
     """Rungs and checkpoints in the middle of a collapse are passed over: the run goes back to before it."""
     trainer = make(SHORT | BACK | LONG | {"health.embedding_variance_min": 1.0, "health.patience_fraction": 0})
     reports = list(run_to_end(trainer, scored))
-    assert [report["sound"] for report in reports[:5]] == [False] * 4 + [True]
-    assert "back to step 0" in reports[4]["rolled_back"]
-    assert reports[-1]["diverged"]
+    assert [report.resumable for report in reports[:5]] == [False] * 4 + [True]
+    assert "back to step 0" in reports[4].rolled_back
+    assert reports[-1].failure
 
 
 def test_the_end_of_a_run_is_kept_whatever_its_last_points_say():
     patient = {"health.embedding_variance_min": 1.0, "health.patience_fraction": 1}
     reports = list(run_to_end(make(BACK | LONG | patient), scored))
-    assert [report["sound"] for report in reports] == [False] * 19 + [True]
-    assert reports[-1]["progress"] == 1
+    assert [report.resumable for report in reports] == [False] * 19 + [True]
+    assert reports[-1].progress == 1

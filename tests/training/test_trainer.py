@@ -195,20 +195,20 @@ def test_legs_end_at_every_rung_with_a_score():
 
     reports = list(run_to_end(make(), evaluate))
     assert asked == [(1, False), (2, False), (4, False), (8, True)]
-    assert [report["score"] for report in reports] == [1, 2, 4, 8]
-    assert [report["images"] for report in reports] == [16, 32, 64, 128]
-    assert [report["progress"] for report in reports] == [0.125, 0.25, 0.5, 1.0]
-    assert not any(report["diverged"] for report in reports)
-    assert [point["images"] for report in reports for point in report["history"]] == [16 * step for step in range(1, 9)]
-    assert list(run_to_end(make({"training.kimg": 0.016}), evaluate))[-1]["progress"] == 1.0  # rungs closer than a step
+    assert [report.score for report in reports] == [1, 2, 4, 8]
+    assert [report.images for report in reports] == [16, 32, 64, 128]
+    assert [report.progress for report in reports] == [0.125, 0.25, 0.5, 1.0]
+    assert not any(bool(report.failure) for report in reports)
+    assert [point["images"] for report in reports for point in report.history] == [16 * step for step in range(1, 9)]
+    assert list(run_to_end(make({"training.kimg": 0.016}), evaluate))[-1].progress == 1.0  # rungs closer than a step
 
 
 def test_legs_between_rungs_carry_no_score():
     trainer = make({"training.checkpoint_minutes": 1e-9})
     reports = list(run_to_end(trainer, scored))
-    assert [report["images"] for report in reports] == [16 * step for step in range(1, 9)]
-    assert [report["images"] for report in reports if "score" in report] == [16, 32, 64, 128]
-    assert [report["progress"] for report in reports] == [step / 8 for step in range(1, 9)]
+    assert [report.images for report in reports] == [16 * step for step in range(1, 9)]
+    assert [report.images for report in reports if report.score is not None] == [16, 32, 64, 128]
+    assert [report.progress for report in reports] == [step / 8 for step in range(1, 9)]
 
 
 def test_legs_of_a_resumed_run_go_on_with_the_next_rung(tmp_path):
@@ -220,8 +220,8 @@ def test_legs_of_a_resumed_run_go_on_with_the_next_rung(tmp_path):
     resumed = make()
     load(resumed, tmp_path)
     reports = list(run_to_end(resumed, scored))
-    assert [report["images"] for report in reports] == [64, 128]
-    assert [report["history"] for report in reports] == [report["history"] for report in rest]
+    assert [report.images for report in reports] == [64, 128]
+    assert [report.history for report in reports] == [report.history for report in rest]
     assert_bitwise_equal(resumed, trainer)
     assert list(run_to_end(resumed, scored)) == []
 
@@ -230,10 +230,10 @@ def test_a_run_whose_loss_becomes_nan_ends_diverged_with_a_score_of_zero_and_a_r
     trainer = make({"training.learning_rate": 1e30, "evaluation.rungs": (1.0,)})
     reports = list(run_to_end(trainer, scored))
     assert len(reports) == 1
-    assert reports[0]["diverged"]
-    assert reports[0]["score"] == 0
-    assert re.search(r"^loss/\w+ became (nan|inf) by step \d+$", reports[0]["reason"])
-    assert 0 < reports[0]["progress"] < 1
+    assert reports[0].failure
+    assert reports[0].score == 0
+    assert re.search(r"^loss/\w+ became (nan|inf) by step \d+$", reports[0].failure)
+    assert 0 < reports[0].progress < 1
     with pytest.raises(Diverged):
         make({"training.learning_rate": 1e30}).advance(8)
 
@@ -242,8 +242,8 @@ def test_a_run_whose_features_overflow_just_before_a_rung_ends_diverged_too():
     overrides = {"data.source": "digits", "training.learning_rate": 1e30, "evaluation.rungs": (0.125, 1.0)}
     trainer = make(overrides)  # the first step's loss is finite, the weights it leaves are not
     reports = list(run_to_end(trainer, evaluation(trainer.config, test=False)))
-    assert [report["diverged"] for report in reports] == [True]
-    assert reports[0]["score"] == 0
+    assert [bool(report.failure) for report in reports] == [True]
+    assert reports[0].score == 0
 
 
 def test_too_few_images_are_refused_with_both_numbers():

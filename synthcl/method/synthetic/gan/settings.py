@@ -33,3 +33,7 @@ class GanConfig(Section):
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
     warmup_generator_learning_rate: Positive = 4e-3
     warmup_discriminator_learning_rate: Positive = 4e-3
+
+
+JOINT_ONLY = {"generator_learning_rate", "discriminator_learning_rate"}
+"""fields that the warm-up does not read"""
