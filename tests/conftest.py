@@ -70,8 +70,8 @@ def ray_address():
     """A Ray of one CPU to join: starting a second process of trials would take longer than trials of a few steps."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    head |= {"dashboard_port": None, "dashboard_agent_listen_port": None}  # another Ray may have the usual
+    head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    head |= {"dashboard_agent_listen_port": None}  # another Ray may have the usual
     started = Cluster(initialize_head=True, head_node_args=head)
     yield started.address
     started.shutdown()

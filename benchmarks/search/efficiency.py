@@ -47,7 +47,8 @@ from benchmarks.support.harness import arguments, finish, table
 from synthcl.config import cli
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
-from synthcl.config.schema import Config, EvaluationConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import EvaluationConfig
 from synthcl.core.progress import Progress
 from synthcl.search.asha import RungScheduler, rung_images
 from synthcl.search.optuna_search import StudySearch, load_study

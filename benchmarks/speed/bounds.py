@@ -21,9 +21,9 @@ from synthcl.comparison.arms import apply_arm
 from synthcl.config.schema import Config
 from synthcl.core.device import normalise
 from synthcl.data import ResidentImages
-from synthcl.method.synthetic.gan.diffaugment import Shown
+from synthcl.method.synthetic.gan.diffaugment import Augmented
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
-from synthcl.training import step
+from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.training.networks import Networks
 from synthcl.training.trainer import Trainer
 
@@ -102,10 +102,13 @@ def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict
     calls["G"] = lambda: generator(latents).sum().backward()
     if config.method.pair:
         calls["G_ema"] = lambda: without_gradient(average, latents)
-    shown = Shown(images(mix.latents, config.gan_image_size), images(mix.latents, config.gan_image_size))
-    shown.fake.requires_grad_()
-    calls["D"] = lambda: step.discriminator_loss(networks, shown, config, {}).backward()
-    calls["G through D"] = lambda: step.generator_loss(networks, shown, config, {}).backward()
+    augmented = Augmented(images(mix.latents, config.gan_image_size), images(mix.latents, config.gan_image_size))
+    augmented.fake.requires_grad_()
+    discriminator = networks.discriminator
+    assert discriminator is not None
+
+    calls["D"] = lambda: discriminator_objective(discriminator, augmented, config.gan)[0].backward()
+    calls["G through D"] = lambda: generator_objective(discriminator, augmented, config.gan).backward()
     return networks, calls
 
 

@@ -12,6 +12,7 @@ from synthcl.cluster.node import NodeReport, examine, versions
 from synthcl.cluster.nodes import on_every_node
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.core.tables import aligned
 from synthcl.runs.storage import Storage
 
 ROOM = 0.05
@@ -87,10 +88,7 @@ def table(reports: list[NodeReport], config: Config) -> str:
         room = [_gib(node.disk_free_bytes), _gib(node.memory_free_bytes)]
         gpus = " + ".join(node.gpus) or "none"
         rows.append([node.name, *node.versions.values(), str(node.cpus), gpus, *room, storage, data])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned(rows, numbers=False)
 
 
 def _gib(size_bytes: int) -> str:

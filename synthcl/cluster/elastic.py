@@ -19,7 +19,7 @@ from synthcl.cluster.ray_internals import (
     draining_nodes,
     get_or_create_autoscaling_coordinator,
 )
-from synthcl.config.schema import ComputeConfig
+from synthcl.config.sections import ComputeConfig
 
 LOOK_SECONDS = 60.0
 """between two looks for nodes that joined"""

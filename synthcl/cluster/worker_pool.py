@@ -26,10 +26,10 @@ CLOSE_SECONDS = 30.0
 
 
 class WorkerPool:
-    """The Ray Train workers of one slot of a search, which train run after run, a leg at a time.
+    """A group of Ray Train workers that a slot of a search reuses for one run after another, a leg at a time.
 
-    Ray Train replaces lost workers, and restarts all of them with nodes that join. Whoever asks for a leg does not
-    notice: it is asked for until it is answered, and every process goes on from the run's own checkpoint.
+    Starting the processes takes longer than many trials. When Ray replaces or resizes the group, the new workers resume
+    from the run's last checkpoint and answer the pending request; the caller only waits longer.
 
     Args:
         base: the configuration that the runs' overrides change.
@@ -40,10 +40,10 @@ class WorkerPool:
 
     def __init__(self, base: Config, gan: GanState | None, root: str, *, test: bool) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._desk = _desk().options(num_cpus=0, scheduling_strategy=here).remote()
+        self._mailbox = _mailbox().options(num_cpus=0, scheduling_strategy=here).remote()
         self._asked = 0
         self._failure: Exception = RuntimeError("the workers left before they were let go")
-        settings = {"desk": self._desk, "base": base, "gan": ray.put(gan), "root": root, "test": test}
+        settings = {"mailbox": self._mailbox, "base": base, "gan": ray.put(gan), "root": root, "test": test}
         self._thread = threading.Thread(target=self._work, args=(settings, base, root), daemon=True)
         self._thread.start()
 
@@ -66,7 +66,7 @@ class WorkerPool:
             ray.train.TrainingFailedError: when the workers failed again and again.
         """
         self._asked += 1
-        answer = self._desk.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds)))
+        answer = self._mailbox.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds)))
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if not self._thread.is_alive():
                 raise self._failure
@@ -74,9 +74,9 @@ class WorkerPool:
 
     def close(self) -> None:
         """Let the workers go, and wait until they have gone."""
-        ray.get(self._desk.close.remote())
+        ray.get(self._mailbox.close.remote())
         self._thread.join(CLOSE_SECONDS)
-        ray.kill(self._desk)
+        ray.kill(self._mailbox)
 
 
 class _Leg(NamedTuple):
@@ -86,9 +86,9 @@ class _Leg(NamedTuple):
     heard_seconds: float
 
 
-def _desk() -> Any:
+def _mailbox() -> Any:
     @ray.remote
-    class Desk:  # a local class travels by value, and a leg as a plain tuple: this process need not import torch
+    class Mailbox:  # a local class travels by value, and a leg as a plain tuple: this process need not import torch
         """Where the search leaves one leg at a time, and waits for what comes of it."""
 
         def __init__(self) -> None:
@@ -121,15 +121,15 @@ def _desk() -> Any:
                 self._open = False
                 self._changed.notify_all()
 
-    return Desk
+    return Mailbox
 
 
 def _serve(settings: dict[str, Any]) -> None:
     """One worker, until there are no more legs; the first one fetches them and answers."""
-    desk, gan = settings["desk"], ray.get(settings["gan"])
+    mailbox, gan = settings["mailbox"], ray.get(settings["gan"])
     first = ray.train.get_context().get_world_rank() == 0
     run, reports = "", iter(list[Report]())
-    while taken := broadcast_from_rank_zero(ray.get(desk.take.remote()) if first else None):
+    while taken := broadcast_from_rank_zero(ray.get(mailbox.take.remote()) if first else None):
         leg = _Leg(*taken)
         if leg.run != run:
             run, config = leg.run, settings["base"].with_overrides(leg.overrides)
@@ -138,4 +138,4 @@ def _serve(settings: dict[str, Any]) -> None:
         if report.seconds == leg.heard_seconds:  # that of the checkpoint from which new workers go on
             report = next(reports)
         if first:
-            ray.get(desk.answer.remote(leg.number, report.as_dict()))
+            ray.get(mailbox.answer.remote(leg.number, report.as_dict()))

@@ -42,6 +42,9 @@ class Statistic:
         """None of no values; no standard deviation of one."""
         return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values)) if values else None
 
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.std is None else f"±{self.std:.2f}")
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -51,6 +54,10 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
+
+    def signed(self) -> str:
+        """The value as a difference, with its interval: `+0.93 [+0.41, +1.33]`."""
+        return f"{self.value:+.2f}" + ("" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]")
 
 
 @dataclass(frozen=True)

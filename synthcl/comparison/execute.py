@@ -171,7 +171,7 @@ class _Follow:
     def _follow(self) -> None:
         spent, _ = self._spent()
         total = sum(map(_images, self._plan)) / 1000
-        with Progress("evidence", total, "kimg", percent=True, done=spent) as progress:
+        with Progress("comparison", total, "kimg", percent=True, done=spent) as progress:
             while True:
                 last = self._ended.wait(LOOK_SECONDS)
                 before, (spent, finished) = spent, self._spent()

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from synthcl.comparison.arms import ARMS, REAL_ONLY, arm_overrides
-from synthcl.config.schema import Config, DataConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
 from synthcl.evaluation.labels import require_labels

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from synthcl.comparison import bootstrap, figures
 from synthcl.comparison.arms import OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Estimate, Factor, Statistic
+from synthcl.comparison.bootstrap import Estimate, Factor
 from synthcl.comparison.plotting import save
 from synthcl.comparison.records import Place, read_all
 from synthcl.comparison.table import HEADROOM_POINTS, SPLITS, Evidence, Row, SplitPrefix, summarise
@@ -86,7 +86,7 @@ def _scores(evidence: Evidence, rows: list[Row]) -> Table:
     table = [["arm", "images", *evidence.columns, "n"]]
     for row in rows:
         name = f"{row.arm} (oracle)" if (row.arm, row.images) == (REAL_ONLY, evidence.oracle) else row.arm
-        cells = [_statistic(row.scores.get(column)) for column in evidence.columns]
+        cells = [str(row.scores.get(column, "-")) for column in evidence.columns]
         table.append([name, f"{row.images:,}", *cells, str(len(row.seeds))])
     return table
 
@@ -96,7 +96,7 @@ def _differences(evidence: Evidence, rows: list[Row]) -> Table:
     table = [["arm", "images", *columns]]
     for row in rows:
         if row.difference:
-            cells = [_estimate(row.difference.get(column), sign="+") for column in columns]
+            cells = [_difference(row.difference.get(column)) for column in columns]
             table.append([row.arm, f"{row.images:,}", *cells])
     return table
 
@@ -105,7 +105,7 @@ def _headroom(evidence: Evidence, split: SplitPrefix) -> Table:
     columns = [column for column in evidence.columns if column != "kNN"]
     table = [["images", *columns]]
     for images, gains in evidence.headroom[split].items():
-        table.append([f"{images:,}", *(_estimate(gains.get(column), sign="+") for column in columns)])
+        table.append([f"{images:,}", *(_difference(gains.get(column)) for column in columns)])
     return table
 
 
@@ -114,7 +114,7 @@ def _own_gains(evidence: Evidence, split: SplitPrefix) -> Table:
     table = [["over", "images", *columns]]
     for (images, (arm, others)), gains in evidence.own_gains[split].items():
         name = f"{arm} (oracle)" if (arm, others) == (REAL_ONLY, evidence.oracle) else arm
-        table.append([name, f"{images:,}", *(_estimate(gains.get(column), sign="+") for column in columns)])
+        table.append([name, f"{images:,}", *(_difference(gains.get(column)) for column in columns)])
     return table
 
 
@@ -123,10 +123,7 @@ def _recovered(evidence: Evidence, rows: list[Row]) -> Table:
     table = [["arm", "images", *columns]]
     for row in rows:
         if row.difference and row.images != evidence.oracle:
-            cells = [
-                _estimate(row.recovered[column], open_end=True) if column in row.recovered else "no headroom"
-                for column in columns
-            ]
+            cells = [_share(row.recovered[column]) if column in row.recovered else "no headroom" for column in columns]
             table.append([row.arm, f"{row.images:,}", *cells])
     return table
 
@@ -189,18 +186,14 @@ def _headroom_verdict(evidence: Evidence) -> list[str]:
     return sentences
 
 
-def _statistic(statistic: Statistic | None) -> str:
-    if statistic is None:
-        return "-"
-    return f"{statistic.mean:.2f}" + ("" if statistic.std is None else f"±{statistic.std:.2f}")
+def _difference(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimate.signed()
 
 
-def _estimate(estimate: Estimate | None, sign: str = "", open_end: bool = False) -> str:
-    if estimate is None:
-        return "-"
+def _share(estimate: Estimate) -> str:
     if estimate.low is None:
-        return f"{estimate.value:{sign}.2f}" + (" [open]" if open_end and estimate.n > 1 else "")
-    return f"{estimate.value:{sign}.2f} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"
+        return f"{estimate.value:.2f}" + (" [open]" if estimate.n > 1 else "")
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _factor(factor: Factor | None) -> str:

@@ -10,7 +10,7 @@ from synthcl.comparison import bootstrap
 from synthcl.comparison.arms import ARMS, OWN, REAL_ONLY
 from synthcl.comparison.bootstrap import Estimate, Factor, Statistic
 from synthcl.comparison.records import Record
-from synthcl.config.schema import EvaluationConfig
+from synthcl.config.sections import EvaluationConfig
 from synthcl.evaluation import names
 
 SplitPrefix = Literal["val", "test"]

@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from synthcl.config.schema import Config
+from synthcl.config.upgrade import upgrade
 from synthcl.core.errors import UserError
-
-ADDED = {"method.views_per_pair": 4}
-"""Fields that recorded configurations may lack, and what was done before there was a choice; any other is refused."""
 
 
 def first_difference(written: dict[str, Any], config: Config, free: Collection[str]) -> tuple[str, Any, Any] | None:
     """The first field in which a recorded config differs from this one, with both values.
 
     Args:
-        written: a config as JSON values, perhaps of an older version (see `ADDED`).
+        written: a config as JSON values, perhaps of an earlier version.
         config: the one at hand.
         free: sections, or dotted fields, that may differ.
     """
+    written = upgrade(written)
     same = _SAME_LABELS if same_labels(written.get("evaluation"), config) else ()
     for section, fields in config.model_dump(mode="json").items():
         recorded = written.get(section)
         for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = recorded.get(field, ADDED.get(f"{section}.{field}")) if isinstance(recorded, dict) else None
+            other = recorded.get(field) if isinstance(recorded, dict) else None
             if other != value and not {section, f"{section}.{field}"} & {*free, *same}:
                 return f"{section}.{field}", other, value
     return None

@@ -8,13 +8,16 @@ LOG_COLUMNS = 110
 """what a table is laid out for where there is no terminal"""
 
 
-def aligned(table: list[list[str]]) -> str:
-    """Columns of a terminal: names to the left, numbers to the right."""
+def aligned(table: list[list[str]], *, numbers: bool = True) -> str:
+    """Columns of a terminal: names to the left, and all others to the right where they are `numbers`."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
-    for name, *numbers in table:
-        padded = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        lines.append(" ".join([name.ljust(widths[0]), *padded]).rstrip())
+    for row in table:
+        cells = [
+            cell.rjust(width) if numbers and column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((" " if numbers else "  ").join(cells).rstrip())
     return "\n".join(lines)
 
 

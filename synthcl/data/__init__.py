@@ -10,7 +10,6 @@ from synthcl.data.splits import (
     open_split,
     open_transfer,
     require_classes,
-    require_images,
     transfer_config,
 )
 
@@ -27,7 +26,6 @@ __all__ = [
     "open_split",
     "open_transfer",
     "require_classes",
-    "require_images",
     "stream",
     "transfer_config",
 ]

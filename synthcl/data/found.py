@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.data.folder import Files
 from synthcl.data.images import StreamedImages
 from synthcl.data.sources import Part

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.core import rng
 from synthcl.core.errors import UserError
 from synthcl.data.folder import (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.core import rng
 from synthcl.core.errors import UserError
 from synthcl.data.folder import Files, joined
@@ -175,19 +175,6 @@ def require_classes(split: Split | Part, name: str, part: SplitName) -> None:
         raise UserError(
             f"data set {name!r}: class {split.classes[missing[0]]!r} has none of the {len(split.labels)} images of "
             f"the {part} split; every class needs at least one"
-        )
-
-
-def require_images(split: Split, needed: int) -> None:
-    """Refuse a split with fewer images than a step needs.
-
-    Raises:
-        UserError: when it has fewer than `needed`.
-    """
-    if len(split.images) < needed:
-        raise UserError(
-            f"the split has {len(split.images)} images, but {needed} are needed; "
-            "raise data.image_fraction, lower training.batch_images or add images"
         )
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from synthcl.config.schema import EvaluationConfig
+from synthcl.config.sections import EvaluationConfig
 from synthcl.core.errors import UserError
 from synthcl.core.rng import generator
 

@@ -23,7 +23,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from synthcl.config.schema import Config, DataConfig, EvaluationConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import DataConfig, EvaluationConfig
 from synthcl.core.errors import UserError
 from synthcl.data import Split, SplitName, open_split, open_transfer, require_classes
 from synthcl.evaluation import names

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 import torch
 
-from synthcl.config.schema import Config, DataConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import DataConfig
 from synthcl.core import distributed
 from synthcl.core.errors import Diverged, Leaving
 from synthcl.core.report import Report

@@ -20,7 +20,7 @@ def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, A
     """The runs that have no record yet: every chosen configuration with every fresh seed.
 
     Args:
-        trials: from `records.trials_frame`.
+        trials: from `results.trials_frame`.
         config: how many are chosen, and the seeds.
         folder: of the run.
     """

@@ -26,7 +26,7 @@ def search_progress(trials: pd.DataFrame, winner: str | None = None, spread: flo
     """Best score so far over the images that all trials together have spent.
 
     Args:
-        trials: from `records.trials_frame`.
+        trials: from `results.trials_frame`.
         winner: the trial that won on fresh seeds, which is marked.
         spread: standard deviation of one configuration's score over seeds, in points: what a difference is worth.
     """
@@ -69,7 +69,7 @@ def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = N
     """One measure at every rung of every trial, and the final scores, another measure, in a panel of their own.
 
     Args:
-        trials: from `records.trials_frame`.
+        trials: from `results.trials_frame`.
         config: of the run; names the measures.
         winner: the trial that won on fresh seeds, which is highlighted.
     """
@@ -177,7 +177,7 @@ def trade_off(trials: pd.DataFrame) -> Figure:
     """Linear against transfer score on validation, with the configurations that none beats in both.
 
     Args:
-        trials: from `records.trials_frame`.
+        trials: from `results.trials_frame`.
 
     Raises:
         ValueError: when no trial has both scores.

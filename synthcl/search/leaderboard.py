@@ -1,7 +1,8 @@
-"""The comparison of the confirmed configurations: mean and spread over seeds, differences paired by seed."""
+"""The comparison of the confirmed configurations: mean and spread over seeds, paired differences with intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pandas as pd
 
 from synthcl.comparison.arms import BASELINES, CONTROL, OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Statistic
+from synthcl.comparison.bootstrap import Estimate, Statistic, mean_difference
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
+
+_BySeed = dict[int, dict[str, float]]
+"""seed -> scores by metric"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Row:
     missing_seeds: tuple[int, ...]
     images: int
     scores: dict[str, Statistic]
-    difference: dict[str, Statistic]
+    difference: dict[str, Estimate]
     """to the reference, over the seeds that both have"""
 
     @property
@@ -54,7 +58,7 @@ class Leaderboard:
     def as_json(self) -> dict[str, Any]:
         """Everything above as plain values."""
 
-        def plain(statistics: dict[str, Statistic]) -> dict[str, Any]:
+        def plain(statistics: Mapping[str, Statistic | Estimate]) -> dict[str, Any]:
             return {metric: vars(statistic) for metric, statistic in statistics.items()}
 
         return {
@@ -82,7 +86,7 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     """Compare the confirmed configurations.
 
     Args:
-        confirmed: from `records.confirm_frame`.
+        confirmed: from `results.confirm_frame`.
         config: of the run: its data set, label fractions and objective.
         chosen: the configurations that were due to be confirmed.
         seeds: the seeds each was due to be trained with.
@@ -94,17 +98,11 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     rows = []
     for name, runs in confirmed.groupby("name"):
         own = scores[name]
-        shared = sorted(own.keys() & scores.get(REAL_ONLY, {}).keys()) if name != REAL_ONLY else []
         metrics = list(dict.fromkeys(metric for values in own.values() for metric in values))
         differences = {
-            metric: Statistic.of(
-                [
-                    own[seed][metric] - scores[REAL_ONLY][seed][metric]
-                    for seed in shared
-                    if metric in own[seed] and metric in scores[REAL_ONLY][seed]
-                ]
-            )
+            metric: _paired_difference(metric, own, scores.get(REAL_ONLY, {}))
             for metric in metrics
+            if name != REAL_ONLY
         }
         statistics = {
             metric: Statistic.of([own[s][metric] for s in sorted(own) if metric in own[s]]) for metric in metrics
@@ -133,12 +131,18 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     return Leaderboard(tuple(rows), columns, differences_shown, config.search.objective, best, unconfirmed)
 
 
+def _paired_difference(metric: str, own: _BySeed, others: _BySeed) -> Estimate | None:
+    """Over the seeds that both have."""
+    shared = sorted(seed for seed in own.keys() & others.keys() if metric in own[seed] and metric in others[seed])
+    return mean_difference([own[seed][metric] for seed in shared], [others[seed][metric] for seed in shared])
+
+
 def winning_trial(board: Leaderboard, trials: pd.DataFrame, config: Config) -> str | None:
     """Which of the search's trials and baselines the winner is; None where it was not among them.
 
     Args:
         board: of the confirm runs.
-        trials: from `records.trials_frame`.
+        trials: from `results.trials_frame`.
         config: of the run, which is itself confirmed as `joint` and searched as a trial.
     """
     if board.winner is None:
@@ -174,20 +178,13 @@ def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, heading first."""
     table = [["", *board.columns, *board.differences, "n"]]
     for row in board.rows:
-        scores = [_text(row.scores.get(metric)) for metric in board.columns.values()]
-        differences = [
-            "reference" if row.name == REAL_ONLY else _text(row.difference.get(metric), sign="+")
-            for metric in board.differences.values()
-        ]
+        scores = [str(row.scores.get(metric, "-")) for metric in board.columns.values()]
+        gains = [row.difference.get(metric) for metric in board.differences.values()]
+        differences = ["-" if gain is None else gain.signed() for gain in gains]
+        if row.name == REAL_ONLY:
+            differences = ["reference" for _ in gains]
         table.append([row.name, *scores, *differences, str(len(row.seeds))])
     return table
-
-
-def _text(statistic: Statistic | None, sign: str = "") -> str:
-    if statistic is None:
-        return "-"
-    spread = "" if statistic.std is None else f"±{statistic.std:.2f}"
-    return f"{statistic.mean:{sign}.2f}{spread}"
 
 
 def verdict(board: Leaderboard) -> list[str]:

@@ -10,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
@@ -19,17 +18,15 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.tables import fitted, markdown, terminal_columns
 from synthcl.evaluation import names
-from synthcl.method.encoders.build import make_encoder
-from synthcl.runs import checkpoint
 from synthcl.runs.checkpoint_store import fetched
-from synthcl.runs.export import save_encoder
+from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
 from synthcl.search import figures, leaderboard, results
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.optuna_search import RecordedStudy
 from synthcl.search.settings import changes
 
-ENCODER = "encoder.safetensors"
+INTERVALS = "Brackets: 95 % bootstrap intervals over seeds; of five seeds they hold in 92 % of cases, of three in 75 %."
 
 Note = tuple[str, str]
 """title of a figure, and its file relative to the report, or why there is none"""
@@ -69,6 +66,7 @@ def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
             fitted(leaderboard.cells(board), terminal_columns()),
             f"Δ: difference to {REAL_ONLY} in points, paired by seed. Seeds {_span(seeds)}.",
+            INTERVALS,
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])
 
@@ -137,7 +135,7 @@ def _document(
             markdown(leaderboard.cells(board)),
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
             f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
-            f"Δ: difference to {REAL_ONLY} in points, paired by seed.",
+            f"Δ: difference to {REAL_ONLY} in points, paired by seed. {INTERVALS}",
             _budgets(config, board)
             + " The test split was read once, at the end of these runs; every choice was made on validation.",
         ]
@@ -203,10 +201,7 @@ def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
     runs = confirmed[confirmed.name == winner.name].sort_values(["score", "seed"], ascending=[False, True])
     run: Any = runs.iloc[0]
     with fetched(storage.ray_uri(run.checkpoint)) as folder:
-        state = checkpoint.load(folder, torch.device("cpu"))
-    config = checkpoint.config_of(state)
-    encoder = make_encoder(config.encoder, config.data.channels)
-    encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
+        encoder, config = load_any(folder)
     over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
     scores = {"run": run.label, "this_seed": names.renamed(run.metrics, config), "over_seeds": over_seeds}
     save_encoder(storage.folder / ENCODER, encoder, config, scores)

@@ -24,14 +24,14 @@ class Batch:
     """(real, C, H, W) float in [0, 1]"""
     latents: Tensor
     """(latents, latent_dim) standard normal"""
-    judged: Tensor
+    real_for_d: Tensor
     """(latents, C, h, w) float in [0, 1], real images at G's size for D"""
     groups: Tensor
     """(views,) int64: which views belong together"""
     draw: simclr.Draw
     """T's parameters, one per view"""
     augmentation: simclr.Draw | None
-    """parameters of the augmentation D sees the judged images through, then the generated ones"""
+    """parameters of the augmentation D sees its real images through, then the generated ones"""
 
 
 def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
@@ -57,13 +57,13 @@ def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
 
 
 def make_batch(
-    config: Config, knobs: Knobs, mix: Mix, step: int, real: Tensor, judged: Tensor, device: torch.device
+    config: Config, knobs: Knobs, mix: Mix, step: int, real: Tensor, real_for_d: Tensor, device: torch.device
 ) -> Batch:
     """Draw everything random in a step: latents, views and the discriminator's augmentations.
 
     Args:
         real: uint8 (real / processes, C, H, W), this process's images for the encoder.
-        judged: uint8 (latents / processes, C, H, W), this process's real images for D; may be empty.
+        real_for_d: uint8 (latents / processes, C, H, W), this process's real images for D; may be empty.
     """
     seed = config.training.seed
     groups, order = groups_and_order(mix, config)
@@ -72,14 +72,14 @@ def make_batch(
     latents = torch.randn(mix.latents, config.gan.latent_dim, generator=rng.generator(seed, "latents", step))
     own = distributed.rows(mix.latents)
     augmentation = None
-    if len(judged):
+    if len(real_for_d):
         generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
         whole = augmentation_draw(config.gan.augment_strength, mix.latents, *generators)
         augmentation = whole.rows(torch.arange(2 * mix.latents).view(2, -1)[:, own].flatten()).to(device)
     return Batch(
         real=to_float(real),
         latents=to_device(latents[own], device),
-        judged=resize(to_float(judged), config.gan_image_size),
+        real_for_d=resize(to_float(real_for_d), config.gan_image_size),
         groups=to_device(groups, device),
         draw=draw.rows(order).to(device),
         augmentation=augmentation,

@@ -1,19 +1,24 @@
-"""Whether the generator plays fair: how hard, how real and how varied its images are for the encoder."""
+"""Whether the game is fair: embeddings that do not collapse, and how hard, real and varied synthetic images are."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from synthcl.config.schema import Config
 from synthcl.core import distributed
-from synthcl.training.batch import Batch
 
 
 @torch.no_grad()
-def diagnostics(
-    features: Tensor, embeddings: Tensor, batch: Batch, paired: bool, config: Config, statistics: dict[str, Tensor]
-) -> None:
+def of_embeddings(embeddings: Tensor) -> dict[str, Tensor]:
+    """`encoder/variance`: total variance of the embeddings (views, dim), at most 1; 0 is a collapsed encoder."""
+    centre = distributed.mean(embeddings.detach().float().mean(dim=0))
+    return {"encoder/variance": 1 - centre.square().sum()}  # total, of unit vectors
+
+
+@torch.no_grad()
+def of_synthetic(
+    features: Tensor, embeddings: Tensor, real_views: int, latents: int, *, paired: bool
+) -> dict[str, Tensor]:
     """Measure whether the adversary plays fair.
 
     `synthetic/pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
@@ -22,9 +27,16 @@ def diagnostics(
     `synthetic/diversity`: covariance over latents of the features of two views of a latent, of G(z) where it has
     two, over the real features' total variance; 0 is a collapsed G. (Views alone give one and the same image a quarter
     of the variance of real ones.)
+
+    Args:
+        features: (views, features) of this process, real ones first, then blocks of one view a latent.
+        embeddings: (views, dim) of the same views, of length 1.
+        real_views: how many of them are of real images.
+        latents: of this process.
+        paired: whether the second half of the synthetic views is of G_ema(z).
     """
-    real_views = len(batch.real) * config.method.views_per_image
-    latents = len(batch.latents)
+    features, embeddings = features.detach().float(), embeddings.detach().float()
+    statistics = {}
     if paired:
         of_generator, of_average = embeddings[real_views:].view(2, -1, latents, embeddings.shape[1])
         statistics["synthetic/pair_similarity"] = (of_generator[0] * of_average[0]).sum(dim=1).mean()
@@ -37,3 +49,4 @@ def diagnostics(
         first, second, *_ = synthetic.view(distributed.world_size(), -1, latents, synthetic.shape[1]).transpose(0, 1)
         both = (first - first.mean(dim=(0, 1))) * (second - second.mean(dim=(0, 1)))  # (processes, latents, features)
         statistics["synthetic/diversity"] = both.mean(dim=(0, 1)).sum() / total
+    return statistics

@@ -12,9 +12,9 @@ from synthcl.config.schema import Config
 from synthcl.core import rng
 from synthcl.core.device import resize, to_device, to_float
 from synthcl.core.errors import UserError
-from synthcl.core.updates import ema_update, frozen, update
+from synthcl.core.updates import ema_update, update
 from synthcl.data import ImageSource
-from synthcl.method.synthetic.gan.diffaugment import augmentation_draw, show
+from synthcl.method.synthetic.gan.diffaugment import augment, augmentation_draw
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.synthetic.gan.settings import GanConfig
@@ -71,17 +71,16 @@ class GanWarmUp:
         drawn = torch.randn(batch, config.gan.latent_dim, generator=rng.generator(SEED, "latents", step))
         generators = (rng.generator(SEED, f"augment {name}", step) for name in ("real", "fake"))
         augmentation = augmentation_draw(config.gan.augment_strength, batch, *generators)
-        shown = show(real, self.generator(to_device(drawn, device)), augmentation.to(device))
+        augmented = augment(real, self.generator(to_device(drawn, device)), augmentation.to(device))
 
-        loss, observed = discriminator_objective(self.discriminator, shown, config.gan)
+        loss, observed = discriminator_objective(self.discriminator, augmented, config.gan)
         update(loss, self.for_discriminator)
-        with frozen(self.discriminator):
-            deceived = generator_objective(self.discriminator, shown, config.gan)
-        update(deceived, self.for_generator)
+        realism = generator_objective(self.discriminator, augmented, config.gan)
+        update(realism, self.for_generator)
         ema_update(self.average, self.generator, self.decay)
         self.step += 1
         if check:
-            observed |= {"loss_discriminator": loss, "loss_generator": deceived}
+            observed |= {"loss_discriminator": loss, "loss_generator": realism}
             self.statistics = {name: value.item() for name, value in observed.items()}
             _require_finite(self.statistics, step, config)
 

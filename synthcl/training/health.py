@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from synthcl.config.schema import Config, HealthConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import HealthConfig
 from synthcl.core.errors import Diverged
 
 POINTS = 5
@@ -28,7 +29,7 @@ def passed_limits(values: Mapping[str, float], limits: HealthConfig) -> dict[str
     if "gan/accuracy" in values:  # G and D learn; what a frozen G makes is not the run's doing
         checks += [
             ("synthetic/diversity", "below", limits.diversity_min, "the generator collapsed, its images are all alike"),
-            ("gan/accuracy", "above", limits.discriminator_accuracy_max, "the discriminator won, it is never deceived"),
+            ("gan/accuracy", "above", limits.discriminator_accuracy_max, "the discriminator won, it is never fooled"),
         ]
     found = {}
     for name, side, limit, what in checks:
@@ -51,7 +52,7 @@ class Health:
         self._streaks: dict[str, tuple[int, int]] = {}  # statistic: step of its first bad point, bad points in a row
 
     @property
-    def doubtful(self) -> bool:
+    def suspect(self) -> bool:
         """Whether some limit was passed at the last point: a state not to go back to."""
         return bool(self._streaks)
 

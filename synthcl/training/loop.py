@@ -61,7 +61,7 @@ def run_to_end(trainer: Trainer, evaluate: Evaluate, pause: Pause = never) -> It
         ended = time.monotonic()
         trained = trained or ended
         trainer.spent_seconds += ended - began
-        doubtful = may_go_back and trainer.health.doubtful and trainer.step < training.steps
+        suspect = may_go_back and trainer.health.suspect and trainer.step < training.steps
         report = Report(
             images=trainer.images_seen,
             progress=trainer.step / training.steps,
@@ -72,7 +72,7 @@ def run_to_end(trainer: Trainer, evaluate: Evaluate, pause: Pause = never) -> It
             scores=scores,
             failure=failure,
             rolled_back=rolled_back,
-            resumable=failure is None and not doubtful,
+            resumable=failure is None and not suspect,
             workers=distributed.world_size(),
         )
         if report.resumable and may_go_back:

@@ -15,70 +15,68 @@ import torch
 from torch import Tensor
 
 from synthcl.config.schema import Config
-from synthcl.core import distributed
 from synthcl.core.device import normalise, resize
-from synthcl.core.updates import ema_update, frozen, update
+from synthcl.core.updates import ema_update, update
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.objectives.ppcl import ppcl
-from synthcl.method.synthetic.gan.diffaugment import Shown, show
+from synthcl.method.synthetic.gan.diffaugment import augment
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.synthetic.gradient_reversal import reverse_gradient
+from synthcl.method.synthetic.settings import MethodConfig
 from synthcl.method.views import simclr
 from synthcl.training.batch import Batch
-from synthcl.training.diagnostics import diagnostics
+from synthcl.training.diagnostics import of_embeddings, of_synthetic
 from synthcl.training.networks import Networks, Optimizers
 
+Statistics = dict[str, Tensor]
+"""0-dim tensors on the device, to be averaged and fetched at intervals"""
 
-def joint_step(
-    networks: Networks, optimizers: Optimizers, batch: Batch, knobs: Knobs, config: Config
-) -> dict[str, Tensor]:
-    """One update of every network that learns.
 
-    Returns:
-        0-dim tensors on the device, to be averaged and fetched at intervals.
-    """
-    statistics: dict[str, Tensor] = {}
+def joint_step(networks: Networks, optimizers: Optimizers, batch: Batch, knobs: Knobs, config: Config) -> Statistics:
+    """One update of every network that learns."""
     for group in optimizers.encoder.param_groups:
         group["lr"] = knobs.learning_rate
-    fake, twin = sample(networks, batch, config)
 
+    # Synthetic images. One latent z gives a positive pair, G(z) and G_ema(z); only G(z) keeps its graph.
+    fake, fake_ema = sample(networks, batch, config.method)
     if optimizers.generator is None or optimizers.discriminator is None or not len(batch.latents):
-        update(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
+        loss, statistics = contrast(networks, batch, fake.detach(), fake_ema, config)
+        update(loss, optimizers.encoder)
         return statistics
-
-    norms = torch.zeros(2, device=fake.device)
-    for_encoder, for_discriminator = reverse_gradient(fake, knobs.hardness, config.method.hardness_unit, norms)
-    assert batch.augmentation is not None
-    shown = show(batch.judged, for_discriminator, batch.augmentation)
-    update(discriminator_loss(networks, shown, config, statistics), optimizers.discriminator)
-
-    if config.method.update == "alternating":
-        update(contrast(networks, batch, fake.detach(), twin, config, statistics), optimizers.encoder)
-
-    deceived = generator_loss(networks, shown, config, statistics)
-    if config.method.update == "alternating":
-        with frozen(networks.encoder), frozen(networks.projector):
-            contrasted = contrast(networks, batch, for_encoder, twin, config, {})
-        update(contrasted + deceived, optimizers.generator)
-    else:
-        contrasted = contrast(networks, batch, for_encoder, twin, config, statistics)
-        update(contrasted + deceived, optimizers.encoder, optimizers.generator)
-
     assert networks.generator is not None
     assert networks.generator_ema is not None
+    assert networks.discriminator is not None
+    assert batch.augmentation is not None
+
+    # G(z) goes two ways. What comes back from the encoder has its sign turned and is scaled by the hardness.
+    norms = torch.zeros(2, device=fake.device)
+    fake_for_encoder, fake_for_d = reverse_gradient(fake, knobs.hardness, config.method.hardness_unit, norms)
+
+    # D learns to tell real from generated images; it and G look at the same augmented ones.
+    augmented = augment(batch.real_for_d, fake_for_d, batch.augmentation)
+    judgement, order = discriminator_objective(networks.discriminator, augmented, config.gan)
+    update(judgement, optimizers.discriminator)
+    realism = generator_objective(networks.discriminator, augmented, config.gan)
+
+    # One backward pass: the encoder descends PPCL; G descends its realism and, through the reversal, ascends PPCL.
+    loss, statistics = contrast(networks, batch, fake_for_encoder, fake_ema, config)
+    update(loss + realism, optimizers.encoder, optimizers.generator)
     ema_update(networks.generator_ema, networks.generator, knobs.pair_decay)
+
+    statistics |= {"loss/discriminator": judgement.detach(), "loss/generator": realism.detach()}
+    statistics |= {f"gan/{name}": value for name, value in order.items()}
     if knobs.hardness > 0:  # else the node that measures them was not passed
         statistics |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
     return statistics
 
 
-def sample(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor, Tensor | None]:
+def sample(networks: Networks, batch: Batch, method: MethodConfig) -> tuple[Tensor, Tensor | None]:
     """G(z) with its graph and, for pairs, G_ema(z) without one, from the same latents, at G's size."""
     if networks.generator is None or not len(batch.latents):
-        return batch.judged[:0], None
-    with torch.set_grad_enabled(not config.method.frozen):
+        return batch.real_for_d[:0], None
+    with torch.set_grad_enabled(not method.frozen):
         fake = networks.generator(batch.latents)  # (latents, C, h, w)
-    if not config.method.pair:
+    if not method.pair:
         return fake, None
     assert networks.generator_ema is not None
     with torch.no_grad():
@@ -86,42 +84,24 @@ def sample(networks: Networks, batch: Batch, config: Config) -> tuple[Tensor, Te
 
 
 def contrast(
-    networks: Networks, batch: Batch, fake: Tensor, twin: Tensor | None, config: Config, statistics: dict[str, Tensor]
-) -> Tensor:
-    """PPCL over two (or four) views of each real image and two (or one) of each synthetic one."""
-    method, sets, counts = config.method, [], []
-    for images, times in (
-        (batch.real, method.views_per_image),
-        (fake, method.views_per_sample),
-        (twin, method.views_per_sample),
-    ):
-        if images is not None and len(images):
-            sets.append(resize(images.float(), config.data.image_size))
-            counts.append(times * len(images))
-    seen = simclr.apply_to_each(sets, counts, batch.draw, config.view_size)  # (views, C, s, s) in parts
-    features = networks.encoder([normalise(part) for part in seen])  # (views, features)
+    networks: Networks, batch: Batch, fake: Tensor, fake_ema: Tensor | None, config: Config
+) -> tuple[Tensor, Statistics]:
+    """PPCL over two (or four) views of each real image and two (or one) of each synthetic one.
+
+    Views of one image, or of one latent, share a group: they attract each other, and repel all others.
+    """
+    method = config.method
+    blocks = [(batch.real, method.views_per_image), (fake, method.views_per_sample)]
+    blocks += [] if fake_ema is None else [(fake_ema, method.views_per_sample)]
+    images = [resize(part.float(), config.data.image_size) for part, _ in blocks if len(part)]
+    counts = [times * len(part) for part, times in blocks if len(part)]
+    views = simclr.apply_to_each(images, counts, batch.draw, config.view_size)  # (views, C, s, s) in parts
+    features = networks.encoder([normalise(part) for part in views])  # (views, features)
     embeddings = networks.projector(features)  # (views, dim), unit-norm
     loss = ppcl(embeddings, batch.groups, config.training.temperature)
-    statistics["loss/contrast"] = loss.detach()
-    centre = distributed.mean(embeddings.detach().float().mean(dim=0))
-    statistics["encoder/variance"] = 1 - centre.square().sum()  # total, of unit vectors
+
+    statistics = {"loss/contrast": loss.detach()} | of_embeddings(embeddings)
     if len(fake):
-        diagnostics(features.detach().float(), embeddings.detach().float(), batch, twin is not None, config, statistics)
-    return loss
-
-
-def discriminator_loss(networks: Networks, shown: Shown, config: Config, statistics: dict[str, Tensor]) -> Tensor:
-    """D's loss on real and generated images."""
-    assert networks.discriminator is not None
-    loss, observed = discriminator_objective(networks.discriminator, shown, config.gan)
-    statistics |= {"loss/discriminator": loss.detach()} | {f"gan/{name}": value for name, value in observed.items()}
-    return loss
-
-
-def generator_loss(networks: Networks, shown: Shown, config: Config, statistics: dict[str, Tensor]) -> Tensor:
-    """G's adversarial loss; D is looked through, not taught."""
-    assert networks.discriminator is not None
-    with frozen(networks.discriminator):
-        loss = generator_objective(networks.discriminator, shown, config.gan)
-    statistics["loss/generator"] = loss.detach()
-    return loss
+        real_views = method.views_per_image * len(batch.real)
+        statistics |= of_synthetic(features, embeddings, real_views, len(batch.latents), paired=fake_ema is not None)
+    return loss, statistics

@@ -50,7 +50,7 @@ class Trainer:
         self.optimizers = make_optimizers(config, self.networks)
         self.step = 0
         self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
-        self.judged_seen = 0  # likewise for the real images that D judges
+        self.real_for_d_seen = 0  # likewise for the real images that D judges
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
         self.health = Health(config)
         self.spent_seconds = 0.0  # of wall time in all legs so far
@@ -82,7 +82,7 @@ class Trainer:
                 pending.append(joint_step(self.networks, self.optimizers, batch, knobs, self.config))
             self.step += 1
             self.real_seen += mix.real
-            self.judged_seen += mix.latents if self.optimizers.discriminator else 0
+            self.real_for_d_seen += mix.latents if self.optimizers.discriminator else 0
 
             if self.step % log_steps == 0 or self.step == until_step:
                 point = self._logged(pending, knobs)
@@ -100,15 +100,15 @@ class Trainer:
     def _plan(self, until_step: int) -> Iterator[Tensor]:
         """Indices of the real images of each coming step: this process's for the encoder, then for D."""
         seed, count = self.config.training.seed, len(self.images)
-        real_seen, judged_seen = self.real_seen, self.judged_seen
+        real_seen, for_d_seen = self.real_seen, self.real_for_d_seen
         for step in range(self.step, until_step):
             mix = self.config.mix_at(step / self.config.training.steps)
-            judged = mix.latents if self.optimizers.discriminator else 0
+            for_d = mix.latents if self.optimizers.discriminator else 0
             real_indices = epoch_indices(count, real_seen, mix.real, seed, "real")[distributed.rows(mix.real)]
-            judged_indices = epoch_indices(count, judged_seen, judged, seed, "judged")[distributed.rows(judged)]
-            yield torch.cat([real_indices, judged_indices])
+            indices_for_d = epoch_indices(count, for_d_seen, for_d, seed, "judged")[distributed.rows(for_d)]
+            yield torch.cat([real_indices, indices_for_d])
             real_seen += mix.real
-            judged_seen += judged
+            for_d_seen += for_d
 
     def _knobs(self, progress: float) -> Knobs:
         knobs = self.config.knobs_at(progress)
@@ -147,7 +147,7 @@ class Trainer:
         return {
             "step": self.step,
             "real_seen": self.real_seen,
-            "judged_seen": self.judged_seen,
+            "judged_seen": self.real_for_d_seen,
             "rollbacks": self.rollbacks,
             "health": self.health.state_dict(),
             "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
@@ -162,7 +162,7 @@ class Trainer:
         for name, optimizer in vars(self.optimizers).items():
             if optimizer is not None:
                 optimizer.load_state_dict(state["optimizers"][name])
-        self.step, self.real_seen, self.judged_seen = state["step"], state["real_seen"], state["judged_seen"]
+        self.step, self.real_seen, self.real_for_d_seen = state["step"], state["real_seen"], state["judged_seen"]
         self.rollbacks = state.get("rollbacks", 0)
         self.health.load_state_dict(state.get("health", {}))
         self._set_rates()

@@ -83,7 +83,8 @@ def test_a_training_goes_on_while_nodes_join_and_leave_and_after_an_interrupt(no
             heard.append((report.workers, report.images))
 
     def disturb():
-        wait_for(lambda: heard and heard[-1][0] == 1)
+        # Sums in another order change the last digit; before step 10 that grows to 0.3 by the end, later to nothing.
+        wait_for(lambda: heard and heard[-1] >= (1, 10 * 32))
         nodes.join(1)
         wait_for(lambda: heard[-1][0] == 2)
         nodes.drain(nodes.nodes[-1], 20)

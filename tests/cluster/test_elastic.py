@@ -8,7 +8,7 @@ import ray.train
 from synthcl import load_preset
 from synthcl.cluster import elastic
 from synthcl.cluster.elastic import EqualShares, world_sizes
-from synthcl.config.schema import ComputeConfig
+from synthcl.config.sections import ComputeConfig
 from synthcl.core.errors import UserError
 
 

@@ -14,7 +14,7 @@ RUNS = {"slow": {"training.learning_rate": 0.01}, "fast": {"training.learning_ra
 RUNGS = [0.25, 0.5, 1.0]
 
 
-class Desk:
+class Mailbox:
     """Hands out the legs of some runs in order, each until it is answered, and loses workers after some answers."""
 
     def __init__(self, plan, lost_after=()):
@@ -44,7 +44,7 @@ class Desk:
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-    """Serve a desk in this process, again whenever the workers are lost."""
+    """Serve a mailbox in this process, again whenever the workers are lost."""
     monkeypatch.setattr(worker_pool, "broadcast_from_rank_zero", lambda leg: leg)
     monkeypatch.setattr(worker_pool.ray, "get", lambda value: value)
     monkeypatch.setattr(worker_pool.ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
@@ -54,10 +54,10 @@ def serve(tmp_path, monkeypatch):
     base = tiny_config({"evaluation.rungs": RUNGS})
     settings = {"base": base, "gan": untrained_gan(base), "root": str(tmp_path), "test": False}
 
-    def served(desk):
+    def served(mailbox):
         while True:
             try:
-                return worker_pool._serve(settings | {"desk": desk})
+                return worker_pool._serve(settings | {"mailbox": mailbox})
             except ConnectionError:
                 continue
 
@@ -72,9 +72,9 @@ def alone(name):
 
 
 def test_the_next_run_in_the_same_workers_is_what_it_is_in_new_ones(serve, tmp_path):
-    desk = Desk(["slow", "fast"])
-    serve(desk)
-    assert [(name, report["progress"]) for name, report in desk.answers] == [
+    mailbox = Mailbox(["slow", "fast"])
+    serve(mailbox)
+    assert [(name, report["progress"]) for name, report in mailbox.answers] == [
         ("slow", 0.25), ("slow", 0.5), ("fast", 0.25), ("fast", 0.5), ("fast", 1.0),
     ]  # fmt: skip
     kept = checkpoint.load(tmp_path / "fast", CPU)["trainer"]["networks"]["encoder"]
@@ -82,21 +82,21 @@ def test_the_next_run_in_the_same_workers_is_what_it_is_in_new_ones(serve, tmp_p
 
 
 def test_after_a_loss_a_run_goes_on_with_the_leg_that_nobody_has_heard(serve, tmp_path):
-    desk = Desk(["fast"], lost_after=[0, 1, 2])
-    serve(desk)
-    assert [report["progress"] for _, report in desk.answers] == RUNGS
+    mailbox = Mailbox(["fast"], lost_after=[0, 1, 2])
+    serve(mailbox)
+    assert [report["progress"] for _, report in mailbox.answers] == RUNGS
     kept = checkpoint.load(tmp_path / "fast", CPU)["trainer"]["networks"]["encoder"]
     assert all(torch.equal(kept[name], value) for name, value in alone("fast").items())
 
 
 def test_a_report_that_was_kept_and_not_heard_is_told_again(serve, tmp_path):
-    desk = Desk(["fast"])
-    heard = desk._answer
+    mailbox = Mailbox(["fast"])
+    heard = mailbox._answer
 
     def lose_one(number, report):
-        desk.answer.remote = heard
+        mailbox.answer.remote = heard
         raise ConnectionError(report["progress"])
 
-    desk.answer.remote = lose_one
-    serve(desk)
-    assert [report["progress"] for _, report in desk.answers] == RUNGS
+    mailbox.answer.remote = lose_one
+    serve(mailbox)
+    assert [report["progress"] for _, report in mailbox.answers] == RUNGS

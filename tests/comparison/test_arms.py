@@ -41,7 +41,7 @@ def test_purely_synthetic_training_needs_no_real_images_for_the_encoder():
     trainer, _, encoded, history = trained("joint", 2, {"curriculum.synthetic_fraction.start": 1.0})
     assert encoded == [32, 32]
     assert trainer.real_seen == 0
-    assert trainer.judged_seen == 16
+    assert trainer.real_for_d_seen == 16
     assert history[-1]["loss/contrast"] > 0
 
 
@@ -52,7 +52,7 @@ def test_frozen_arms_leave_the_gan_as_the_warm_up_made_it(arm):
     assert trainer.optimizers.discriminator is None
     for name in ("generator", "generator_ema", "discriminator"):
         assert equal(getattr(before, name), getattr(trainer.networks, name))
-    assert trainer.judged_seen == 0
+    assert trainer.real_for_d_seen == 0
     assert "synthetic/realism_gap" in history[-1]
     assert "loss/generator" not in history[-1]
 

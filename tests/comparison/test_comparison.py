@@ -286,8 +286,8 @@ def test_what_goes_on_is_said_while_gans_are_made_and_runs_trained(tmp_path, mon
     assert execute.execute(chosen, place, execute.in_this_process)
     shown = capsys.readouterr().err
     assert "\r" not in shown
-    assert "evidence 0%, 0 of 1 runs, warming up the GAN of 40 images, seed 0: " in shown
-    assert "evidence 100%, 1 of 1 runs, took " in shown
+    assert "comparison 0%, 0 of 1 runs, warming up the GAN of 40 images, seed 0: " in shown
+    assert "comparison 100%, 1 of 1 runs, took " in shown
     assert not place.warm_up(chosen[0]).exists()
 
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from synthcl.config.cli import parse_overrides
 from synthcl.config.compatibility import first_difference
 from synthcl.config.presets import load_preset
-from synthcl.config.schema import Config, TrainingConfig
+from synthcl.config.schema import Config
+from synthcl.config.sections import TrainingConfig
 from synthcl.core.errors import UserError
 from synthcl.method.curriculum.schedule import Schedule
 

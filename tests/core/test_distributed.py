@@ -18,7 +18,7 @@ GROUPS = torch.tensor([0, 1, 2, 2, 3, 0, 1, 2, 4, 3, 0, 3])  # positives and a l
 RUNS = {
     "joint": {},
     "weight": {"method.hardness_unit": "weight", "gan.loss": "relativistic", "gan.gradient_penalty": 1.0},
-    "alternating": {"method.update": "alternating", "method.pair": False, "method.views_per_image": 4},
+    "no pairs": {"method.pair": False, "method.views_per_image": 4},
     # With seed 0 a unit lies at its kink in step 4: losses agree to 1e-7, gradients do not.
     "one view each": {"method.views_per_pair": 2, "training.seed": 1},
     "moving mix": {"curriculum.synthetic_fraction": {"kind": "step", "start": 0.0, "end": 1.0, "ramp_begin": 0.25}},

@@ -34,7 +34,7 @@ def test_freed_memory_is_used_again_without_a_page_fault():
 
 DROPPED = """
 import gc, psutil, sys
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.data import open_split
 from synthcl.core.malloc import keep_freed_memory
 

@@ -9,7 +9,7 @@ from image_files import STREAM, all_pixels, folder_config, one_line, write_class
 from PIL import Image
 
 from synthcl import data
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
 from synthcl.data.images import ResidentImages, StreamedImages, convert_array, read_image
 from synthcl.data.order import available_cores

@@ -8,7 +8,7 @@ import torch
 from image_files import all_pixels, folder_config, one_line, rows, write_classes, write_idx
 
 from synthcl import data
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
 from synthcl.data.sources import Part, stratified_cut
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from synthcl.config.schema import Config
 from synthcl.core import rng
-from synthcl.method.synthetic.gan.diffaugment import Shown, augmentation_draw, show
+from synthcl.method.synthetic.gan.diffaugment import Augmented, augment, augmentation_draw
 from synthcl.method.synthetic.gan.networks import make_discriminator
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 
@@ -39,31 +39,31 @@ class Linear(nn.Module):
 
 def test_hinge_objective_is_the_equation():
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    loss, _ = discriminator_objective(discriminator, Shown(real, fake), config().gan)
+    loss, _ = discriminator_objective(discriminator, Augmented(real, fake), config().gan)
     expected = 0.0
     for side, sign in ((real, 1), (fake, -1)):
         expected += sum(max(0.0, 1 - sign * logit.item()) for logit in discriminator(side)) / ROWS
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-    deceived = generator_objective(discriminator, Shown(real, fake), config().gan)
-    assert deceived.item() == pytest.approx(-discriminator(fake).mean().item(), abs=1e-6)
+    realism = generator_objective(discriminator, Augmented(real, fake), config().gan)
+    assert realism.item() == pytest.approx(-discriminator(fake).mean().item(), abs=1e-6)
 
 
 def test_relativistic_objectives_mirror_each_other():
     settings = config(loss="relativistic")
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    loss, _ = discriminator_objective(discriminator, Shown(real, fake), settings.gan)
+    loss, _ = discriminator_objective(discriminator, Augmented(real, fake), settings.gan)
     margin = discriminator(real) - discriminator(fake)
     assert loss.item() == pytest.approx(torch.log1p(torch.exp(-margin)).mean().item(), rel=1e-5)
-    swapped = generator_objective(discriminator, Shown(fake, real), settings.gan)
+    swapped = generator_objective(discriminator, Augmented(fake, real), settings.gan)
     assert swapped.item() == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "sides"), [("hinge", 1), ("relativistic", 2)])
 def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_weight_a_side(kind, sides):
     discriminator, real, fake = Linear(), images("real"), images("fake")
-    without, _ = discriminator_objective(discriminator, Shown(real, fake), config(loss=kind).gan)
+    without, _ = discriminator_objective(discriminator, Augmented(real, fake), config(loss=kind).gan)
     settings = config(loss=kind, gradient_penalty=3.0)
-    loss, statistics = discriminator_objective(discriminator, Shown(real, fake), settings.gan)
+    loss, statistics = discriminator_objective(discriminator, Augmented(real, fake), settings.gan)
     penalty = sides * discriminator.weight.square().sum().item() / 2
     assert statistics["penalty"].item() == pytest.approx(penalty, rel=1e-5)
     assert (loss - without).item() == pytest.approx(3 * penalty, rel=1e-4)
@@ -75,7 +75,7 @@ def test_discriminator_objective_teaches_only_the_discriminator(kind, penalty):
     settings = config(loss=kind, gradient_penalty=penalty)
     discriminator = make_discriminator(settings.gan, 1, SIZE)
     real, fake = images("real"), images("fake").requires_grad_()
-    loss, statistics = discriminator_objective(discriminator, Shown(real, fake), settings.gan)
+    loss, statistics = discriminator_objective(discriminator, Augmented(real, fake), settings.gan)
     loss.backward()
     assert fake.grad is None
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
@@ -87,7 +87,7 @@ def test_generator_objective_reaches_every_fake_image_through_the_augmentation(k
     settings = config(loss=kind, augment_strength=1.0)
     fake = images("fake").requires_grad_()
     discriminator = make_discriminator(settings.gan, 1, SIZE)
-    generator_objective(discriminator, show(images("real"), fake, draw_of(settings)), settings.gan).backward()
+    generator_objective(discriminator, augment(images("real"), fake, draw_of(settings)), settings.gan).backward()
     assert (fake.grad.flatten(1).norm(dim=1) > 0).all()
 
 
@@ -96,7 +96,7 @@ def test_accuracy_counts_signs_for_hinge_and_order_for_relativistic(offset, hing
     discriminator = Linear(offset)
     bright = (discriminator.weight > 0).float().view(1, 1, SIZE, SIZE).expand(ROWS, -1, -1, -1)
     for kind, expected in (("hinge", hinge), ("relativistic", 1.0)):
-        _, statistics = discriminator_objective(discriminator, Shown(bright, 1 - bright), config(loss=kind).gan)
+        _, statistics = discriminator_objective(discriminator, Augmented(bright, 1 - bright), config(loss=kind).gan)
         assert statistics["accuracy"].item() == expected
         assert statistics["order"].item() == 1.0, "whatever is added to all logits"
         assert statistics["real_logit"] > statistics["fake_logit"]
@@ -110,10 +110,10 @@ def test_slices_of_a_batch_average_to_the_whole(kind):
 
     def both(rows):
         both_halves = torch.arange(2 * ROWS).view(2, -1)[:, rows].flatten()
-        shown = show(real[rows], fake[rows], drawn.rows(both_halves))
-        loss, _ = discriminator_objective(discriminator, shown, settings.gan)
-        deceived = generator_objective(discriminator, shown, settings.gan)
-        return torch.stack([loss, deceived])
+        augmented = augment(real[rows], fake[rows], drawn.rows(both_halves))
+        loss, _ = discriminator_objective(discriminator, augmented, settings.gan)
+        realism = generator_objective(discriminator, augmented, settings.gan)
+        return torch.stack([loss, realism])
 
     halves = (both(slice(0, ROWS // 2)) + both(slice(ROWS // 2, ROWS))) / 2
     torch.testing.assert_close(halves, both(slice(0, ROWS)))
@@ -121,9 +121,9 @@ def test_slices_of_a_batch_average_to_the_whole(kind):
 
 def test_strength_zero_shows_images_as_they_are():
     real, fake = images("real", 3), images("fake", 3)
-    shown = show(real, fake, draw_of(config(augment_strength=0.0)))
-    torch.testing.assert_close(shown.real, real)
-    torch.testing.assert_close(shown.fake, fake)
+    augmented = augment(real, fake, draw_of(config(augment_strength=0.0)))
+    torch.testing.assert_close(augmented.real, real)
+    torch.testing.assert_close(augmented.fake, fake)
 
 
 def test_augmentation_neither_blurs_nor_greys_nor_shifts_hue_and_crops_mildly():

@@ -1,9 +1,9 @@
 """The whole path of every preset as a user types it, on a few images of its data set's own format and shape.
 
-The networks, image sizes, views and transfer targets are the preset's own; the budget is a few steps. Some searches are
-interrupted at their first score and resumed by the same command. `folder` is in test_folder_commands.py, on images as
-users have them. The programs run in this process, a driver of one Ray each, because torchvision knows the published
-files by their checksums, which imitations cannot have.
+The networks, image sizes and views are the preset's own; the budget is a few steps. Some searches score all that the
+preset names, are interrupted at their first score and resumed by the same command. `folder` is in
+test_folder_commands.py, on images as users have them. The programs run in this process, a driver of one Ray each,
+because torchvision knows the published files by their checksums, which imitations cannot have.
 """
 
 import io
@@ -28,8 +28,8 @@ from synthcl.config.presets import load_preset, preset_names
 from synthcl.search.optuna_search import load_study
 
 ray = connect.ray
-INTERRUPTED = {"fashion-mini", "cifar10", "stl10"}
-"""a small encoder, a ResNet in bfloat16, images without labels beside those with"""
+WHOLE = {"fashion-mini", "cifar10", "stl10"}
+"""interrupted, and scored by all: a small encoder, a ResNet in bfloat16, images without labels beside those with"""
 
 
 class InterruptAtFirstScore(io.StringIO):
@@ -68,20 +68,19 @@ def command(ray_address, monkeypatch):
 @pytest.mark.parametrize("preset", sorted({*preset_names()} - {"folder"}))
 def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     config = load_preset(preset)
-    rungs = (0.5, 1.0) if preset in INTERRUPTED else (1.0,)
-    overrides = short_budget(config, tmp_path / "data", tmp_path / "runs", rungs=rungs)
-    for source in {config.data.source, *overrides["evaluation.transfer"]}:
+    for source in {config.data.source, *config.evaluation.transfer}:
         write_source(source, tmp_path / "data")
+    overrides = short_budget(config, tmp_path / "data", tmp_path / "runs", whole=preset in WHOLE)
     search = ["search", "--preset", preset, *arguments(overrides)]
     folder = tmp_path / "runs" / preset
 
-    plan = run(*search, "--dry-run")
+    plan = run(*search, f"evaluation.transfer={list(config.evaluation.transfer)}", "--dry-run")
     assert plan.returncode == 0, plan.stderr
     assert re.search(rf"^a run +{STEPS} steps of {BATCH_IMAGES} images", plan.stdout, re.MULTILINE)
     assert re.search(r"^unlabelled +[\d,]+ images to pretrain on", plan.stdout, re.MULTILINE)
     assert not folder.exists()
 
-    if preset in INTERRUPTED:
+    if preset in WHOLE:
         first = command(*search, out=InterruptAtFirstScore())
         assert first.returncode == 130, first.stderr
         assert not list((folder / "confirm").glob("*"))

@@ -30,7 +30,7 @@ def photos(tmp_path_factory):
 def command(ray_address, photos):
     """Runs a program in a process of its own on the photos; the path has a space, as theirs do."""
     storage = photos.parent / "runs"
-    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage, rungs=(0.5, 1.0)))]
+    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage))]
 
     def typed(*words, interrupt_at=None):
         environment = os.environ | {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}

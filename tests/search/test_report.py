@@ -63,14 +63,12 @@ def test_means_spreads_and_paired_differences_are_those_of_the_records(written: 
             assert got["mean"] == pytest.approx(sum(values) / 3)
             assert got["std"] == pytest.approx(stdev(values))
             assert got["n"] == 3
-    # trial-002 minus real-only by seed: 80 - 79, 80.5 - 80, 82 - 81; mean 2.5/3, variance (1/36 + 4/36 + 1/36) / 2
+    # trial-002 minus real-only by seed: 80 - 79, 80.5 - 80, 82 - 81; of three seeds the interval is the range
     difference = rows["trial-002"]["minus real-only"][LINEAR]
-    assert difference["mean"] == pytest.approx(2.5 / 3)
-    assert difference["std"] == pytest.approx((1 / 12) ** 0.5)
-    # in transfer: 60.5 - 59, 61 - 60, 66 - 64; mean 1.5, variance (0 + 0.25 + 0.25) / 2
+    assert difference == pytest.approx({"value": 2.5 / 3, "low": 0.5, "high": 1.0, "n": 3})
+    # in transfer: 60.5 - 59, 61 - 60, 66 - 64
     difference = rows["trial-002"]["minus real-only"][TRANSFER]
-    assert difference["mean"] == pytest.approx(1.5)
-    assert difference["std"] == pytest.approx(0.5)
+    assert difference == pytest.approx({"value": 1.5, "low": 1.0, "high": 2.0, "n": 3})
     assert rows["real-only"]["minus real-only"] == {}
 
 
@@ -83,14 +81,14 @@ def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> No
     assert board["best"] == {"linear": "trial-002", "transfer": "trial-004"}
 
 
-@pytest.mark.parametrize("columns", [60, 80, 98, 109])
+@pytest.mark.parametrize("columns", [60, 80, 98, 109, 140])
 def test_a_table_fits_its_terminal_and_breaks_no_word(tmp_path: Path, columns: int) -> None:
     config = run_config(tmp_path)
     board = leaderboard.compare(results.confirm_frame(make_run(tmp_path)), config, [], list(SEEDS))
     table = leaderboard.cells(board)
     parts = fitted(table, columns).split("\n\n")
     assert all(len(line) <= columns for part in parts for line in part.splitlines())
-    assert (len(parts) == 1) == (columns == 109)
+    assert (len(parts) == 1) == (columns == 140)
     shown = [part.splitlines() for part in parts]
     assert "".join(lines[0] for lines in shown).split() == " ".join(table[0]).split()
     for number, row in enumerate(table[1:], start=1):
@@ -107,9 +105,9 @@ def test_the_terminal_shows_the_table_within_110_columns(
     monkeypatch.setenv("COLUMNS", "110")
     write(make_run(tmp_path))
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        "trial-002  85.00±1.00 80.83±1.04 75.83±1.04 65.83±1.04 78.83±1.04 62.50±3.04 +0.83±0.29 +1.50±0.50 3" in lines
-    )
+    scores = "trial-002  85.00±1.00 80.83±1.04 75.83±1.04 65.83±1.04 78.83±1.04 62.50±3.04 +0.83 [+0.50, +1.00]"
+    assert scores in lines
+    assert "trial-002 +1.50 [+1.00, +2.00] 3" in [" ".join(line.split()) for line in lines]
     assert "Winner by mean validation score (linear): trial-002." in lines
     assert max(map(len, lines[: len(lines) - 2])) <= 110  # the last two are paths
 
@@ -175,7 +173,7 @@ def test_missing_seeds_and_unconfirmed_trials_are_said(tmp_path: Path) -> None:
     assert "Chosen but without any finished seed: trial-004, real-only+trial-002." in text
     rows = {row["name"]: row for row in board_of(folder)["rows"]}
     assert rows["trial-002"]["minus real-only"][LINEAR]["n"] == 2
-    assert rows["trial-002"]["minus real-only"][LINEAR]["mean"] == pytest.approx((1.0 + 0.5) / 2)
+    assert rows["trial-002"]["minus real-only"][LINEAR]["value"] == pytest.approx((1.0 + 0.5) / 2)
     assert rows["trial-002"]["scores"][LINEAR]["n"] == 3
 
 

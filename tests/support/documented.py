@@ -18,6 +18,8 @@ from types import SimpleNamespace
 from typing import ClassVar
 from unittest import mock
 
+import pytest
+import setuptools  # noqa: F401 (once pip is imported, as below, it cannot be, and torch.compile needs it)
 from program import ROOT, run_script
 from torch import nn
 
@@ -285,7 +287,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def peers_imitated() -> Iterator[None]:
     """Inside, libraries that benchmarks compare with can be imported, installed or not."""
     names = ("kornia", "kornia.augmentation", "lightly", "lightly.transforms")
-    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
+    with pytest.MonkeyPatch.context() as patched:  # mock.patch.dict would also forget what is imported meanwhile
+        for name in names:
+            patched.setitem(sys.modules, name, mock.MagicMock())
         yield
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from synthcl import data
-from synthcl.config.schema import DataConfig
+from synthcl.config.sections import DataConfig
 
 STREAM = 1e-6  # MiB: no folder fits, so files are streamed
 

@@ -16,7 +16,6 @@ _FEW_STEPS = {
     "training.batch_images": BATCH_IMAGES,
     "training.log_kimg": BATCH_IMAGES / 1000,
     "health.feature_rank_min": 0,  # two steps on a few images of noise give features no rank
-    "evaluation.label_fractions": [1.0, 0.1],  # of the few labels there are
     "evaluation.max_label_images": "null",
     "evaluation.early_label_images": 100,
     "search.trials": 2,
@@ -25,16 +24,21 @@ _FEW_STEPS = {
 }
 
 
-def short_budget(config: Config, root: Path, storage: Path, *, rungs: tuple[float, ...] = (1.0,)) -> dict[str, object]:
+def short_budget(config: Config, root: Path, storage: Path, *, whole: bool = True) -> dict[str, object]:
     """The overrides for a preset.
 
     Args:
         config: of the preset; trials of several workers become trials of one, whose start takes a quarter of the time
-            (tests/cluster/test_cluster.py and test_autoscaling.py have trials of two), and one transfer set is enough.
+            (tests/cluster/test_cluster.py and test_autoscaling.py have trials of two).
         root: the folder of its data.
         storage: where runs go.
-        rungs: where runs are scored.
+        whole: with a score half-way, fewer labels and transfer too: most of the time that a few steps take.
     """
     places = {"data.root": str(root), "compute.storage": str(storage)}
-    less = {"evaluation.rungs": list(rungs), "evaluation.transfer": list(config.evaluation.transfer[:1])}
-    return _FEW_STEPS | places | less | {"compute.workers_per_trial": 1, "compute.cpus_per_worker": 1}
+    transfer = list(config.evaluation.transfer[:1]) if whole else []
+    scores = {
+        "evaluation.rungs": [0.5, 1.0] if whole else [1.0],
+        "evaluation.label_fractions": [1.0, 0.1] if whole else [1.0],  # of the few labels there are
+        "evaluation.transfer": transfer,
+    }
+    return _FEW_STEPS | places | scores | {"compute.workers_per_trial": 1, "compute.cpus_per_worker": 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
-from synthcl.config.schema import HealthConfig
+from synthcl.config.sections import HealthConfig
 from synthcl.core.errors import Diverged
 from synthcl.runs.checkpoint_store import load, save
 from synthcl.runs.session import evaluation
@@ -65,12 +65,12 @@ def test_only_a_limit_passed_for_long_fails_a_run(name):
     health = Health(tiny_config(SHORT | {"training.kimg": 1.6}))  # a hundred steps, so patience is ten
     bad = HEALTHY | {name: COLLAPSED[name][0]}
     health.observe(HEALTHY, 1)
-    assert not health.doubtful
+    assert not health.suspect
     for step in range(2, 12):
         health.observe(bad, step)
-    assert health.doubtful
+    assert health.suspect
     health.observe(HEALTHY, 12)  # one good point, and patience begins anew
-    assert not health.doubtful
+    assert not health.suspect
     for step in range(13, 23):
         health.observe(bad, step)
     with pytest.raises(Diverged, match=rf"{COLLAPSED[name][1]}.* in a row, from step 13 to 23"):

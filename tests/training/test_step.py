@@ -1,6 +1,7 @@
 """The joint step plays the game the paper describes: every gradient against a reference that differentiates apart."""
 
 import copy
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -13,11 +14,12 @@ from synthcl.core.updates import ema_update, frozen, update
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.objectives.ppcl import ppcl
 from synthcl.method.synthetic.gan import diffaugment
+from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.views import simclr
 from synthcl.training.batch import Batch, groups_and_order, make_batch
-from synthcl.training.diagnostics import diagnostics
+from synthcl.training.diagnostics import of_synthetic
 from synthcl.training.networks import Networks, Optimizers, make_networks, make_optimizers
-from synthcl.training.step import contrast, discriminator_loss, generator_loss, joint_step, sample
+from synthcl.training.step import contrast, joint_step, sample
 
 
 class Scene(NamedTuple):
@@ -62,21 +64,21 @@ def equal(first, second):
 
 
 def shown(state: Scene, fake):
-    return diffaugment.show(state.batch.judged, fake, state.batch.augmentation)
+    return diffaugment.augment(state.batch.real_for_d, fake, state.batch.augmentation)
 
 
 def two_passes(state: Scene):
     """Gradients of encoder and G from two separate differentiations, with D after its own update."""
     networks, batch, config = state.networks, state.batch, state.config
-    fake, twin = sample(networks, batch, config)
+    fake, fake_ema = sample(networks, batch, config.method)
     seen = shown(state, fake)
-    update(discriminator_loss(networks, seen, config, {}), state.optimizers.discriminator)
-    contrasted = contrast(networks, batch, fake, twin, config, {})
-    deceived = generator_loss(networks, seen, config, {})
+    update(discriminator_objective(networks.discriminator, seen, config.gan)[0], state.optimizers.discriminator)
+    contrasted = contrast(networks, batch, fake, fake_ema, config)[0]
+    realism_loss = generator_objective(networks.discriminator, seen, config.gan)
     weights = list(networks.generator.parameters())
     encoder = torch.autograd.grad(contrasted, learners(networks), retain_graph=True)
     at_contrast, *contrastive = torch.autograd.grad(contrasted, [fake, *weights], retain_graph=True)
-    at_realism, *realism = torch.autograd.grad(deceived, [fake, *weights])
+    at_realism, *realism = torch.autograd.grad(realism_loss, [fake, *weights])
     scale = state.knobs.hardness
     if config.method.hardness_unit == "gradient_ratio":
         scale = scale * at_realism.norm() / at_contrast.norm()
@@ -106,8 +108,8 @@ def test_generator_and_encoder_pull_the_contrastive_loss_in_opposite_directions(
 
     def loss(networks):
         with torch.no_grad():
-            fake, twin = sample(networks, state.batch, state.config)
-            return contrast(networks, state.batch, fake, twin, state.config, {}).item()
+            fake, fake_ema = sample(networks, state.batch, state.config.method)
+            return contrast(networks, state.batch, fake, fake_ema, state.config)[0].item()
 
     before = copy.deepcopy(state.networks)
     state.step()
@@ -124,11 +126,11 @@ def test_generator_and_encoder_pull_the_contrastive_loss_in_opposite_directions(
 
 def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
     state = scene(hardness=1.0)
-    fake, twin = sample(state.networks, state.batch, state.config)
-    assert not twin.requires_grad
+    fake, fake_ema = sample(state.networks, state.batch, state.config.method)
+    assert not fake_ema.requires_grad
     (
-        contrast(state.networks, state.batch, fake, twin, state.config, {})
-        + generator_loss(state.networks, shown(state, fake), state.config, {})
+        contrast(state.networks, state.batch, fake, fake_ema, state.config)[0]
+        + generator_objective(state.networks.discriminator, shown(state, fake), state.config.gan)
     ).backward()
     assert all(gradient is None for gradient in gradients(state.networks.discriminator))
     assert all(gradient is None for gradient in gradients(state.networks.generator_ema))
@@ -138,8 +140,8 @@ def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
 
 def test_discriminators_step_teaches_no_one_else():
     state = scene()
-    fake, _ = sample(state.networks, state.batch, state.config)
-    discriminator_loss(state.networks, shown(state, fake), state.config, {}).backward()
+    fake, _ = sample(state.networks, state.batch, state.config.method)
+    discriminator_objective(state.networks.discriminator, shown(state, fake), state.config.gan)[0].backward()
     assert all(gradient is None for gradient in gradients(state.networks.generator))
     assert all(gradient is None for gradient in gradients(state.networks.encoder))
 
@@ -163,30 +165,6 @@ def test_follow_is_half_way_after_a_half_life_and_copies_buffers():
         ema_update(slow, fast, decay)
     torch.testing.assert_close(slow.weight, torch.full((3,), 0.5))
     assert torch.equal(slow.running_mean, fast.running_mean)
-
-
-def test_alternating_and_simultaneous_updates_give_the_encoder_the_same_step():
-    both = [scene({"method.update": update}) for update in ("simultaneous", "alternating")]
-    statistics = [state.step() for state in both]
-    assert_close(learners(both[0].networks), learners(both[1].networks), atol=1e-7)
-    assert_close(both[0].networks.discriminator.parameters(), both[1].networks.discriminator.parameters(), atol=1e-7)
-    torch.testing.assert_close(statistics[0]["loss/contrast"], statistics[1]["loss/contrast"])
-    assert not equal(both[0].networks.generator, both[1].networks.generator)  # it met another encoder
-
-
-@pytest.mark.parametrize("unit", ["weight", "gradient_ratio"])
-def test_alternating_and_simultaneous_updates_agree_when_the_encoder_stands_still(unit):
-    both = [
-        scene({"method.update": update, "method.hardness_unit": unit}, learning_rate=0.0)
-        for update in ("simultaneous", "alternating")
-    ]
-    before = copy.deepcopy(both[0].networks)
-    for state in both:
-        state.step()
-        assert equal(state.networks.encoder, before.encoder)
-    assert_close(gradients(both[0].networks.generator), gradients(both[1].networks.generator))
-    # In the alternating step the encoder takes no gradient from G's pass.
-    assert_close(gradients(both[0].networks.encoder), gradients(both[1].networks.encoder))
 
 
 def test_real_only_step_equals_simclr_by_hand():
@@ -215,11 +193,11 @@ def test_real_only_step_equals_simclr_by_hand():
 def test_contrast_equals_one_pass_over_the_blocks_of_all_views():
     state = scene({"views.blur_probability": 0.5})
     networks, batch, config = copy.deepcopy(state.networks), state.batch, state.config
-    fake, twin = sample(state.networks, batch, config)
-    loss = contrast(state.networks, batch, fake, twin, config, {})
+    fake, fake_ema = sample(state.networks, batch, config.method)
+    loss = contrast(state.networks, batch, fake, fake_ema, config)[0]
     expected_gradients = torch.autograd.grad(loss, [fake, *learners(state.networks)])
 
-    blocks = torch.cat([batch.real] * 2 + [fake] * 2 + [twin] * 2)
+    blocks = torch.cat([batch.real] * 2 + [fake] * 2 + [fake_ema] * 2)
     seen = simclr.apply(blocks, batch.draw, config.view_size)
     by_hand = ppcl(networks.projector(networks.encoder(2 * seen - 1)), batch.groups, config.training.temperature)
     torch.testing.assert_close(loss, by_hand)
@@ -269,27 +247,26 @@ def test_processes_take_disjoint_rows_that_make_up_the_batch_and_keep_their_grou
     assert sorted(seen) == list(range(32))
 
 
-def test_the_twin_shares_its_latents_with_the_generator():
+def test_the_average_shares_its_latents_with_the_generator():
     state = scene()
     state.networks.generator_ema.load_state_dict(state.networks.generator.state_dict())
-    fake, twin = sample(state.networks, state.batch, state.config)
-    assert torch.equal(fake.detach(), twin)
+    fake, fake_ema = sample(state.networks, state.batch, state.config.method)
+    assert torch.equal(fake.detach(), fake_ema)
 
 
 def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_collapse():
-    state = scene()
     draw = torch.Generator().manual_seed(0)
     images, embeddings = torch.randn(4, 5, generator=draw), torch.ones(32, 1)
     features = images.repeat(4, 1)  # two views of eight real images, four views of four latents
-    statistics = {}
-    diagnostics(features.repeat(2, 1), embeddings, state.batch, True, state.config, statistics)
+    of = partial(of_synthetic, embeddings=embeddings, real_views=16, latents=4, paired=True)
+    statistics = of(features.repeat(2, 1))
     assert {name: round(value.item(), 6) for name, value in statistics.items()} == {
         "synthetic/pair_similarity": 1,
         "synthetic/realism_gap": 0,
         "synthetic/diversity": 1,
     }
     collapsed = torch.cat([features, features.mean(dim=0).expand(16, 5)])
-    diagnostics(collapsed, embeddings, state.batch, True, state.config, statistics)
+    statistics = of(collapsed)
     assert statistics["synthetic/diversity"].item() == pytest.approx(0, abs=1e-6)
     assert statistics["synthetic/realism_gap"].item() == pytest.approx(1, abs=1e-5)
 
@@ -301,9 +278,8 @@ def test_what_views_add_to_one_image_is_no_diversity():
     latents = 0.5 * torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
     real = torch.randn(2 * len(state.batch.real), 5, generator=torch.Generator().manual_seed(2))
     for synthetic, expected in ((views, 0.0), (views + latents.repeat(4, 1), 0.25)):
-        statistics = {}
         embeddings = torch.ones(len(real) + len(synthetic), 1)
-        diagnostics(torch.cat([real, synthetic]), embeddings, state.batch, True, state.config, statistics)
+        statistics = of_synthetic(torch.cat([real, synthetic]), embeddings, len(real), count, paired=True)
         assert statistics["synthetic/diversity"].item() == pytest.approx(expected, abs=0.05)
 
 
@@ -315,8 +291,8 @@ def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_avera
     own = torch.eye(latents)  # an embedding of its own for every latent
     for of_average, expected in ((own, 1.0), (own.roll(1, dims=0), 0.0)):
         blocks = [own] * (per_pair // 2) + [of_average] * (per_pair // 2)
-        embeddings, statistics = torch.cat([torch.ones(16, latents), *blocks]), {}
-        diagnostics(torch.randn(32, 3), embeddings, state.batch, True, state.config, statistics)
+        embeddings = torch.cat([torch.ones(16, latents), *blocks])
+        statistics = of_synthetic(torch.randn(32, 3), embeddings, 16, latents, paired=True)
         assert statistics["synthetic/pair_similarity"].item() == expected
 
 
@@ -325,7 +301,7 @@ def test_a_pair_of_one_view_each_has_one_view_of_either_image():
     seen = []
     encoder = state.networks.encoder
     state.networks.encoder = lambda parts: (seen.extend(parts), encoder(parts))[1]
-    contrast(state.networks, state.batch, *sample(state.networks, state.batch, state.config), state.config, {})
+    contrast(state.networks, state.batch, *sample(state.networks, state.batch, state.config.method), state.config)
     latents = len(state.batch.latents)
     assert [len(part) for part in seen] == [2 * len(state.batch.real), latents, latents]
 
@@ -341,7 +317,7 @@ def test_frozen_restores_what_required_a_gradient():
 
 def test_generator_and_views_may_have_sizes_of_their_own():
     state = scene({"gan.image_size": 8, "views.size": 12}, hardness=1.0)
-    assert state.batch.judged.shape[-1] == 8
+    assert state.batch.real_for_d.shape[-1] == 8
     statistics = state.step()
     assert all(value.isfinite() for value in statistics.values())
     assert statistics["gan/contrast_gradient"] > 0

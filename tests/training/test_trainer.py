@@ -22,7 +22,6 @@ ADAM = {"training.optimizer": "adamw", "training.learning_rate": 1e-3, "training
 MOVING = {
     "curriculum.synthetic_fraction": {"kind": "linear", "start": 0.0, "end": 0.75},
     "curriculum.hardness": {"kind": "cosine", "start": 0.0, "end": 2.0},
-    "method.update": "alternating",
 }
 
 

@@ -18,9 +18,6 @@ class MethodConfig(Section):
         4, description="views of a pair's latent: two of G(z) and two of G_ema(z), or one of each and twice the latents"
     )
     views_per_image: Literal[2, 4] = Field(2, description="views of a real image; 4 halves the number of real images")
-    update: Literal["simultaneous", "alternating"] = Field(
-        "simultaneous", description="one backward pass for encoder and G, or one after the other"
-    )
     hardness_unit: Literal["weight", "gradient_ratio"] = Field(
         "gradient_ratio",
         description="hardness weighs the contrastive loss, or sets |its gradient| / |realism's gradient| at the images",

@@ -31,14 +31,14 @@ def augmentation_draw(strength: float, count: int, *generators: torch.Generator)
     return simclr.draw(AUGMENTATION, count, strength, *generators)
 
 
-class Shown(NamedTuple):
+class Augmented(NamedTuple):
     """What D sees: the same for its own update and for G's."""
 
     real: Tensor  # (n, C, H, W) in [0, 1]
     fake: Tensor  # (n, C, H, W) in [0, 1], with the graph that leads to G
 
 
-def show(real: Tensor, fake: Tensor, draw: simclr.Draw) -> Shown:
+def augment(real: Tensor, fake: Tensor, draw: simclr.Draw) -> Augmented:
     """Augment images for D.
 
     Args:
@@ -46,4 +46,4 @@ def show(real: Tensor, fake: Tensor, draw: simclr.Draw) -> Shown:
         fake: (n, C, H, W) in [0, 1], generated.
         draw: augmentation of the n real images, then of the n generated ones.
     """
-    return Shown(*simclr.apply_to_each([real, fake], [len(real), len(fake)], draw, real.shape[-1]))
+    return Augmented(*simclr.apply_to_each([real, fake], [len(real), len(fake)], draw, real.shape[-1]))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from synthcl.method.synthetic.gan.diffaugment import Shown
+from synthcl.core.updates import frozen
+from synthcl.method.synthetic.gan.diffaugment import Augmented
 from synthcl.method.synthetic.gan.losses import discriminator_loss, generator_loss, gradient_penalty
 from synthcl.method.synthetic.gan.settings import GanConfig
 
 
-def discriminator_objective(discriminator: nn.Module, shown: Shown, gan: GanConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def discriminator_objective(
+    discriminator: nn.Module, augmented: Augmented, gan: GanConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
     """What D minimises: its adversarial loss and, where asked for, a gradient penalty at what it sees.
 
     Args:
         discriminator: images (n, C, H, W) in [0, 1] -> logits (n,).
-        shown: to which no gradient flows.
+        augmented: to which no gradient flows.
         gan: gives the loss and the penalty's weight (on real images for 'hinge', on both for
             'relativistic').
 
@@ -26,7 +29,7 @@ def discriminator_objective(discriminator: nn.Module, shown: Shown, gan: GanConf
         `fake_logit` and, if weighed, `penalty`.
     """
     penalised = gan.gradient_penalty > 0
-    seen = torch.cat(shown).detach()  # (2n, C, H, W)
+    seen = torch.cat(augmented).detach()  # (2n, C, H, W)
     seen.requires_grad_(penalised)
     logits = discriminator(seen)
     real_logits, fake_logits = logits.float().chunk(2)
@@ -38,19 +41,20 @@ def discriminator_objective(discriminator: nn.Module, shown: Shown, gan: GanConf
     else:
         statistics["accuracy"] = ((real_logits > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
     if penalised:
-        judged = logits if gan.loss == "relativistic" else real_logits
-        penalty = 2 * gradient_penalty(judged, seen)  # a mean over 2n rows; each half's mean is over n
+        penalised_logits = logits if gan.loss == "relativistic" else real_logits
+        penalty = 2 * gradient_penalty(penalised_logits, seen)  # a mean over 2n rows; each half's mean is over n
         statistics["penalty"] = penalty.detach()
         loss = loss + gan.gradient_penalty * penalty
     return loss, statistics
 
 
-def generator_objective(discriminator: nn.Module, shown: Shown, gan: GanConfig) -> Tensor:
-    """What G minimises against D; its gradient flows through D into `shown.fake`.
+def generator_objective(discriminator: nn.Module, augmented: Augmented, gan: GanConfig) -> Tensor:
+    """What G minimises against D, which is looked through and not taught; the gradient flows into `augmented.fake`.
 
     Arguments as in `discriminator_objective`; real images matter for the relativistic loss only.
     """
-    if gan.loss != "relativistic":
-        return generator_loss(discriminator(shown.fake).float(), None, gan.loss)
-    real_logits, fake_logits = discriminator(torch.cat(shown)).float().chunk(2)
-    return generator_loss(fake_logits, real_logits, gan.loss)
+    with frozen(discriminator):
+        if gan.loss != "relativistic":
+            return generator_loss(discriminator(augmented.fake).float(), None, gan.loss)
+        real_logits, fake_logits = discriminator(torch.cat(augmented)).float().chunk(2)
+        return generator_loss(fake_logits, real_logits, gan.loss)

@@ -1,0 +1,148 @@
+"""The sections of a configuration that are not of the method: data, training, health, evaluation, search, compute."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from synthcl.core.plugin import Count, Fraction, Positive, Section
+
+
+class DataConfig(Section):
+    source: str = Field("fashion-mini", description="data set by name; see synthcl.data.SOURCES")
+    root: str = Field("data", description="folder of torchvision data sets, or of an ImageFolder")
+    download: bool = Field(False, description="let torchvision download the data set into root")
+    image_size: int = Field(28, ge=16, le=512, description="pixels a side; images are resized to it once")
+    channels: Literal[1, 3] = Field(1, description="grey (1) or RGB (3); images are converted")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of train held out for every choice")
+    split_seed: int = Field(
+        0, ge=0, description="seed of every draw from the data: the cuts, which images, which labels"
+    )
+    image_fraction: float = Field(1.0, gt=0, le=1, description="share of the training images used unlabelled")
+    resident_limit_mib: Positive = Field(2048.0, description="above this many MiB as uint8, images stream from disk")
+    loader_workers: int = Field(2, ge=0, description="decoding processes for streamed images")
+
+
+class TrainingConfig(Section):
+    kimg: Positive = Field(100.0, description="budget: thousand images; one image is two encoded views")
+    batch_images: int = Field(256, ge=4, description="images a step over all workers; twice as many views")
+    temperature: float = Field(0.2, gt=0, le=10)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = Field(1e-3, description="peak; linear warm-up, then cosine to 0; never rescaled")
+    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 uses autocast for encoder, G and D")
+    compile: bool = Field(
+        False, description="torch.compile encoder, projector, G and, where gan.gradient_penalty is 0, D"
+    )
+    log_kimg: Positive = Field(5.0, description="thousand images between two logged points")
+    checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
+    seed: int = Field(0, ge=0, description="seed of everything random in a run")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole budget."""
+        return max(1, round(self.kimg * 1000 / self.batch_images))
+
+
+class HealthConfig(Section):
+    """When a run has failed: losses that are not finite, a collapsed network, or a game that D has won outright.
+
+    A limit that is passed at every logged point of the longer of the patiences, five points or more, fails the run;
+    the features' rank does so at once, at a rung. Healthy runs stay far from the limits: embeddings with a
+    variance above 0.5, features of rank 9 and more, a diversity above 0.05 even after a warm-up of seconds.
+    """
+
+    on_failure: Literal["end", "rollback"] = Field(
+        "end", description="a failed run ends, or goes back to its last good checkpoint with lower learning rates"
+    )
+    rollbacks: Count = Field(2, description="how often a run may go back; then a failure ends it")
+    rollback_rate: float = Field(0.5, gt=0, lt=1, description="all learning rates after a rollback, over those before")
+    patience_fraction: Fraction = Field(0.1, description="share of the budget for which a limit must be passed")
+    patience_kimg: float = Field(2.0, ge=0, description="thousand images for which a limit must be passed")
+    embedding_variance_min: Fraction = Field(0.02, description="encoder: total variance of the embeddings, 1 at most")
+    feature_rank_min: float = Field(2.0, ge=0, description="encoder: effective rank of its features at a rung")
+    diversity_min: float = Field(0.01, ge=0, description="generator, unless frozen: see training/diagnostics.py")
+    discriminator_accuracy_max: Fraction = Field(0.999, description="D has won above it; 1 never says so")
+
+
+class EvaluationConfig(Section):
+    rungs: tuple[float, ...] = Field(
+        (0.125, 0.25, 0.5, 1.0), description="progress at which a run is scored on validation; the last is 1"
+    )
+    label_fractions: tuple[float, ...] = Field(
+        (1.0, 0.1, 0.01),
+        description="what linear probes are fitted on: shares of the training labels in (0, 1], or above 1 numbers of "
+        "labels; the most of them give the search's score",
+    )
+    knn_neighbours: Count = 20
+    transfer: tuple[str, ...] = Field(("digits",), description="data sets whose labels a frozen encoder is probed with")
+    max_label_images: int | None = Field(
+        None, ge=1, description="most labelled images of any probe (kNN, ridge and transfer too); none means all"
+    )
+    early_label_images: Count = Field(2000, description="likewise at rungs before the last")
+    batch_images: Count = Field(500, description="images encoded at a time")
+
+    @model_validator(mode="after")
+    def _fractions_make_sense(self) -> EvaluationConfig:
+        if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs or self.rungs[-1] != 1 or self.rungs[0] <= 0:
+            raise ValueError(f"rungs {list(self.rungs)} must rise, start above 0 and end at 1")
+        entries = list(self.label_fractions)
+        if not entries or any(entry <= 0 or (entry > 1 and entry != int(entry)) for entry in entries):
+            raise ValueError(f"label_fractions {entries} must lie in (0, 1], or be whole numbers of labels above 1")
+        if self.max_label_images and self.max_label_images < self.headline and self.headline > 1:
+            raise ValueError(
+                f"max_label_images {self.max_label_images} is below the {self.headline:.0f} labels of label_fractions "
+                f"{entries}; write {self.headline:.0f} or more, or none"
+            )
+        return self
+
+    @property
+    def by_labels(self) -> list[float]:
+        """The entries of `label_fractions` from the most labels to the fewest: all, numbers, then smaller shares."""
+        return sorted(self.label_fractions, key=lambda entry: math.inf if entry == 1 else entry, reverse=True)
+
+    @property
+    def headline(self) -> float:
+        """The entry with the most labels: its probe is the search's linear score."""
+        return self.by_labels[0]
+
+
+class SearchConfig(Section):
+    trials: Count = Field(8, description="configurations Optuna proposes, the preset's own first")
+    space: str = Field("curriculum", description="name of a file in tune/spaces, or a path to one")
+    objective: Literal["linear", "transfer", "weighted"] = Field("linear", description="what a trial is chosen by")
+    transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
+    reduction_factor: float = Field(2.0, gt=1, description="ASHA keeps one in this many at every rung")
+    startup_trials: int = Field(
+        4, ge=0, description="random trials after the preset's own, before TPE models the space"
+    )
+    confirm_top: Count = Field(2, description="best configurations retrained on fresh seeds")
+    confirm_seeds: int = Field(3, ge=1, description="fresh seeds a configuration and baseline")
+    seed: int = Field(0, ge=0, description="seed of sampler and scheduler")
+
+
+class ComputeConfig(Section):
+    storage: str = Field("runs", description="folder or URI (s3://...) under which the run's folder is made")
+    address: str | None = Field(None, description="Ray cluster to join; none starts Ray on this machine")
+    workers_per_trial: Count = Field(1, description="data-parallel processes a trial")
+    min_workers_per_trial: int | None = Field(
+        None, ge=1, description="as few as a trial goes on with while nodes are missing; none means all"
+    )
+    cpus_per_worker: Positive = 1.0
+    gpus_per_worker: float | None = Field(
+        None, ge=0, description="a fraction only for trials of one worker; none means 1 where a GPU exists"
+    )
+
+    @model_validator(mode="after")
+    def _workers_of_a_trial_share_no_gpu(self) -> ComputeConfig:
+        gpus = self.gpus_per_worker or 0
+        if self.workers_per_trial > 1 and gpus != int(gpus):
+            raise ValueError(
+                f"gpus_per_worker {gpus:g} is a fraction, and NCCL refuses two of the {self.workers_per_trial} workers "
+                "of a trial on one GPU; use 1, or compute.workers_per_trial=1"
+            )
+        return self
