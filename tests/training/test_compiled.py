@@ -82,8 +82,8 @@ def test_a_compiled_run_resumes_bit_by_bit_and_its_encoder_is_exported(compiled,
         assert torch.equal(exported(images), encoder(images))
 
 
-def measure(compiled: bool) -> dict:
-    trainer = make(compiled, HALVES)
+def measure(compiled: bool, precision: str = "bf16") -> dict:
+    trainer = make(compiled, HALVES | {"training.precision": precision})
     before = weights(trainer)
     return {"before": before, "history": trainer.advance(3), "after": weights(trainer)}
 
@@ -102,15 +102,21 @@ def test_two_compiled_processes_in_bfloat16_train_as_one_that_is_neither_split_n
     for name, value in first["after"].items():
         assert torch.equal(value, second["after"][name]), name
 
-    one = measure(compiled=False)
-    for point, expected in zip(first["history"], one["history"], strict=True):
-        assert all(torch.tensor(value).isfinite() for value in point.values())
-        for name in ("loss/contrast", "loss/discriminator", "loss/generator"):
-            assert point[name] == pytest.approx(expected[name], rel=0.01), name  # a bfloat16 has 8 bits
+    # How far bfloat16 is from float32 depends on the processor, and tells what two ways to compute in it may differ by.
+    one, exact = measure(compiled=False), measure(compiled=False, precision="fp32")
+    for name in ("loss/contrast", "loss/discriminator", "loss/generator"):
+        two_, one_, exact_ = ([point[name] for point in each["history"]] for each in (first, one, exact))
+        error = max(abs(a - b) for a, b in zip(one_, exact_, strict=True))
+        assert two_ == pytest.approx(one_, abs=2 * error + 0.005 * max(exact_)), name
+    assert all(torch.tensor(value).isfinite() for point in first["history"] for value in point.values())
+
+    def way(run: dict, network: str) -> torch.Tensor:
+        names = [name for name in run["after"] if name.startswith(f"{network}.")]
+        return torch.cat([(run["after"][name].double() - run["before"][name].double()).flatten() for name in names])
+
     for network in ("encoder", "projector", "generator", "discriminator"):
-        names = [name for name in one["after"] if name.startswith(f"{network}.")]
-        flat = lambda of, names=names: torch.cat([of[name].double().flatten() for name in names])  # noqa: E731
-        moved = flat(one["after"]) - flat(one["before"])
-        assert moved.norm() > 0
-        apart = (flat(first["after"]) - flat(one["after"])).norm() / moved.norm()
-        assert apart < 0.15, f"{network}: {apart:.3f} of the way it went"
+        two_, one_, exact_ = (way(each, network) for each in (first, one, exact))
+        assert one_.norm() > 0
+        apart = (two_ - one_).norm() / one_.norm()
+        error = (one_ - exact_).norm() / one_.norm()
+        assert apart < 2 * error + 0.02, f"{network}: {apart:.3f} of the way it went, bfloat16 itself {error:.3f}"
