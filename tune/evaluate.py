@@ -24,10 +24,11 @@ def main() -> None:
         "overrides", nargs="*", metavar="field=value", help="such as data.root=/data or evaluation.transfer=[mnist]"
     )
     parser.add_argument("--test", action="store_true", help="also read the test splits, once every choice is made")
+    parser.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_intermixed_args()
 
-    encoder, trained = load_any(arguments.checkpoint)
+    encoder, trained = load_any(arguments.checkpoint, trust_code=arguments.trust_code)
     config = trained.with_overrides(parse_overrides(arguments.overrides))
     require_same_encoder(trained, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.search.generator [--preset NAME] [--images 100,200,1000] [--quick] [field=value ...]
     python -m benchmarks.search.generator \
-        --compare gan.gradient_penalty=0.05,2 --compare gan.augment_strength=0.2,1 --draws 2
+        --compare synthetic.gan.gradient_penalty=0.05,2 --compare synthetic.gan.augment_strength=0.2,1 --draws 2
 
 G and D are warmed up on so many unlabelled images; 4,000 samples are then compared with as many validation images, as
 Gaussians in the features of a classifier that was trained on the preset's labels (Heusel et al. 2017, with this one in
@@ -38,7 +38,6 @@ from synthcl.config.schema import Config
 from synthcl.core.device import normalise, to_float
 from synthcl.core.rng import generator
 from synthcl.data import ImageSource, Split, open_split
-from synthcl.method.encoders.build import make_encoder
 from synthcl.method.synthetic.gan.networks import make_generator
 from synthcl.runs.gan_cache import warm_up
 
@@ -72,7 +71,7 @@ def main() -> None:
     base = load_preset(options.preset).with_overrides(parse_overrides(options.overrides))
     counts = options.images
     if options.quick:
-        base, counts = base.with_overrides({"gan.warmup_kimg": base.gan.warmup_kimg / 5}), counts[:1]
+        base, counts = base.with_overrides({"synthetic.gan.warmup_kimg": base.gan.warmup_kimg / 5}), counts[:1]
     settings = [dict(chosen) for chosen in product(*options.compare)]
     found: dict[tuple[int, str], list[Measured]] = {}
     for draw in range(options.draws):
@@ -101,7 +100,7 @@ def main() -> None:
 def _choices(text: str) -> list[tuple[str, Any]]:
     field, separator, values = text.partition("=")
     if not separator or not values:
-        raise ArgumentTypeError(f"{text!r} is not FIELD=A,B, such as gan.gradient_penalty=0.05,2")
+        raise ArgumentTypeError(f"{text!r} is not FIELD=A,B, such as synthetic.gan.gradient_penalty=0.05,2")
     return [(field, parse_overrides([f"{field}={value}"])[field]) for value in values.split(",")]
 
 
@@ -129,7 +128,7 @@ def measure(config: Config, whole: Config, records: Path | None) -> Measured:
         whole: the same with all of them, which the judge was trained on.
         records: of earlier runs; none keeps no record.
     """
-    key = config.digest("data", "gan", "encoder")
+    key = config.digest("data", "synthetic", "encoder")
     for line in _lines(records):
         if line["key"] == key:
             return Measured(**line["measured"])
@@ -164,7 +163,7 @@ def classifier(config: Config, train: Split) -> nn.Module:
     """The preset's encoder, trained with labels, flipped images and a one-cycle learning rate."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = make_encoder(config.encoder, config.data.channels)
+        encoder = config.encoder.build(config.data.channels)
         head = nn.LazyLinear(int(train.labels.max()) + 1)
         head(features(encoder, first(train.images, 2)).float())
     parameters = [*encoder.parameters(), *head.parameters()]

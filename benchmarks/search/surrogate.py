@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.search.curves import Curve
 from synthcl.config.schema import Config
-from synthcl.method.curriculum.schedule import value_at
 
 Array = NDArray[np.float64]
 FOLDS = 10
@@ -29,12 +28,12 @@ def features(config: Config) -> list[float]:
     """What a configuration does, of whatever kind its schedules are: hardness at five times, and ten knobs."""
     curriculum, gan = config.curriculum, config.gan
     return [
-        *(math.log(value_at(curriculum.hardness, progress)) for progress in (0.05, 0.25, 0.5, 0.75, 0.95)),
-        value_at(curriculum.synthetic_fraction, 0.0),
-        value_at(curriculum.synthetic_fraction, 1.0),
+        *(math.log(curriculum.hardness.value_at(progress)) for progress in (0.05, 0.25, 0.5, 0.75, 0.95)),
+        curriculum.synthetic_fraction.value_at(0.0),
+        curriculum.synthetic_fraction.value_at(1.0),
         math.log(curriculum.pair_half_life_kimg.start),
         curriculum.view_strength.start,
-        math.log(config.training.temperature),
+        math.log(config.terms["contrast"].model_dump()["temperature"]),
         math.log(gan.generator_learning_rate),
         math.log(gan.discriminator_learning_rate),
     ]

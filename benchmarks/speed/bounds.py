@@ -79,14 +79,14 @@ def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict
     mix, channels = config.mix_at(0.5), config.data.channels
     copies = {name: copy.deepcopy(net).to(device) for name, net in vars(trainer.networks).items() if net is not None}
     networks = Networks(**copies)
-    learns = networks.generator is not None and not config.method.frozen
+    learns = networks.generator is not None and not config.gan.frozen
 
     def images(number: int, size: int) -> Tensor:
         return torch.rand(number, channels, size, size, device=device)
 
     def encode(to_images: bool) -> Callable[[], object]:
         views = 2 * config.training.batch_images
-        of_generator = config.method.views_per_sample * mix.latents if to_images else 0
+        of_generator = config.gan.views_per_sample * mix.latents if to_images else 0
         seen = [normalise(images(views - of_generator, config.view_size))]
         if to_images:
             seen.append(normalise(images(of_generator, config.view_size)).requires_grad_())
@@ -97,10 +97,10 @@ def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict
         return networks, calls
     generator, average = networks.generator, networks.generator_ema
     latents = torch.randn(mix.latents, config.gan.latent_dim, device=device)
-    if config.method.frozen:
+    if config.gan.frozen:
         return networks, calls | {"G": lambda: without_gradient(generator, latents)}
     calls["G"] = lambda: generator(latents).sum().backward()
-    if config.method.pair:
+    if config.gan.pair:
         calls["G_ema"] = lambda: without_gradient(average, latents)
     augmented = Augmented(images(mix.latents, config.gan_image_size), images(mix.latents, config.gan_image_size))
     augmented.fake.requires_grad_()

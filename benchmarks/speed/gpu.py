@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 import torch.multiprocessing
@@ -30,15 +31,13 @@ from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
 from synthcl.core.device import normalise
-from synthcl.method.encoders.build import make_encoder
-from synthcl.method.encoders.projector import make_projector
 from synthcl.training.trainer import Trainer
 
 
 def bare(config: Config, device: torch.device) -> Callable[[], object]:
     """Encoder and projector forward and backward over as many resident views as a step has."""
-    encoder = make_encoder(config.encoder, config.data.channels).to(device).to(memory_format=torch.channels_last)
-    projector = make_projector(config.encoder, encoder).to(device)
+    encoder = config.encoder.build(config.data.channels).to(device).to(memory_format=torch.channels_last)
+    projector = config.heads["main"].build(cast(int, encoder.feature_dim)).to(device)
     size = (2 * config.training.batch_images, config.data.channels, config.view_size, config.view_size)
     views = normalise(torch.rand(size, device=device))
     if config.training.compile:
@@ -128,7 +127,7 @@ def report_steps(config: Config, device: torch.device, options: argparse.Namespa
         torch.backends.cudnn.benchmark = benchmark
         variant = config.with_overrides({"training.compile": compiled})
         timings, bound, waits = time_steps(variant, device, steps, repeats)
-        title = ", ".join([config.encoder.name, config.training.precision, *["compiled"] * compiled])
+        title = ", ".join([config.encoder.kind, config.training.precision, *["compiled"] * compiled])
         print(f"\n{title}{', cudnn.benchmark' * benchmark}: {waits} host waits in {steps} joint steps")
         images = config.training.batch_images
         rows = [

@@ -10,7 +10,7 @@ W processes share a batch of B images, 2B views, in a step (bytes are what one p
 
     compute          FLOPs of E, G, G_ema and D over W and the rate of a GPU
     gradients        2 (W - 1) / W * 4 bytes * parameters, a ring of all-reduces: of D, then of E, projector and G
-    contrastive      (W - 1) / W * 2B * 4 bytes * projector_dim, gathered, and as much scattered in the backward pass
+    contrastive      (W - 1) / W * 2B * 4 bytes * dim, gathered, and as much scattered in the backward pass
     statistics       (W - 1) / W * 2B * 4 bytes * feature_dim: features gathered for realism and diversity
     collectives      9 + 2 a batch normalisation, each at a latency, whatever it carries
     images           of the encoder and of D, B (1 - s) + B s / 2 at a synthetic fraction s, read as JPEG where streamed
@@ -191,7 +191,7 @@ def plan(layout: Layout, networks: Networks, hardware: argparse.Namespace) -> St
     mix, others = config.mix_at(0.5), (workers - 1) / workers
     images = mix.real + mix.latents
     gradient = 2 * others * FLOAT_BYTES * networks.learning
-    contrastive = others * 2 * batch * (2 * FLOAT_BYTES * config.encoder.projector_dim + GROUP_BYTES)
+    contrastive = others * 2 * batch * (2 * FLOAT_BYTES * config.heads["main"].dim + GROUP_BYTES)
     statistics = others * 2 * batch * FLOAT_BYTES * networks.feature_dim
     collectives = (COLLECTIVES + 2 * networks.batch_norms) * (workers > 1)
     sent_per_second = 1e9 * (hardware.node_gb if workers <= hardware.node_gpus else hardware.network_gb)

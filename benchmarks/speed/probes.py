@@ -149,7 +149,7 @@ def share_of_trial(config: Config, quick: bool) -> dict[str, float]:
     """Print what a joint trial is made of: steps, scores at early rungs, that at the last; give evaluation's share."""
     steps = 10 if quick else 40
     images = open_split(config.data, "unlabelled", CPU).images
-    gan, _ = warm_up(config.with_overrides({"gan.warmup_kimg": 1.0}), images, CPU, progress=False)
+    gan, _ = warm_up(config.with_overrides({"synthetic.gan.warmup_kimg": 1.0}), images, CPU, progress=False)
     trainer = Trainer(config.with_overrides({"training.kimg": 1e6}), images, gan, CPU)
     pieces: dict[str, Callable[[], object]] = {
         "steps": lambda: trainer.advance(trainer.step + steps),

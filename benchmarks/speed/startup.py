@@ -48,7 +48,7 @@ from synthcl.training.networks import GanState
 from synthcl.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-SHORT = {"gan.warmup_kimg": 1.0, "training.kimg": 5.0}
+SHORT = {"synthetic.gan.warmup_kimg": 1.0, "training.kimg": 5.0}
 
 
 @dataclass(frozen=True)

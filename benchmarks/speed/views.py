@@ -31,11 +31,11 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.support.harness import arguments, comma_separated, finish, interleave, ratio, table
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.method.views import geometry
-from synthcl.method.views.simclr import ViewsConfig, apply, draw
+from synthcl.method.views.simclr import SimclrConfig, apply, draw
 
 Maker = Callable[[Tensor], Tensor]
 """images (n, 3, size, size) in [0, 1] -> two views of each (2n, 3, size, size)"""
-SETTINGS = ViewsConfig(crop_area_min=0.08, blur_probability=0.5, blur_sigma_max=2.0)
+SETTINGS = SimclrConfig(crop_area_min=0.08, blur_probability=0.5, blur_sigma_max=2.0)
 """SimCLR's, with the jitter strength that its paper takes for small images"""
 JITTER = (SETTINGS.brightness, SETTINGS.contrast, SETTINGS.saturation, SETTINGS.hue)
 PASSES = 4  # of a batch, between two looks at the clock

@@ -66,7 +66,7 @@ def short(preset: Config) -> Config:
         {
             "training.kimg": STEPS * batch / 1000,
             "training.log_kimg": 5 * batch / 1000,
-            "gan.warmup_kimg": 10 * preset.gan.warmup_batch_images / 1000,
+            "synthetic.gan.warmup_kimg": 10 * preset.gan.warmup_batch_images / 1000,
             "evaluation.early_label_images": 500,
         }
     )

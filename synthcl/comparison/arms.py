@@ -22,14 +22,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "real-four-views": {
         "curriculum.synthetic_fraction": _NONE,
         "curriculum.hardness": _NONE,
-        "method.views_per_image": 4,
+        "training.views_per_image": 4,
     },
     # Data inflation: samples of the warmed-up GAN as if they were more images.
-    "frozen-gan": {"method.frozen": True, "method.pair": False, "curriculum.hardness": _NONE},
+    "frozen-gan": {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE},
     # The same under AdaInf's weaker augmentation (Wang et al., ICLR 2024): views at WEAKER of the configuration's.
-    "frozen-gan-weak-views": {"method.frozen": True, "method.pair": False, "curriculum.hardness": _NONE},
+    "frozen-gan-weak-views": {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE},
     # The min-max game alone: two views of G(z), no G_ema.
-    "hard-only": {"method.pair": False},
+    "hard-only": {"synthetic.gan.pair": False},
     # (G(z), G_ema(z)) pairs that drift by GAN training alone.
     "pairs-only": {"curriculum.hardness": _NONE},
     # The full method with the configuration's own curriculum.
@@ -61,9 +61,7 @@ def arm_overrides(arm: str, config: Config) -> dict[str, Any]:
         raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
     if arm != "frozen-gan-weak-views":
         return ARMS[arm]
-    strength = config.curriculum.view_strength.model_dump()
-    weaker = {name: WEAKER * strength[name] for name in ("start", "end") if strength[name] is not None}
-    return ARMS[arm] | {"curriculum.view_strength": strength | weaker}
+    return ARMS[arm] | {"curriculum.view_strength": config.curriculum.view_strength.scaled(WEAKER)}
 
 
 def apply_arm(config: Config, arm: str) -> Config:

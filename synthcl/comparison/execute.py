@@ -20,7 +20,6 @@ from synthcl.comparison.run import perform, warm_up_gan
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.core.progress import Progress
-from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 
 Job = Callable[[], bool]
 """does its work and says whether it is finished; may travel to another process"""
@@ -145,8 +144,9 @@ def _one_of_each_gan(plan: list[Run]) -> list[Run]:
     found: dict[str, Run] = {}
     for run in plan:
         if not run.config.is_real_only:
-            tree = run.config.model_dump(mode="json", exclude={"gan": JOINT_ONLY})
-            found.setdefault(json.dumps([tree["data"], tree["gan"], run.config.gan_image_size]), run)
+            config = run.config
+            key = [config.data.model_dump(mode="json"), config.gan.warmup_reads(), config.gan_image_size]
+            found.setdefault(json.dumps(key), run)
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthcl.comparison.plan import Run
-from synthcl.config.compatibility import first_difference, not_measured, same_labels
+from synthcl.config.compatibility import first_difference, flat, is_within, not_measured, same_labels
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
@@ -56,11 +56,8 @@ class Place:
 def digest(config: Config) -> str:
     """First 12 hex digits of the SHA-256 over the part of a configuration that decides what a run measures."""
     free = not_measured(config)
-    decisive = {
-        section: {field: value for field, value in fields.items() if f"{section}.{field}" not in free}
-        for section, fields in config.model_dump(mode="json", exclude={"name"}).items()
-        if section not in free
-    }
+    values = flat(config.model_dump(mode="json", exclude={"name"}))
+    decisive = {path: value for path, value in values.items() if not is_within(path, free)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 

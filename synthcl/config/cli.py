@@ -17,7 +17,7 @@ from synthcl.core.errors import UserError
 
 SMOKE_TEST: dict[str, Any] = {
     "data.image_fraction": 0.1,
-    "gan.warmup_kimg": 3,
+    "synthetic.gan.warmup_kimg": 3,
     "training.kimg": 4,
     "training.batch_images": 64,
     "training.log_kimg": 1,

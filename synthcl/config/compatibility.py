@@ -22,13 +22,26 @@ def first_difference(written: dict[str, Any], config: Config, free: Collection[s
     """
     written = upgrade(written)
     same = _SAME_LABELS if same_labels(written.get("evaluation"), config) else ()
-    for section, fields in config.model_dump(mode="json").items():
-        recorded = written.get(section)
-        for field, value in fields.items() if isinstance(fields, dict) else ():
-            other = recorded.get(field) if isinstance(recorded, dict) else None
-            if other != value and not {section, f"{section}.{field}"} & {*free, *same}:
-                return f"{section}.{field}", other, value
+    recorded, wanted = flat(written), flat(config.model_dump(mode="json", exclude={"name"}))
+    for path in sorted({*recorded, *wanted} - {"name"}):
+        if recorded.get(path) != wanted.get(path) and not is_within(path, {*free, *same}):
+            return path, recorded.get(path), wanted.get(path)
     return None
+
+
+def flat(tree: dict[str, Any]) -> dict[str, Any]:
+    """Values of a tree by dotted path; empty mappings have none."""
+    found: dict[str, Any] = {}
+    for name, node in tree.items():
+        found |= (
+            {f"{name}.{path}": value for path, value in flat(node).items()} if isinstance(node, dict) else {name: node}
+        )
+    return found
+
+
+def is_within(path: str, places: Collection[str]) -> bool:
+    """Whether a dotted field is one of these fields, or lies in one of these sections."""
+    return any(path == place or path.startswith(f"{place}.") for place in places)
 
 
 _SAME_LABELS = ("evaluation.label_fractions", "evaluation.max_label_images")
@@ -113,9 +126,9 @@ def not_measured(config: Config) -> set[str]:
     """`NOT_LEARNED`, and what a run never reads: a GAN it does not meet, rates of a frozen one, a lag without pairs."""
     free = set(NOT_LEARNED)
     if config.is_real_only:
-        free |= {"gan", "curriculum.pair_half_life_kimg"}
-    if config.method.frozen:
-        free |= {"gan.generator_learning_rate", "gan.discriminator_learning_rate"}
-    if not config.method.pair:
+        free |= {"synthetic", "curriculum.pair_half_life_kimg"}
+    if config.gan.frozen:
+        free |= {"synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"}
+    if not config.gan.pair:
         free |= {"curriculum.pair_half_life_kimg"}
     return free

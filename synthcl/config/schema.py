@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -24,16 +26,23 @@ from synthcl.config.sections import (
     SearchConfig,
     TrainingConfig,
 )
-from synthcl.config.upgrade import upgrade
+from synthcl.config.upgrade import path_today, upgrade
 from synthcl.core.errors import UserError
-from synthcl.core.plugin import Section
+from synthcl.core.plugin import Section, members
 from synthcl.core.secrets import first_secret
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at, learning_rate
 from synthcl.method.curriculum.mix import Mix, mix_at
-from synthcl.method.encoders.settings import EncoderConfig
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.curriculum.schedule import Schedule
+from synthcl.method.encoders import AnyEncoder, AnyHead
+from synthcl.method.encoders.conv import ConvConfig
+from synthcl.method.encoders.projector import MlpConfig
+from synthcl.method.objectives import AnyTerm
+from synthcl.method.objectives.ppcl import PpclConfig
+from synthcl.method.synthetic import AnySource
 from synthcl.method.synthetic.gan.settings import GanConfig
-from synthcl.method.synthetic.settings import MethodConfig
-from synthcl.method.views.simclr import ViewsConfig
+from synthcl.method.views import AnyView
+from synthcl.method.views.simclr import SimclrConfig
 
 
 class Config(Section):
@@ -41,10 +50,13 @@ class Config(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run's folder")
     data: DataConfig = DataConfig()
-    views: ViewsConfig = ViewsConfig()
-    encoder: EncoderConfig = EncoderConfig()
-    gan: GanConfig = GanConfig()
-    method: MethodConfig = MethodConfig()
+    views: dict[str, AnyView] = Field({"base": SimclrConfig()}, description="`base`, and changes of views by name")
+    encoder: AnyEncoder = Field(ConvConfig(), description="the network that is pretrained")
+    heads: dict[str, AnyHead] = Field({"main": MlpConfig()}, description="what terms look through, by name")
+    synthetic: dict[str, AnySource] = Field(
+        {"gan": GanConfig()}, description="sources of synthetic images; none or `gan`"
+    )
+    terms: dict[str, AnyTerm] = Field({"contrast": PpclConfig()}, description="losses in the encoder's sum, by name")
     curriculum: CurriculumConfig = CurriculumConfig()
     training: TrainingConfig = TrainingConfig()
     health: HealthConfig = HealthConfig()
@@ -64,6 +76,24 @@ class Config(Section):
                 f"{found[0]} {found[1]!r} holds what looks like a secret, and a config is written beside every run; "
                 "give it to every node as an environment variable or a role"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _families_are_complete(self) -> Config:
+        bases = [name for name, view in self.views.items() if isinstance(view, SimclrConfig)]
+        if bases != ["base"]:
+            raise ValueError(f"views has {bases or 'no entry'} of kind simclr; it needs one, named base")
+        if "main" not in self.heads:
+            raise ValueError(f"heads has {sorted(self.heads)}; it needs an entry named main")
+        if not set(self.synthetic) <= {"gan"}:
+            raise ValueError(f"synthetic has {sorted(self.synthetic)}; the only source there is is named gan")
+        for name, term in self.terms.items():
+            if term.head not in self.heads:
+                raise ValueError(
+                    f"terms.{name}.head {term.head!r} is no entry of heads, which has {sorted(self.heads)}"
+                )
+        if not any(term.weight.bounds[0] > 0 for term in self.terms.values()):
+            raise ValueError("terms has no entry whose weight stays above 0, so that some step would teach nothing")
         return self
 
     @model_validator(mode="after")
@@ -89,38 +119,65 @@ class Config(Section):
     @property
     def is_real_only(self) -> bool:
         """Whether no step of the run has a synthetic view, so that no GAN is needed."""
-        return self.curriculum.synthetic_fraction.bounds[1] == 0
+        return not self.synthetic or self.curriculum.synthetic_fraction.bounds[1] == 0
+
+    @property
+    def gan(self) -> GanConfig:
+        """The source of synthetic images; its default where there is none, which nothing reads then."""
+        return self.synthetic.get("gan", GanConfig())
+
+    @cached_property
+    def schedules_of_plugins(self) -> dict[str, Schedule]:
+        """Every schedule of a single plug-in by dotted field, such as `terms.contrast.weight`."""
+        return {
+            f"{family}.{name}.{field}": value
+            for family in ("views", "synthetic", "terms")
+            for name, section in sorted(getattr(self, family).items())
+            for field, value in section
+            if isinstance(value, Schedule)
+        }
+
+    @cached_property
+    def ramps_of_plugins(self) -> list[str]:
+        """Those of them that move: what is logged."""
+        return [path for path, schedule in self.schedules_of_plugins.items() if len({*schedule.bounds}) > 1]
 
     def mix_at(self, progress: float) -> Mix:
         """How many real images and latents a step has at this progress, over all workers."""
         return mix_at(
-            self.curriculum.synthetic_fraction,
+            self.curriculum.synthetic_fraction if self.synthetic else Constant(start=0.0),
             progress,
             batch_images=self.training.batch_images,
-            views_per_image=self.method.views_per_image,
-            views_per_latent=self.method.views_per_latent,
+            views_per_image=self.training.views_per_image,
+            views_per_latent=self.gan.views_per_latent,
             workers=self.compute.workers_per_trial,
         )
 
     def knobs_at(self, progress: float) -> Knobs:
         """The values that a step is run with at this progress."""
         training = self.training
-        real_views = self.mix_at(progress).real * self.method.views_per_image
+        real_views = self.mix_at(progress).real * training.views_per_image
         return knobs_at(
             self.curriculum,
             progress,
             batch_images=training.batch_images,
             learning_rate=learning_rate(training.learning_rate, training.warmup_fraction, progress),
             synthetic_fraction=1 - real_views / (2 * training.batch_images),
+            scheduled=self.schedules_of_plugins,
         )
 
     @property
     def view_size(self) -> int:
-        return self.views.size or self.data.image_size
+        base = self.views["base"]
+        assert isinstance(base, SimclrConfig)
+        return base.size or self.data.image_size
 
     @property
     def gan_image_size(self) -> int:
         return self.gan.image_size or self.data.image_size
+
+    def __hash__(self) -> int:
+        return hash(self.digest())  # families are dicts, which have no hash
 
     def digest(self, *sections: str) -> str:
         """First 12 hex digits of the SHA-256 over the named sections (all when none is named)."""
@@ -138,26 +195,63 @@ class Config(Section):
             UserError: on an unknown field or a value out of bounds.
         """
         tree = self.model_dump(mode="json")
-        for path, value in overrides.items():
-            node: Any = tree
-            *parents, leaf = path.split(".")
-            for part in parents:
-                node = node.get(part) if isinstance(node, dict) else None
-                if not isinstance(node, dict):
-                    raise UserError(
-                        f"override {path}={value!r}: there is no field {path!r}; --dry-run lists all fields"
-                    )
-            if leaf not in node:
-                known = ", ".join(sorted(node))
-                raise UserError(
-                    f"override {path}={value!r}: there is no field {path!r}; {_where(parents)} has: {known}"
-                )
-            node[leaf] = value
+        today = {path_today(path): value for path, value in overrides.items()}
+        for path in sorted(today, key=lambda path: not path.endswith(".kind")):  # it decides which fields there are
+            _set(tree, path, today[path])
         return validated(tree, "override")
 
 
-def _where(parents: list[str]) -> str:
-    return ".".join(parents) or "the config"
+def _set(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value into a tree of a config's values; a new kind keeps the fields that it shares with the old one."""
+    *parents, leaf = path.split(".")
+    node: Any = tree
+    section: Any = Config
+    for part in parents:
+        inner = _inner(section, node, part)
+        if isinstance(node, dict) and part not in node and get_origin(section) is dict:
+            node[part] = {}  # a new member of a family
+        node, section = (node.get(part) if isinstance(node, dict) else None), inner
+        if not isinstance(node, dict):
+            raise UserError(f"override {path}={value!r}: there is no field {path!r}; --dry-run lists all fields")
+    collection = get_origin(section) is dict
+    known = set(node) if collection else {"kind"} if leaf == "kind" and not node else _fields(section, node)
+    if not collection and leaf not in known:
+        raise UserError(
+            f"override {path}={value!r}: there is no field {path!r}; "
+            f"{'.'.join(parents) or 'the config'} has: {', '.join(sorted(known))}"
+        )
+    if collection and value is None:
+        node.pop(leaf, None)
+        return
+    node[leaf] = value
+    if leaf == "kind":
+        kept = _fields(section, node)
+        for field in [field for field in node if field not in kept]:
+            del node[field]
+
+
+def _inner(section: Any, node: Any, part: str) -> Any:
+    """What a field of a section is: a section, a family of them, or a dict of members of a family."""
+    if get_origin(section) is dict:
+        return get_args(section)[1]
+    chosen = _section(section, node)
+    field = chosen.model_fields.get(part) if chosen else None
+    return field.annotation if field else None
+
+
+def _section(section: Any, node: Any) -> type[Section] | None:
+    """The section itself, or the member of a family that a tree of values is of."""
+    if isinstance(section, type):
+        return section if issubclass(section, Section) else None
+    try:
+        return members(section).get(node.get("kind"))
+    except (AttributeError, KeyError, TypeError):  # a field of plain values
+        return None
+
+
+def _fields(section: Any, node: dict[str, Any]) -> set[str]:
+    chosen = _section(section, node)
+    return {*chosen.model_fields} if chosen else set(node)
 
 
 def validated(tree: Any, origin: str) -> Config:
@@ -174,8 +268,24 @@ def validated(tree: Any, origin: str) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"]) or "config"
+        path = ".".join(_without_kinds(first["loc"], tree)) or "config"
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
+        if first["type"] == "union_tag_invalid":
+            path, value = f"{path}.kind", first["ctx"]["tag"]
+            message = f"choose {first['ctx']['expected_tags']}"
         shown = "" if isinstance(value, dict) or first["type"] == "missing" else f" = {value!r}"
         raise UserError(f"{origin}: {path}{shown}: {message}") from None
+
+
+def _without_kinds(place: tuple[int | str, ...], tree: Any) -> Iterator[str]:
+    """Where in the tree an error is; pydantic adds the kind of the member that it has read."""
+    for part in place:
+        if (
+            isinstance(tree, dict)
+            and part not in tree
+            and part == tree.get("kind", None if part == place[-1] else part)
+        ):
+            continue
+        yield str(part)
+        tree = tree.get(part) if isinstance(tree, dict) else None

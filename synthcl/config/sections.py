@@ -28,7 +28,7 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     kimg: Positive = Field(100.0, description="budget: thousand images; one image is two encoded views")
     batch_images: int = Field(256, ge=4, description="images a step over all workers; twice as many views")
-    temperature: float = Field(0.2, gt=0, le=10)
+    views_per_image: Literal[2, 4] = Field(2, description="views of a real image; 4 halves the number of real images")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = Field(1e-3, description="peak; linear warm-up, then cosine to 0; never rescaled")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
@@ -36,7 +36,7 @@ class TrainingConfig(Section):
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 uses autocast for encoder, G and D")
     compile: bool = Field(
-        False, description="torch.compile encoder, projector, G and, where gan.gradient_penalty is 0, D"
+        False, description="torch.compile encoder, main head, G and, where its gradient_penalty is 0, D"
     )
     log_kimg: Positive = Field(5.0, description="thousand images between two logged points")
     checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")

@@ -4,10 +4,68 @@ from __future__ import annotations
 
 from typing import Any
 
+MOVED: dict[str, str] = {
+    "views": "views.base",
+    "encoder.name": "encoder.kind",
+    "encoder.projector_hidden": "heads.main.hidden",
+    "encoder.projector_dim": "heads.main.dim",
+    "gan": "synthetic.gan",
+    "method": "synthetic.gan",
+    "method.views_per_image": "training.views_per_image",
+    "training.temperature": "terms.contrast.temperature",
+}
+"""fields, and sections with all their fields, that stand elsewhere today; the longest entry holds"""
 REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 """fields there are no more, and the value that is done today; with any other the configuration is refused"""
 ADDED: dict[str, Any] = {"method.views_per_pair": 4}
 """fields that a recorded configuration may lack, and what was done before there was a choice"""
+
+_OF_KIND = {"conv": ("width",), "resnet18": ("stem",), "resnet50": ("stem",)}
+_RAMPS = {"constant": (), "step": ("end", "ramp_begin")}
+"""of schedules: fields beside `start` where not all are read"""
+
+_NEW: dict[str, tuple[str, dict[str, Any]]] = {
+    "views": ("base", {"kind": "simclr"}),
+    "heads": ("main", {"kind": "mlp"}),
+    "synthetic": ("gan", {"kind": "gan"}),
+    "terms": (
+        "contrast",
+        {"kind": "ppcl", "weight": {"kind": "constant", "start": 1.0}, "head": "main", "plays": True},
+    ),
+}
+"""members of families, and what was done before there was a choice"""
+
+
+def path_today(path: str) -> str:
+    """Where a dotted field of an earlier version stands.
+
+    Example:
+        >>> path_today("gan.warmup_kimg"), path_today("training.temperature"), path_today("training.kimg")
+        ('synthetic.gan.warmup_kimg', 'terms.contrast.temperature', 'training.kimg')
+    """
+    section, _, rest = path.partition(".")
+    if path in MOVED and path != "views":
+        return MOVED[path]
+    if section not in MOVED or not rest or (section == "views" and rest.split(".")[0] not in _OLD_VIEWS):
+        return path
+    return f"{MOVED[section]}.{rest}"
+
+
+_OLD_VIEWS = {
+    "size",
+    "crop_area_min",
+    "crop_ratio_max",
+    "flip_probability",
+    "jitter_probability",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "grayscale_probability",
+    "blur_probability",
+    "blur_sigma_min",
+    "blur_sigma_max",
+}
 
 
 def upgrade(tree: Any) -> Any:
@@ -18,7 +76,7 @@ def upgrade(tree: Any) -> Any:
 
     Example:
         >>> upgrade({"name": "old", "method": {"pair": True, "update": "simultaneous"}})
-        {'name': 'old', 'method': {'pair': True, 'views_per_pair': 4}}
+        {'name': 'old', 'synthetic': {'gan': {'kind': 'gan', 'pair': True, 'views_per_pair': 4}}}
     """
     if not isinstance(tree, dict):
         return tree
@@ -31,4 +89,48 @@ def upgrade(tree: Any) -> Any:
         section, field = path.split(".")
         if isinstance(tree.get(section), dict):
             tree[section].setdefault(field, value)
+    _drop_unread(tree)
+    moved = False
+    for section in [section for section in tree if isinstance(tree[section], dict)]:
+        for field in list(tree[section]):
+            if (place := path_today(f"{section}.{field}")) != f"{section}.{field}":
+                _put(tree, place, tree[section].pop(field))
+                moved = True
+        if not tree[section] and section in ("gan", "method"):
+            del tree[section]
+    for family, (member, new) in _NEW.items() if moved else ():
+        if isinstance(tree.get(family), dict) and isinstance(tree[family].get(member), dict):
+            tree[family][member] = new | tree[family][member]
     return tree
+
+
+def _drop_unread(tree: dict[str, Any]) -> None:
+    """Fields that an earlier version wrote for every kind, and that this kind never read."""
+    encoder, curriculum = tree.get("encoder"), tree.get("curriculum")
+    read: tuple[str, ...]
+    if isinstance(encoder, dict) and {"name", "projector_hidden", "projector_dim"} & encoder.keys():
+        read = _OF_KIND.get(encoder.setdefault("name", "conv"), ())
+        for field in ("width", "stem"):
+            if field not in read:
+                encoder.pop(field, None)
+    if not isinstance(curriculum, dict):
+        return
+    for name, schedule in curriculum.items():
+        if not isinstance(schedule, dict):
+            continue
+        schedule = dict(schedule)
+        if not {"end", "ramp_begin", "ramp_end"} <= schedule.keys():
+            continue  # not as it was recorded
+        read = _RAMPS.get(schedule.get("kind", "constant"), ("end", "ramp_begin", "ramp_end"))
+        for field in {"end", "ramp_begin", "ramp_end"} - {*read}:
+            schedule.pop(field, None)
+        if "end" in read and schedule.get("end", 0.0) is None:
+            schedule["end"] = schedule.get("start")
+        curriculum[name] = schedule
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for part in parents:
+        tree = tree.setdefault(part, {})
+    tree[leaf] = value

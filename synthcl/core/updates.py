@@ -11,16 +11,26 @@ from torch import Tensor, nn
 from synthcl.core import distributed
 
 
-def update(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-    """Backward, mean over processes, step."""
+def update(loss: Tensor, *optimizers: torch.optim.Optimizer, private: Tensor | None = None) -> None:
+    """Backward, mean over processes, step.
+
+    Args:
+        loss: 0-dim; its gradient reaches everything.
+        optimizers: of what learns.
+        private: 0-dim; its gradient stops at the parameters of the first optimiser. One more backward pass.
+    """
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
+    if private is not None:
+        torch.autograd.backward(private, inputs=_parameters(optimizers[0]), retain_graph=True)
     loss.backward()
-    distributed.average_gradients(
-        parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
-    )
+    distributed.average_gradients(parameter for optimizer in optimizers for parameter in _parameters(optimizer))
     for optimizer in optimizers:
         optimizer.step()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def encode(
     if bad:
         raise Diverged(
             f"encoder gives non-finite features for {bad} of {len(features)} images: the training has diverged; "
-            "a lower training.learning_rate or a higher training.temperature is right"
+            "a lower training.learning_rate or a higher terms.contrast.temperature is right"
         )
     return features
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from typing import cast
 
 import torch
 from torch import nn
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
-from synthcl.method.encoders.build import make_encoder
-from synthcl.method.encoders.projector import make_projector
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.runs.storage import Storage
 
@@ -22,14 +21,14 @@ def checkpoint_bytes(config: Config) -> int:
     """Size of one checkpoint: weights, and the optimisers' moments for those that learn."""
     parts: list[tuple[nn.Module, int]] = []  # a network and how many numbers are kept for each of its weights
     with torch.device("meta"):
-        encoder = make_encoder(config.encoder, config.data.channels)
+        encoder = config.encoder.build(config.data.channels)
         moments = 2 if config.training.optimizer == "adamw" else 1
-        parts += [(encoder, 1 + moments), (make_projector(config.encoder, encoder), 1 + moments)]
+        parts += [(encoder, 1 + moments), (config.heads["main"].build(cast(int, encoder.feature_dim)), 1 + moments)]
     if not config.is_real_only:
         with torch.device("cpu" if config.gan.generator else "meta"):  # the user's own is run once on two latents
             generator = make_generator(config.gan, config.data.channels, config.gan_image_size)
             discriminator = make_discriminator(config.gan, config.data.channels, config.gan_image_size)
-        adam = 0 if config.method.frozen else 2
+        adam = 0 if config.gan.frozen else 2
         parts += [(generator, 1 + adam), (generator, 1), (discriminator, 1 + adam)]
     return _FRAME_BYTES + sum(_bytes(network, times) for network, times in parts)
 
@@ -37,7 +36,7 @@ def checkpoint_bytes(config: Config) -> int:
 def encoder_bytes(config: Config) -> int:
     """Size of an exported encoder."""
     with torch.device("meta"):
-        return _FRAME_BYTES + _bytes(make_encoder(config.encoder, config.data.channels), 1)
+        return _FRAME_BYTES + _bytes(config.encoder.build(config.data.channels), 1)
 
 
 def _bytes(network: nn.Module, times: int) -> int:

@@ -15,7 +15,7 @@ from torch import nn
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
-from synthcl.method.encoders.build import make_encoder
+from synthcl.method.encoders.custom import CustomEncoder
 from synthcl.runs import checkpoint
 
 ENCODER = "encoder.safetensors"
@@ -48,37 +48,40 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
     write_whole(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
-def load_encoder(path: str | Path) -> nn.Module:
+def load_encoder(path: str | Path, *, trust_code: bool = False) -> nn.Module:
     """Build an encoder from `encoder.safetensors` and its card.
 
     Args:
         path: the `.safetensors` file.
+        trust_code: whether the module that a card of kind `custom` names may be imported and called.
 
     Returns:
         A plain `nn.Module` in eval mode on the CPU: images (n, C, H, W) in [-1, 1] -> features (n, feature_dim).
 
     Raises:
-        UserError: when a file is missing, is not safetensors, or weights and card disagree.
+        UserError: when a file is missing, is not safetensors, weights and card disagree, or code is not trusted.
     """
-    return _load_exported(Path(path))[0]
+    return _load_exported(Path(path), trust_code)[0]
 
 
-def load_any(path: Path) -> tuple[nn.Module, Config]:
+def load_any(path: Path, *, trust_code: bool = False) -> tuple[nn.Module, Config]:
     """The encoder of an exported file or of a checkpoint, in eval mode, and the config it was trained with.
 
     Args:
         path: an `encoder.safetensors`, a `checkpoint.pt`, or a folder with one of them.
+        trust_code: as of `load_encoder`.
 
     Raises:
-        UserError: when there is neither, or it cannot be read.
+        UserError: when there is neither, it cannot be read, or code is not trusted.
     """
     if path.is_dir() and not (path / checkpoint.FILE).is_file() and (path / ENCODER).is_file():
         path = path / ENCODER
     if path.suffix == ".safetensors":
-        return _load_exported(path)
+        return _load_exported(path, trust_code)
     state = checkpoint.load(path, torch.device("cpu"))
     config = checkpoint.config_of(state)
-    encoder = make_encoder(config.encoder, config.data.channels)
+    _require_trust(path, config, trust_code)
+    encoder = config.encoder.build(config.data.channels)
     try:
         encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
     except (RuntimeError, KeyError, TypeError):
@@ -98,14 +101,24 @@ def require_same_encoder(trained: Config, config: Config) -> None:
     Raises:
         UserError: naming the first field that differs.
     """
-    fields = {f"encoder.{name}": (value, getattr(config.encoder, name)) for name, value in trained.encoder}
+    made_of, asked_for = trained.encoder.model_dump(), config.encoder.model_dump()
+    fields = {f"encoder.{name}": (made_of.get(name), asked_for.get(name)) for name in {**made_of, **asked_for}}
     fields["data.channels"] = (trained.data.channels, config.data.channels)
     for field, (made, asked) in fields.items():
         if made != asked:
             raise UserError(f"{field}={asked!r}: this encoder was trained with {made!r}; leave {field} as it is")
 
 
-def _load_exported(path: Path) -> tuple[nn.Module, Config]:
+def _require_trust(path: Path, config: Config, trust_code: bool) -> None:
+    """A file that somebody else made must not choose what is imported here."""
+    if isinstance(config.encoder, CustomEncoder) and not trust_code:
+        raise UserError(
+            f"encoder {str(path)!r} is made by the code {config.encoder.code!r}, which would be imported and called; "
+            "read that module, then give trust_code=True, or --trust-code on the command line"
+        )
+
+
+def _load_exported(path: Path, trust_code: bool) -> tuple[nn.Module, Config]:
     card_path = path.with_suffix(".json")
     for file in (path, card_path):
         if not file.is_file():
@@ -114,7 +127,8 @@ def _load_exported(path: Path) -> tuple[nn.Module, Config]:
         config = Config.model_validate(json.loads(card_path.read_text())["config"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl; restore it") from None
-    encoder = make_encoder(config.encoder, config.data.channels)
+    _require_trust(path, config, trust_code)
+    encoder = config.encoder.build(config.data.channels)
     try:
         encoder.load_state_dict(load_file(path))
     except SafetensorError as error:

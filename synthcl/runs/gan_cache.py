@@ -24,7 +24,6 @@ from synthcl.core.image_grid import grid_png
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.progress import Progress
 from synthcl.data import ImageSource
-from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 from synthcl.runs import warmup_checkpoint
 from synthcl.runs.location import below
 from synthcl.training.gan_warmup import CHECK_STEPS, SEED, GanWarmUp, Statistics, budget_kimg, warmup_networks
@@ -88,9 +87,10 @@ def cache_key(config: Config, images: ImageSource) -> str:
 
 
 def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
+    reads = config.gan.warmup_reads()
     return {
         "images": images.content_key,
-        "gan": config.gan.model_dump(mode="json", exclude={*JOINT_ONLY, "warmup_passes_max"})
+        "gan": {name: value for name, value in reads.items() if name != "warmup_passes_max"}
         | {"warmup_kimg": budget_kimg(config.gan, len(images))},
         "image_size": config.gan_image_size,
         "channels": config.data.channels,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,6 +67,7 @@ def open_data(config: Config, *, test: bool = True) -> Data:
         UserError: on a synthetic fraction that comes to nothing, sizes no generator makes, missing or broken data,
             missing labels or classes, or fewer images than a real-only step needs.
     """
+    require_plugins(config)
     if not config.is_real_only:
         require_latents(config)
         own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers
@@ -81,6 +84,30 @@ def open_data(config: Config, *, test: bool = True) -> Data:
     for data in (found, *transfer.values()):
         data.require_readable()
     return Data(config, found, transfer)
+
+
+def require_plugins(config: Config) -> None:
+    """Build encoder, views and terms once, so that code of the user's own is called before anything is spent.
+
+    Raises:
+        UserError: naming the member that cannot be made.
+    """
+    with torch.device("cpu" if config.encoder.kind == "custom" else "meta"):
+        config.encoder.build(config.data.channels)
+    for name, view in config.views.items():
+        with _named(f"views.{name}"):
+            view.build(config.view_size)
+    for name, term in config.terms.items():
+        with _named(f"terms.{name}"):
+            term.build()
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}.{error}") from None
 
 
 def require_latents(config: Config) -> None:

@@ -68,7 +68,7 @@ def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
             flat[prefix] = node
 
     tree = config.model_dump(mode="json")
-    for section in ("curriculum", "method", "gan", "training", "views", "encoder"):
+    for section in ("curriculum", "synthetic", "training", "views", "encoder", "heads", "terms"):
         walk(section, tree[section])
     first, last = config.knobs_at(0.0), config.knobs_at(1.0)
     return flat | {

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 
 from synthcl.comparison.plotting import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 from synthcl.config.schema import Config
-from synthcl.method.curriculum.schedule import value_at
 from synthcl.search.results import best_so_far, pareto_front
 from synthcl.search.settings import reads
 
@@ -122,13 +121,13 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
         beside: more of them, to compare with.
     """
     curricula: dict[str, tuple[str, Callable[[Config, float], float]]] = {
-        "hardness": ("hardness", lambda config, p: value_at(config.curriculum.hardness, p)),
+        "hardness": ("hardness", lambda config, p: config.curriculum.hardness.value_at(p)),
         "pair half-life, kimg": (
             "pair_half_life_kimg",
-            lambda config, p: value_at(config.curriculum.pair_half_life_kimg, p),
+            lambda config, p: config.curriculum.pair_half_life_kimg.value_at(p),
         ),
         "synthetic fraction": ("synthetic_fraction", lambda config, p: config.knobs_at(p).synthetic_fraction),
-        "view strength": ("view_strength", lambda config, p: value_at(config.curriculum.view_strength, p)),
+        "view strength": ("view_strength", lambda config, p: config.curriculum.view_strength.value_at(p)),
         "learning rate": ("", lambda config, p: config.knobs_at(p).learning_rate),
     }
     panels = {

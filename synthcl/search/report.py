@@ -201,7 +201,7 @@ def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
     runs = confirmed[confirmed.name == winner.name].sort_values(["score", "seed"], ascending=[False, True])
     run: Any = runs.iloc[0]
     with fetched(storage.ray_uri(run.checkpoint)) as folder:
-        encoder, config = load_any(folder)
+        encoder, config = load_any(folder, trust_code=True)  # of this search, which has called it
     over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
     scores = {"run": run.label, "this_seed": names.renamed(run.metrics, config), "over_seeds": over_seeds}
     save_encoder(storage.folder / ENCODER, encoder, config, scores)

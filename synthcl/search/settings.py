@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from synthcl.config.compatibility import flat, is_within
 from synthcl.config.schema import Config
 
 _GENERATED = {"curriculum.hardness", "curriculum.pair_half_life_kimg", "curriculum.synthetic_fraction"}
-_GAME = {"curriculum.hardness", "gan.generator_learning_rate", "gan.discriminator_learning_rate"}
-_HOW = {"method.update", "method.hardness_unit"}
+_RATES = {"synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"}
+_GAME = {"curriculum.hardness", "synthetic.gan.hardness_unit", *_RATES}
 
 
 def reads(config: Config, field: str) -> bool:
@@ -19,35 +20,15 @@ def reads(config: Config, field: str) -> bool:
     """
     unread: set[str] = set()
     if config.is_real_only:
-        unread |= _GENERATED | _HOW | {"gan", "method.frozen", "method.pair", "method.views_per_pair"}
-    if config.method.frozen:
-        unread |= _GAME | _HOW
-    if not config.method.pair:
-        unread |= {"curriculum.pair_half_life_kimg", "method.views_per_pair"}
-    for name, schedule in config.curriculum:
-        path = f"curriculum.{name}"
-        if schedule.kind == "constant":
-            unread |= {f"{path}.end", f"{path}.ramp_begin", f"{path}.ramp_end"}
-        if schedule.kind == "step":
-            unread |= {f"{path}.ramp_end"}
-    return not any(field == path or field.startswith(f"{path}.") for path in unread)
+        unread |= _GENERATED | {"synthetic"}
+    if config.gan.frozen:
+        unread |= _GAME
+    if not config.gan.pair:
+        unread |= {"curriculum.pair_half_life_kimg", "synthetic.gan.views_per_pair"}
+    return not is_within(field, unread)
 
 
 def changes(config: Config, base: Config) -> dict[str, Any]:
     """The fields that a run reads and that differ from another configuration, by dotted path."""
-    own, others = _flat(config), _flat(base)
+    own, others = (flat(each.model_dump(mode="json")) for each in (config, base))
     return {path: value for path, value in own.items() if value != others.get(path) and reads(config, path)}
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                walk(f"{prefix}.{name}" if prefix else name, value)
-        else:
-            found[prefix] = node
-
-    walk("", config.model_dump(mode="json"))
-    return found

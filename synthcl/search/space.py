@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from synthcl.config.compatibility import flat
 from synthcl.config.schema import Config
+from synthcl.config.upgrade import path_today
 from synthcl.core.errors import UserError, yaml_problem
 from synthcl.core.plugin import Section
-from synthcl.method.synthetic.gan.settings import JOINT_ONLY
 
-SEARCHED = ("views", "encoder", "gan", "method", "curriculum", "training")
+SEARCHED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "training")
 """sections whose fields may be searched"""
 _PROBES = 64  # random points that must be valid configurations before a search begins, beside the space's corners
 
@@ -43,6 +42,11 @@ class Dimension(Section):
     high: int | float | None = Field(None, description="largest value")
     log: bool = Field(False, description="search the logarithm")
     when: dict[str, tuple[bool | int | float | str, ...]] = Field({}, description="earlier field: values it exists for")
+
+    @field_validator("when")
+    @classmethod
+    def _of_any_version(cls, when: dict[str, Any]) -> dict[str, Any]:
+        return {path_today(field): values for field, values in when.items()}
 
     @model_validator(mode="after")
     def _one_kind(self) -> Dimension:
@@ -107,7 +111,7 @@ class Space:
         return {
             path: values[path]
             for path, dimension in self.dimensions.items()
-            if self._exists(dimension, values) and not dimension.holds(values[path])
+            if path in values and self._exists(dimension, values) and not dimension.holds(values[path])
         }
 
     def conditions(self, path: str) -> dict[str, Any]:
@@ -118,8 +122,8 @@ class Space:
         return conditions
 
     def _values(self, config: Config) -> dict[str, Any]:
-        tree = config.model_dump(mode="json")
-        return {path: reduce(getitem, path.split("."), tree) for path in self.dimensions}
+        values = flat(config.model_dump(mode="json"))
+        return {path: values[path] for path in self.dimensions if path in values}  # not every kind has every field
 
     @staticmethod
     def _exists(dimension: Dimension, chosen: dict[str, Any]) -> bool:
@@ -152,8 +156,8 @@ def load_space(file: Path, config: Config) -> Space:
             f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
         )
     dimensions: dict[str, Dimension] = {}
-    for path, entry in tree.items():
-        if str(path).split(".")[0] not in SEARCHED:
+    for path, entry in ((path_today(str(path)), entry) for path, entry in tree.items()):
+        if path.split(".")[0] not in SEARCHED:
             raise UserError(
                 f"space {str(file)!r}: {path} decides where or how a run is measured, not what it learns; remove it "
                 f"and search fields of {', '.join(SEARCHED)}"
@@ -197,7 +201,7 @@ def _check(space: Space, config: Config, file: Path) -> None:
         except UserError as error:
             raise UserError(f"space {str(file)!r} holds invalid configurations: {error}") from None
         if _warmup_reads(point) != _warmup_reads(config):
-            shared = sorted(path for path in overrides if path.split(".")[0] in ("gan", "data"))
+            shared = sorted(path for path in overrides if path.split(".")[0] in ("synthetic", "data"))
             raise UserError(
                 f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
             )
@@ -214,4 +218,4 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _warmup_reads(config: Config) -> dict[str, Any]:
-    return {"gan": config.gan.model_dump(exclude=JOINT_ONLY), "data": config.data.model_dump()}
+    return {"gan": config.gan.warmup_reads(), "data": config.data.model_dump()}

@@ -1,19 +1,19 @@
-"""One step's inputs: images, latents, and every random draw, made for the whole batch and cut to this process."""
+"""One step's inputs: images, and every random draw, made for the whole batch and cut to this process."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from synthcl.config.schema import Config
 from synthcl.core import distributed, rng
-from synthcl.core.device import resize, to_device, to_float
+from synthcl.core.device import to_device, to_float
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.curriculum.mix import Mix
-from synthcl.method.synthetic.gan.diffaugment import augmentation_draw
-from synthcl.method.views import simclr
+from synthcl.method.scene import Draw, Source, View
 
 
 @dataclass
@@ -22,32 +22,30 @@ class Batch:
 
     real: Tensor
     """(real, C, H, W) float in [0, 1]"""
-    latents: Tensor
-    """(latents, latent_dim) standard normal"""
-    real_for_d: Tensor
-    """(latents, C, h, w) float in [0, 1], real images at G's size for D"""
     groups: Tensor
     """(views,) int64: which views belong together"""
-    draw: simclr.Draw
-    """T's parameters, one per view"""
-    augmentation: simclr.Draw | None
-    """parameters of the augmentation D sees its real images through, then the generated ones"""
+    images: Tensor
+    """(views,) int64: position in the data set of the image that is shown; -1 of synthetic ones"""
+    draws: dict[str, Draw | None]
+    """by view: its random numbers, one row a view"""
+    asked: dict[str, tuple[Any, Tensor]]
+    """by source, where it has a part in this step: its random numbers, and the real images that it reads"""
 
 
-def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
+def groups_and_order(mix: Mix, views_per_image: int, views_per_latent: int) -> tuple[Tensor, Tensor]:
     """Group ids of this process's views, and their rows among the views of the whole batch.
 
     A step's views are laid out in blocks: `views_per_image` blocks of the real images, then blocks of
     the latents (G, G, G_ema, G_ema or G, G_ema as a pair, else G, G). Ids and rows are global, so a view
-    gets the same group and the same random parameters however many processes share the batch.
+    gets the same group and the same random parameters however many processes share the batch. The ids are those of
+    the step: where an epoch ends inside it, an image that is shown twice has two.
 
     Returns:
         groups (views,) int64 and rows (views,) int64.
     """
     real, latents = torch.arange(mix.real), torch.arange(mix.latents)
-    method = config.method
     groups, rows, start = [], [], 0
-    for ids, blocks in ((real, method.views_per_image), (latents + mix.real, method.views_per_latent)):
+    for ids, blocks in ((real, views_per_image), (latents + mix.real, views_per_latent)):
         mine = distributed.rows(len(ids))
         for _ in range(blocks):
             groups.append(ids[mine])
@@ -57,30 +55,50 @@ def groups_and_order(mix: Mix, config: Config) -> tuple[Tensor, Tensor]:
 
 
 def make_batch(
-    config: Config, knobs: Knobs, mix: Mix, step: int, real: Tensor, real_for_d: Tensor, device: torch.device
+    images: Tensor,
+    positions: Tensor,
+    mix: Mix,
+    knobs: Knobs,
+    *,
+    views: Mapping[str, View],
+    sources: Mapping[str, Source],
+    views_per_image: int,
+    seed: int,
+    step: int,
+    device: torch.device,
 ) -> Batch:
     """Draw everything random in a step: latents, views and the discriminator's augmentations.
 
     Args:
-        real: uint8 (real / processes, C, H, W), this process's images for the encoder.
-        real_for_d: uint8 (latents / processes, C, H, W), this process's real images for D; may be empty.
+        images: uint8 (n, C, H, W), this process's images for the encoder, then those that the sources read.
+        positions: (n,) int64, where they stand in the data set.
+        mix: what the step is made of, over all processes.
+        knobs: of the step.
+        views, sources: which draw.
+        views_per_image: views of a real image.
+        seed, step: of the run; with them every draw is a function of its arguments.
     """
-    seed = config.training.seed
-    groups, order = groups_and_order(mix, config)
-    total = 2 * config.training.batch_images
-    draw = simclr.draw(config.views, total, knobs.view_strength, rng.generator(seed, "views", step))
-    latents = torch.randn(mix.latents, config.gan.latent_dim, generator=rng.generator(seed, "latents", step))
-    own = distributed.rows(mix.latents)
-    augmentation = None
-    if len(real_for_d):
-        generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
-        whole = augmentation_draw(config.gan.augment_strength, mix.latents, *generators)
-        augmentation = whole.rows(torch.arange(2 * mix.latents).view(2, -1)[:, own].flatten()).to(device)
+    own_real = mix.real // distributed.world_size()
+    asked: dict[str, tuple[Any, Tensor]] = {}
+    views_per_latent = 1
+    for name, source in sources.items() if mix.latents else ():
+        own = torch.arange(mix.latents)[distributed.rows(mix.latents)]
+        draw = source.draw(mix.latents, seed, step).rows(own)
+        asked[name] = draw.to(device), to_float(images[own_real:])
+        views_per_latent = source.views_per_group
+    groups, order = groups_and_order(mix, views_per_image, views_per_latent)
+    of_synthetic = torch.full((len(groups) - views_per_image * own_real,), -1)
+    shown = torch.cat([*[positions[:own_real]] * views_per_image, of_synthetic])
+    draws: dict[str, Draw | None] = {}
+    total = views_per_image * mix.real + views_per_latent * mix.latents
+    for name, view in views.items():
+        key = "views" if name == "base" else f"views {name}"
+        drawn = view.draw(total, knobs.view_strength, rng.generator(seed, key, step))
+        draws[name] = drawn and drawn.rows(order).to(device)
     return Batch(
-        real=to_float(real),
-        latents=to_device(latents[own], device),
-        real_for_d=resize(to_float(real_for_d), config.gan_image_size),
+        real=to_float(images[:own_real]),
         groups=to_device(groups, device),
-        draw=draw.rows(order).to(device),
-        augmentation=augmentation,
+        images=to_device(shown, device),
+        draws=draws,
+        asked=asked,
     )

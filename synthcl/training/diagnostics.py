@@ -17,7 +17,7 @@ def of_embeddings(embeddings: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def of_synthetic(
-    features: Tensor, embeddings: Tensor, real_views: int, latents: int, *, paired: bool
+    features: Tensor, embeddings: Tensor, rows: slice, views_per_latent: int, views_per_image: int
 ) -> dict[str, Tensor]:
     """Measure whether the adversary plays fair.
 
@@ -29,19 +29,20 @@ def of_synthetic(
     of the variance of real ones.)
 
     Args:
-        features: (views, features) of this process, real ones first, then blocks of one view a latent.
+        features: (views, features) of this process, real ones first.
         embeddings: (views, dim) of the same views, of length 1.
-        real_views: how many of them are of real images.
-        latents: of this process.
-        paired: whether the second half of the synthetic views is of G_ema(z).
+        rows: of the synthetic views, which lie in blocks of one view a latent.
+        views_per_latent: of them.
+        views_per_image: half of that where the second half of the rows is of G_ema(z).
     """
     features, embeddings = features.detach().float(), embeddings.detach().float()
+    latents, real_views = (rows.stop - rows.start) // views_per_latent, rows.start
     statistics = {}
-    if paired:
-        of_generator, of_average = embeddings[real_views:].view(2, -1, latents, embeddings.shape[1])
+    if views_per_image < views_per_latent:
+        of_generator, of_average = embeddings[rows].view(2, -1, latents, embeddings.shape[1])
         statistics["synthetic/pair_similarity"] = (of_generator[0] * of_average[0]).sum(dim=1).mean()
     if real_views > 1:
-        real, synthetic = distributed.gather(features[:real_views]), distributed.gather(features[real_views:])
+        real, synthetic = distributed.gather(features[:real_views]), distributed.gather(features[rows])
         deviation_real, deviation_synthetic = real.std(dim=0, correction=0), synthetic.std(dim=0, correction=0)
         total = deviation_real.square().sum().clamp(min=1e-12)
         gap = (real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()

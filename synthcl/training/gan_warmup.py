@@ -109,7 +109,7 @@ def _require_finite(statistics: dict[str, float], step: int, config: Config) -> 
     for name, value in statistics.items():
         if not torch.tensor(value).isfinite():
             raise UserError(
-                f"GAN warm-up diverged: {name} is {value} at step {step}; lower gan.warmup_generator_learning_rate "
-                f"({config.gan.warmup_generator_learning_rate:g}) and gan.warmup_discriminator_learning_rate "
-                f"({config.gan.warmup_discriminator_learning_rate:g})"
+                f"GAN warm-up diverged: {name} is {value} at step {step}; in synthetic.gan, lower "
+                f"warmup_generator_learning_rate ({config.gan.warmup_generator_learning_rate:g}) and "
+                f"warmup_discriminator_learning_rate ({config.gan.warmup_discriminator_learning_rate:g})"
             )

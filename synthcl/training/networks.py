@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,6 @@ from torch import Tensor, nn
 from synthcl.config.schema import Config
 from synthcl.core.rng import seed_from
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
-from synthcl.method.encoders.build import make_encoder
-from synthcl.method.encoders.projector import make_projector
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 
 
@@ -43,8 +43,8 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
     """Build the networks, initialised by the run's seed; G and G_ema both begin as the warmed-up generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(config.training.seed, "initialisation"))
-        encoder = make_encoder(config.encoder, config.data.channels)
-        projector = make_projector(config.encoder, encoder)
+        encoder = config.encoder.build(config.data.channels)
+        projector = config.heads["main"].build(cast(int, encoder.feature_dim))
         networks = Networks(encoder, projector)
         if not config.is_real_only:
             if gan is None:
@@ -59,16 +59,23 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
     for name, network in vars(networks).items():
         if network is not None:
             network = synchronise_batch_norm(network.to(device, memory_format=torch.channels_last))
-            if config.training.compile and not (name == "discriminator" and config.gan.gradient_penalty > 0):
+            twice = name == "discriminator" and config.gan.gradient_penalty > 0
+            if config.training.compile and not twice:
                 network.compile()  # a penalty differentiates D twice, which compiled code cannot
             setattr(networks, name, network)
     return networks
 
 
-def make_optimizers(config: Config, networks: Networks) -> Optimizers:
-    """AdamW or SGD for encoder and projector (no decay on norms and biases), Adam for G and D unless frozen."""
-    training, gan = config.training, config.gan
-    parameters = [*networks.encoder.parameters(), *networks.projector.parameters()]
+def make_optimizers(config: Config, networks: Networks, others: Iterable[nn.Parameter] = ()) -> Optimizers:
+    """AdamW or SGD for encoder and heads (no decay on norms and biases), Adam for G and D unless frozen.
+
+    Args:
+        config: the whole configuration.
+        networks: of `make_networks`.
+        others: parameters of plug-ins, which learn with the encoder.
+    """
+    training = config.training
+    parameters = [*networks.encoder.parameters(), *networks.projector.parameters(), *others]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -79,7 +86,8 @@ def make_optimizers(config: Config, networks: Networks) -> Optimizers:
     else:
         encoder = torch.optim.SGD(groups, training.learning_rate, momentum=training.momentum, fused=True)
     optimizers = Optimizers(encoder)
-    if networks.generator is not None and networks.discriminator is not None and not config.method.frozen:
+    if networks.generator is not None and networks.discriminator is not None and not config.gan.frozen:
+        gan = config.gan
         betas = (gan.beta1, gan.beta2)
 
         def adam(network: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,9 +16,11 @@ from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
 from synthcl.data import ImageSource, epoch_indices, stream
 from synthcl.method.curriculum.knobs import Knobs
+from synthcl.method.curriculum.mix import Mix
 from synthcl.training.batch import make_batch
 from synthcl.training.health import Health
-from synthcl.training.networks import GanState, make_networks, make_optimizers
+from synthcl.training.lab import Lab
+from synthcl.training.networks import GanState, Networks, Optimizers
 from synthcl.training.step import joint_step
 
 Pause = Callable[[], bool]
@@ -46,14 +49,21 @@ class Trainer:
         require_enough_images(config, len(images))
         keep_freed_memory()
         self.config, self.images, self.device = config, images, device
-        self.networks = make_networks(config, gan, device)
-        self.optimizers = make_optimizers(config, self.networks)
+        self.lab = Lab(config, gan, device)
         self.step = 0
         self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
         self.real_for_d_seen = 0  # likewise for the real images that D judges
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
         self.health = Health(config)
         self.spent_seconds = 0.0  # of wall time in all legs so far
+
+    @property
+    def networks(self) -> Networks:
+        return self.lab.networks
+
+    @property
+    def optimizers(self) -> Optimizers:
+        return self.lab.optimizers
 
     @property
     def images_seen(self) -> int:
@@ -73,16 +83,27 @@ class Trainer:
         history: list[Point] = []
         pending: list[dict[str, Tensor]] = []
         self._set_training_mode()
-        for images in stream(self.images, self._plan(until_step), self.config.data.loader_workers):
+        plan, positions = itertools.tee(self._plan(until_step))
+        for images in stream(self.images, plan, self.config.data.loader_workers):
             progress = self.step / self.config.training.steps
             knobs, mix = self._knobs(progress), self.config.mix_at(progress)
-            own_real = mix.real // distributed.world_size()
-            batch = make_batch(self.config, knobs, mix, self.step, images[:own_real], images[own_real:], self.device)
+            batch = make_batch(
+                images,
+                next(positions),
+                mix,
+                knobs,
+                views=self.lab.views,
+                sources=self.lab.sources,
+                views_per_image=self.config.training.views_per_image,
+                seed=self.config.training.seed,
+                step=self.step,
+                device=self.device,
+            )
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16"):
-                pending.append(joint_step(self.networks, self.optimizers, batch, knobs, self.config))
+                pending.append(joint_step(self.lab, batch, knobs))
             self.step += 1
             self.real_seen += mix.real
-            self.real_for_d_seen += mix.latents if self.optimizers.discriminator else 0
+            self.real_for_d_seen += self._for_sources(mix)
 
             if self.step % log_steps == 0 or self.step == until_step:
                 point = self._logged(pending, knobs)
@@ -103,27 +124,31 @@ class Trainer:
         real_seen, for_d_seen = self.real_seen, self.real_for_d_seen
         for step in range(self.step, until_step):
             mix = self.config.mix_at(step / self.config.training.steps)
-            for_d = mix.latents if self.optimizers.discriminator else 0
+            for_d = self._for_sources(mix)
             real_indices = epoch_indices(count, real_seen, mix.real, seed, "real")[distributed.rows(mix.real)]
             indices_for_d = epoch_indices(count, for_d_seen, for_d, seed, "judged")[distributed.rows(for_d)]
             yield torch.cat([real_indices, indices_for_d])
             real_seen += mix.real
             for_d_seen += for_d
 
+    def _for_sources(self, mix: Mix) -> int:
+        """Real images of a step, over all processes, that sources read beside the encoder."""
+        return sum(source.reads_real(mix.latents) for source in self.lab.sources.values())
+
     def _knobs(self, progress: float) -> Knobs:
         knobs = self.config.knobs_at(progress)
         return knobs._replace(learning_rate=knobs.learning_rate * self.rate)
 
     def _set_training_mode(self) -> None:
-        for network in vars(self.networks).values():
-            if network is not None:
-                network.train()
+        for network in self.lab.modules():
+            network.train()
 
     def _logged(self, pending: list[dict[str, Tensor]], knobs: Knobs) -> Point:
         names = sorted({name for statistics in pending for name in statistics})
         means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
         values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device
-        knob = {f"knob/{name}": value for name, value in knobs._asdict().items()}
+        knob = {f"knob/{name}": value for name, value in knobs._asdict().items() if name != "scheduled"}
+        knob |= {f"knob/{path}": knobs.scheduled[path] for path in self.config.ramps_of_plugins}
         for name in ("generator", "discriminator"):
             if optimizer := getattr(self.optimizers, name):
                 knob[f"knob/{name}_learning_rate"] = optimizer.param_groups[0]["lr"]
@@ -150,30 +175,21 @@ class Trainer:
             "judged_seen": self.real_for_d_seen,
             "rollbacks": self.rollbacks,
             "health": self.health.state_dict(),
-            "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
-            "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
-        }
+        } | self.lab.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; learning rates are the config's, less what rollbacks took, not the state's."""
-        for name, network in vars(self.networks).items():
-            if network is not None:
-                network.load_state_dict(state["networks"][name])
-        for name, optimizer in vars(self.optimizers).items():
-            if optimizer is not None:
-                optimizer.load_state_dict(state["optimizers"][name])
+        self.lab.load_state_dict(state)
         self.step, self.real_seen, self.real_for_d_seen = state["step"], state["real_seen"], state["judged_seen"]
         self.rollbacks = state.get("rollbacks", 0)
         self.health.load_state_dict(state.get("health", {}))
         self._set_rates()
 
     def _set_rates(self) -> None:
-        gan = self.config.gan
-        rates = {
-            "encoder": self.config.training.learning_rate,
-            "generator": gan.generator_learning_rate,
-            "discriminator": gan.discriminator_learning_rate,
-        }
+        rates = {"encoder": self.config.training.learning_rate}
+        if self.lab.sources:
+            gan = self.config.gan
+            rates |= {"generator": gan.generator_learning_rate, "discriminator": gan.discriminator_learning_rate}
         for name, rate in rates.items():
             for group in optimizer.param_groups if (optimizer := getattr(self.optimizers, name)) else ():
                 group["lr"] = rate * self.rate

@@ -53,7 +53,7 @@ def test_counted_operations_of_a_convolution_are_the_formula():
 
 
 def test_the_bound_counts_every_network_of_the_arm():
-    config = tiny_config({"gan.spectral_norm": False})
+    config = tiny_config({"synthetic.gan.spectral_norm": False})
     assert bounds.over_real_only(bounds.parts(bounds.make_trainer(config, "real-only", CPU))) == 1
     frozen = bounds.parts(bounds.make_trainer(config, "frozen-gan", CPU))
     joint = bounds.parts(bounds.make_trainer(config, "joint", CPU))
@@ -62,7 +62,7 @@ def test_the_bound_counts_every_network_of_the_arm():
     assert frozen["G"].flops == 2 * joint["G_ema"].flops  # two views of a latent instead of four: twice the latents
     assert 2 * joint["G_ema"].flops < joint["G"].flops < 3 * joint["G_ema"].flops  # no gradient to the latents
     assert joint["G through D"].flops < joint["D"].flops < 3 * joint["G through D"].flops
-    penalised = bounds.parts(bounds.make_trainer(tiny_config({"gan.gradient_penalty": 1.0}), "joint", CPU))
+    penalised = bounds.parts(bounds.make_trainer(tiny_config({"synthetic.gan.gradient_penalty": 1.0}), "joint", CPU))
     assert penalised["D"].flops > 1.5 * joint["D"].flops
 
 
@@ -77,7 +77,7 @@ def test_step_benchmark_gives_a_ratio_for_every_arm(monkeypatch, capsys):
 def test_gpu_benchmark_runs_its_steps_compiled_and_not_with_a_gradient_penalty_anywhere(monkeypatch, capsys):
     # Traced and differentiated as compiled code is, without the minutes of a C++ compiler.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
-    penalised = ["gan.loss=relativistic", "gan.gradient_penalty=1.0"]
+    penalised = ["synthetic.gan.loss=relativistic", "synthetic.gan.gradient_penalty=1.0"]
     arguments = ["--device", "cpu", "--quick", "--compiled", "--preset", "fashion-mini", *TINY, *penalised]
     ratios = ratios_of(gpu, [*arguments, "--trials", ""], monkeypatch, capsys)
     names = ("real-only_rate_over_bare", "joint_over_real-only", "joint_over_bound")
@@ -229,7 +229,15 @@ def test_the_distance_of_two_gaussians_is_what_their_means_and_covariances_say()
 def test_the_generator_is_judged_by_its_distance_to_validation_images(monkeypatch, capsys):
     for name, value in (("SAMPLES", 60), ("STEPS", 30), ("BATCH_IMAGES", 16)):
         monkeypatch.setattr(generator, name, value)
-    given = ["--preset", "fashion-mini", "--images", "40,80", *TINY, "data.source=digits", "gan.warmup_kimg=0.5"]
+    given = [
+        "--preset",
+        "fashion-mini",
+        "--images",
+        "40,80",
+        *TINY,
+        "data.source=digits",
+        "synthetic.gan.warmup_kimg=0.5",
+    ]
     found = ratios_of(generator, given, monkeypatch, capsys)
     assert list(found) == [f"distance of samples over that of {count} images" for count in (40, 80)]
     assert all(ratio > 1 for ratio in found.values()), "an untrained generator is further away than images are"
@@ -241,8 +249,8 @@ def test_settings_of_the_generator_are_compared_on_several_draws_and_a_second_co
     for name, value in (("SAMPLES", 60), ("STEPS", 30), ("BATCH_IMAGES", 16)):
         monkeypatch.setattr(generator, name, value)
     records = tmp_path / "gans.jsonl"
-    given = ["--preset", "fashion-mini", "--images", "40", *TINY, "data.source=digits", "gan.warmup_kimg=0.5"]
-    given += ["--compare", "gan.augment_strength=0.2,1", "--draws", "2", "--records", str(records)]
+    given = ["--preset", "fashion-mini", "--images", "40", *TINY, "data.source=digits", "synthetic.gan.warmup_kimg=0.5"]
+    given += ["--compare", "synthetic.gan.augment_strength=0.2,1", "--draws", "2", "--records", str(records)]
     found = ratios_of(generator, given, monkeypatch, capsys)
     assert list(found) == [
         f"distance of samples over that of 40 images, augment_strength={value}" for value in (0.2, 1)

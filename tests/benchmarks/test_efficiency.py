@@ -22,7 +22,7 @@ from synthcl.search.optuna_search import STUDY, journal
 from synthcl.search.space import load_space
 
 SPACE = """
-training.temperature: {low: 0.07, high: 0.5, log: true}
+terms.contrast.temperature: {low: 0.07, high: 0.5, log: true}
 gan.generator_learning_rate: {low: 5.0e-5, high: 4.0e-3, log: true}
 """
 CONFIG = load_preset("fashion-mini").with_overrides(
@@ -88,7 +88,7 @@ def recorded(space, count=40):
     """Curves that the temperature alone decides."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     points = [space.sample(study.ask()) for _ in range(count)]
-    ends = [80 + 10 * point["training.temperature"] for point in points]
+    ends = [80 + 10 * point["terms.contrast.temperature"] for point in points]
     scores = [{200: end - 20, 500: end - 10, 1000: end} for end in ends]
     repeats = [Curve(0, seed, points[0], {rung: score + seed for rung, score in scores[0].items()}) for seed in (1, 2)]
     return [Curve(number, 0, point, scores[number]) for number, point in enumerate(points)] + repeats
@@ -97,7 +97,7 @@ def recorded(space, count=40):
 def test_the_surrogate_knows_what_the_curves_told_and_draws_the_same_run_twice(space):
     surrogate = Surrogate(CONFIG, recorded(space)[:-2])
     assert min(surrogate.explained.values()) > 0.95
-    point = {"training.temperature": 0.3, "gan.generator_learning_rate": 1e-3}
+    point = {"terms.contrast.temperature": 0.3, "synthetic.gan.generator_learning_rate": 1e-3}
     assert surrogate.mean(point)[1000] == pytest.approx(83, abs=0.3)
     assert surrogate.draw(point, 1) == surrogate.draw(point, 1)
     assert len({surrogate.draw(point, seed)[1000] for seed in range(5)}) > 1

@@ -34,7 +34,11 @@ def on_a_cpu(one_gpu, monkeypatch):
 
 
 def config(tmp_path, **overrides):
-    fixed = {"compute.storage": str(tmp_path), "gan.warmup_kimg": IMAGES / 1000, "training.checkpoint_minutes": 0.002}
+    fixed = {
+        "compute.storage": str(tmp_path),
+        "synthetic.gan.warmup_kimg": IMAGES / 1000,
+        "training.checkpoint_minutes": 0.002,
+    }
     return load_preset("fashion-mini").with_overrides(TINY | fixed | overrides)
 
 
@@ -104,7 +108,7 @@ def test_a_notice_to_the_driver_ends_it_with_its_state(on_a_cpu, unbroken, tmp_p
 
 
 def test_the_bar_of_a_warm_up_elsewhere_is_that_of_one_here(on_a_cpu, tmp_path, capsys):
-    settings = config(tmp_path, **{"gan.warmup_kimg": 0.256})
+    settings = config(tmp_path, **{"synthetic.gan.warmup_kimg": 0.256})
     storage = Storage(settings.compute.storage, settings.name)
     gan = warmup.warmed_gan(settings, images(settings), storage)
     shown = capsys.readouterr().err
@@ -114,7 +118,9 @@ def test_the_bar_of_a_warm_up_elsewhere_is_that_of_one_here(on_a_cpu, tmp_path, 
 
 
 def test_what_the_user_can_mend_stays_one_line(on_a_cpu, tmp_path):
-    rates = dict.fromkeys(("gan.warmup_generator_learning_rate", "gan.warmup_discriminator_learning_rate"), 1e30)
+    rates = dict.fromkeys(
+        ("synthetic.gan.warmup_generator_learning_rate", "synthetic.gan.warmup_discriminator_learning_rate"), 1e30
+    )
     with pytest.raises(UserError) as caught:
         remote_warmup.warm_up_on_gpu(config(tmp_path, **rates), 1.0, str(tmp_path / "unfinished"), lambda *told: None)
     assert str(caught.value).startswith("GAN warm-up diverged")

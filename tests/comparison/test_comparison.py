@@ -114,10 +114,10 @@ def test_headroom_counts_go_up_to_all_images(tmp_path):
 
 def test_an_arm_can_come_from_a_file_or_from_a_confirm_record(tmp_path):
     plain, record = tmp_path / "a.yaml", tmp_path / "b.json"
-    plain.write_text("training.temperature: 0.5\n")
-    record.write_text(json.dumps({"overrides": {"method.pair": False, "training.seed": 1001}, "seed": 1001}))
+    plain.write_text("terms.contrast.temperature: 0.5\n")
+    record.write_text(json.dumps({"overrides": {"synthetic.gan.pair": False, "training.seed": 1001}, "seed": 1001}))
     arms = read_arms(f"joint,warm={plain},winner={record}")
-    assert arms == {"joint": {}, "warm": {"training.temperature": 0.5}, "winner": {"method.pair": False}}
+    assert arms == {"joint": {}, "warm": {"terms.contrast.temperature": 0.5}, "winner": {"synthetic.gan.pair": False}}
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_when_the_time_is_up_nothing_is_begun(tmp_path):
 
 
 def test_a_record_of_another_configuration_is_refused(finished):
-    changed = finished[0].with_overrides({"training.temperature": 0.3})
-    with pytest.raises(UserError, match=r"training.temperature=0.2, asked for 0.3"):
+    changed = finished[0].with_overrides({"terms.contrast.temperature": 0.3})
+    with pytest.raises(UserError, match=r"terms.contrast.temperature=0.2, asked for 0.3"):
         execute.execute(runs_of(changed), Place(changed), execute.in_this_process)
 
 
@@ -238,15 +238,19 @@ def test_a_record_that_lacks_a_field_is_refused(finished, tmp_path):
     shutil.copytree(Place(finished[0]).records, Place(base).records)
     run = runs_of(base)[0]
     record = json.loads(Place(base).record(run).read_text())
-    del record["config"]["method"]["views_per_image"]
+    del record["config"]["training"]["views_per_image"]
     Place(base).record(run).write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"method\.views_per_image=None, asked for 2"):
+    with pytest.raises(UserError, match=r"training\.views_per_image=None, asked for 2"):
         is_finished(run, Place(base))
 
 
 UNREAD = {
-    "real-only": {"gan.loss": "relativistic", "gan.spectral_norm": False, "curriculum.pair_half_life_kimg.start": 3},
-    "frozen-gan": {"gan.discriminator_learning_rate": 0.1, "curriculum.pair_half_life_kimg.start": 3},
+    "real-only": {
+        "synthetic.gan.loss": "relativistic",
+        "synthetic.gan.spectral_norm": False,
+        "curriculum.pair_half_life_kimg.start": 3,
+    },
+    "frozen-gan": {"synthetic.gan.discriminator_learning_rate": 0.1, "curriculum.pair_half_life_kimg.start": 3},
     "hard-only": {"curriculum.pair_half_life_kimg.start": 3},
 }
 

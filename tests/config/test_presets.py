@@ -11,8 +11,6 @@ from synthcl.comparison.arms import ARMS, apply_arm
 from synthcl.config.presets import load_preset, preset_names
 from synthcl.config.schema import Config
 from synthcl.data import SOURCES
-from synthcl.method.curriculum.schedule import value_at
-from synthcl.method.encoders.build import make_encoder
 from synthcl.method.synthetic.gan.networks import base_and_doublings, make_discriminator, make_generator
 
 FOLDER = Path(__file__).parents[2] / "synthcl" / "config" / "presets"
@@ -44,7 +42,7 @@ def test_an_override_changes_that_field_alone(preset: Config) -> None:
     assert changed.training.kimg == 7.5
     assert changed.with_overrides({"training.kimg": preset.training.kimg}) == preset
     assert changed.digest("training") != preset.digest("training")
-    assert changed.digest("data", "gan") == preset.digest("data", "gan")
+    assert changed.digest("data", "synthetic") == preset.digest("data", "synthetic")
 
 
 def test_data_sets_are_known_and_a_transfer_target_is_another_one(preset: Config) -> None:
@@ -65,7 +63,7 @@ def test_the_gan_can_make_its_images(preset: Config) -> None:
 
 def test_the_encoder_takes_its_views(preset: Config) -> None:
     with torch.device("meta"):
-        encoder = make_encoder(preset.encoder, preset.data.channels)
+        encoder = preset.encoder.build(preset.data.channels)
         views = torch.empty(2, preset.data.channels, preset.view_size, preset.view_size)
         assert encoder(views).shape == (2, encoder.feature_dim)
     assert preset.view_size <= preset.data.image_size
@@ -76,7 +74,7 @@ def test_a_step_is_made_of_whole_images_and_latents_at_the_fraction_asked_for(pr
     made = preset.mix_at(progress)
     workers = preset.compute.workers_per_trial
     assert made.real % workers == made.latents % workers == preset.training.batch_images % workers == 0
-    asked = value_at(preset.curriculum.synthetic_fraction, progress)
+    asked = preset.curriculum.synthetic_fraction.value_at(progress)
     granule = 4 * workers / (2 * preset.training.batch_images)
     assert abs(preset.knobs_at(progress).synthetic_fraction - asked) <= granule / 2
     constant = preset.curriculum.synthetic_fraction.kind == "constant"
@@ -88,7 +86,7 @@ def test_every_arm_encodes_the_same_number_of_views(preset: Config, arm: str) ->
     config = apply_arm(preset, arm)
     for progress in (0.0, 0.5, 1.0):
         made = config.mix_at(progress)
-        views = config.method.views_per_image * made.real + config.method.views_per_latent * made.latents
+        views = config.training.views_per_image * made.real + config.gan.views_per_latent * made.latents
         assert views == 2 * preset.training.batch_images
 
 

@@ -16,6 +16,7 @@ from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
 from synthcl.config.sections import TrainingConfig
 from synthcl.core.errors import UserError
+from synthcl.method.curriculum.ramps import Constant, Cosine, Linear, Step
 from synthcl.method.curriculum.schedule import Schedule
 
 BAD_OVERRIDES = [
@@ -29,7 +30,7 @@ BAD_OVERRIDES = [
     ("training.learning_rate=-1e-3", r"training\.learning_rate = '-1e-3': .*greater than 0"),
     ("training.batch_images=2.5", r"training\.batch_images = 2\.5: .*integer"),
     ("training.batch_images=2", r"training\.batch_images = 2: .*greater than or equal to 4"),
-    ("training.temperature=0", r"training\.temperature = 0: .*greater than 0"),
+    ("terms.contrast.temperature=0", r"terms\.contrast\.temperature = 0: .*greater than 0"),
     ("training.optimizer=adam", r"training\.optimizer = 'adam': .*'adamw' or 'sgd'"),
     ("training.seed=-1", r"training\.seed = -1: .*greater than or equal to 0"),
     ("training.epochs=3", r"no field 'training\.epochs'; training has: .*\bkimg\b"),
@@ -42,25 +43,37 @@ BAD_OVERRIDES = [
     ("data.image_size=8", r"data\.image_size = 8: .*16"),
     ("data.validation_fraction=1", r"data\.validation_fraction = 1: .*less than 1"),
     ("data.image_fraction=0", r"data\.image_fraction = 0: .*greater than 0"),
-    ("views.hue=0.6", r"views\.hue = 0\.6: .*0\.5"),
-    ("views.flip_probability=1.1", r"views\.flip_probability = 1\.1: .*less than or equal to 1"),
-    ("encoder.name=vit", r"encoder\.name = 'vit': .*'conv', 'resnet18' or 'resnet50'"),
-    ("gan.beta1=1", r"gan\.beta1 = 1: .*less than 1"),
-    ("gan.loss=wasserstein", r"gan\.loss = 'wasserstein': .*'hinge' or 'relativistic'"),
-    ("method.views_per_image=3", r"method\.views_per_image = 3: .*2 or 4"),
+    ("views.base.hue=0.6", r"views\.base\.hue = 0\.6: .*0\.5"),
+    ("views.base.flip_probability=1.1", r"views\.base\.flip_probability = 1\.1: .*less than or equal to 1"),
+    ("encoder.kind=vit", r"encoder\.kind = 'vit': choose 'conv', 'resnet18', 'resnet50', 'custom'"),
+    ("synthetic.gan.beta1=1", r"synthetic\.gan\.beta1 = 1: .*less than 1"),
+    ("synthetic.gan.loss=wasserstein", r"synthetic\.gan\.loss = 'wasserstein': .*'hinge' or 'relativistic'"),
+    ("training.views_per_image=3", r"training\.views_per_image = 3: .*2 or 4"),
     ("curriculum.hardness.start=-0.5", r"hardness goes from -0\.5 to -0\.5; it must stay in \[0, inf\]"),
     ("curriculum.synthetic_fraction.start=1.5", r"synthetic_fraction goes from 1\.5 to 1\.5; it must stay in \[0, 1\]"),
     ("curriculum.view_strength={kind: linear, start: 1, end: 3}", r"view_strength goes from 1 to 3; .*\[0, 2\]"),
     ("curriculum.pair_half_life_kimg={start: 0}", r"pair_half_life_kimg goes from 0 to 0"),
-    ("curriculum.hardness.kind=quadratic", r"hardness\.kind = 'quadratic': .*'linear', 'cosine'"),
     (
         "curriculum.hardness={kind: linear, start: 0, end: 1, ramp_begin: 0.8, ramp_end: 0.2}",
         r"0\.8 is after ramp_end 0\.2",
     ),
     ("curriculum.hardness={kind: exponential, start: 0, end: 1}", r"exponential ramp needs start and end above 0"),
-    ("curriculum.hardness={end: 1}", r"curriculum\.hardness\.start: .*required"),
+    ("curriculum.hardness={kind: linear, end: 1}", r"curriculum\.hardness\.start: .*required"),
     ("curriculum.hardness={start: 1, stop: 2}", r"curriculum\.hardness\.stop = 2: .*not permitted"),
-    ("curriculum.hardness=0.5", r"curriculum\.hardness = 0\.5: .*Schedule"),
+    ("curriculum.hardness=[0.5]", r"curriculum\.hardness = \[0\.5\]: .*dictionary"),
+    ("curriculum.hardness.kind=sawtooth", r"curriculum\.hardness\.kind = 'sawtooth': choose 'constant', 'linear'"),
+    ("curriculum.synthetic_fraction.kind=linear", r"curriculum\.synthetic_fraction\.end: .*required"),
+    ("curriculum.hardness.end=1", r"no field 'curriculum\.hardness\.end'; curriculum\.hardness has: kind, start"),
+    ("terms.spread.weight=0.5", r"terms\.spread\.weight"),
+    ("terms.spread.kind=spread", r"terms\.spread\.kind = 'spread': choose 'ppcl', 'custom'"),
+    ("terms.contrast.weight=-1", r"terms\.contrast: weight goes down to -1; it must be 0 or more"),
+    ("terms.contrast.weight=0", r"terms has no entry whose weight stays above 0"),
+    ("terms.contrast.head=aside", r"terms\.contrast\.head 'aside' is no entry of heads, which has \['main'\]"),
+    ("terms.contrast=null", r"terms has no entry whose weight stays above 0"),
+    ("heads.main=null", r"heads has \[\]; it needs an entry named main"),
+    ("views.base.kind=custom", r"views\.base\.code: .*required"),
+    ("views.more={kind: simclr}", r"views has \['base', 'more'\] of kind simclr; it needs one, named base"),
+    ("synthetic.other={kind: gan}", r"synthetic has \['gan', 'other'\]; the only source there is is named gan"),
     ("evaluation.rungs=[]", r"rungs \[\] must rise, start above 0 and end at 1"),
     ("evaluation.rungs=[0.5]", r"rungs \[0\.5\] must rise, start above 0 and end at 1"),
     ("evaluation.rungs=[0, 1]", r"rungs \[0\.0, 1\.0\] must rise"),
@@ -117,22 +130,23 @@ def test_a_value_that_is_not_yaml_is_refused() -> None:
         ("training.kimg=50", 50.0),
         ("training.learning_rate=3e-4", 3e-4),  # YAML 1.1 reads this as text
         ("training.compile=true", True),
-        ("views.size=null", None),
+        ("views.base.size=null", None),
         ("compute.storage=s3://bucket/a=b", "s3://bucket/a=b"),
         ("evaluation.rungs=[0.5, 1]", (0.5, 1.0)),
         ("curriculum.hardness.start=2", 2.0),
-        ("curriculum.hardness={kind: cosine, start: 0, end: 1}", Schedule(kind="cosine", start=0, end=1)),
+        ("curriculum.hardness={kind: cosine, start: 0, end: 1}", Cosine(start=0, end=1)),
     ],
 )
 def test_an_override_becomes_the_fields_type(argument: str, expected: Any) -> None:
     config: Any = Config(name="test").with_overrides(parse_overrides([argument]))
     for part in argument.partition("=")[0].split("."):
-        config = getattr(config, part)
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
     assert config == expected
 
 
 def test_overrides_are_judged_together() -> None:
     arguments = ["curriculum.hardness.ramp_begin=0.9", "curriculum.hardness.ramp_end=0.95"]
+    arguments += ["curriculum.hardness.end=2", "curriculum.hardness.kind=linear"]  # which has these fields
     ramp = Config(name="test").with_overrides(parse_overrides(arguments)).curriculum.hardness
     assert (ramp.ramp_begin, ramp.ramp_end) == (0.9, 0.95)
 
@@ -189,10 +203,9 @@ def test_steps_are_the_budget_over_the_batch(kimg: float, batch_images: int, ste
 @pytest.mark.parametrize(
     ("schedule", "bounds"),
     [
-        (Schedule(start=0.3), (0.3, 0.3)),
-        (Schedule(start=0.3, end=0.9), (0.3, 0.3)),  # a constant stays at start
-        (Schedule(kind="linear", start=0.9, end=0.3), (0.3, 0.9)),
-        (Schedule(kind="step", start=0.0, end=2.0), (0.0, 2.0)),
+        (Constant(start=0.3), (0.3, 0.3)),
+        (Linear(start=0.9, end=0.3), (0.3, 0.9)),
+        (Step(start=0.0, end=2.0), (0.0, 2.0)),
     ],
 )
 def test_bounds_are_the_smallest_and_largest_value(schedule: Schedule, bounds: tuple[float, float]) -> None:
@@ -202,7 +215,7 @@ def test_bounds_are_the_smallest_and_largest_value(schedule: Schedule, bounds: t
 def test_sizes_fall_back_to_the_images_size() -> None:
     config = Config(name="test").with_overrides({"data.image_size": 96})
     assert (config.view_size, config.gan_image_size) == (96, 96)
-    config = config.with_overrides({"views.size": 64, "gan.image_size": 48})
+    config = config.with_overrides({"views.base.size": 64, "synthetic.gan.image_size": 48})
     assert (config.view_size, config.gan_image_size) == (64, 48)
 
 
@@ -210,8 +223,8 @@ def test_a_digest_depends_on_the_named_sections_alone() -> None:
     base = Config(name="test")
     other = base.with_overrides({"training.seed": 1})
     assert base.digest() != other.digest()
-    assert base.digest("gan", "data") == other.digest("gan", "data")
-    assert base.digest("gan", "data") != base.digest("data")
+    assert base.digest("synthetic", "data") == other.digest("synthetic", "data")
+    assert base.digest("synthetic", "data") != base.digest("data")
     assert re.fullmatch(r"[0-9a-f]{12}", base.digest())
 
 
@@ -220,15 +233,25 @@ def test_every_default_is_within_its_bounds() -> None:
     assert Config.model_validate(defaults.model_dump(mode="json")) == defaults
 
 
-def test_a_config_may_lack_a_field_that_was_added_and_no_other():
+def test_a_config_may_not_lack_a_field():
     config = load_preset("fashion-mini")
     written = config.model_dump(mode="json")
-    del written["method"]["views_per_pair"]
     assert first_difference(written, config, ()) is None
-    other = config.with_overrides({"method.views_per_pair": 2})
-    assert first_difference(written, other, ()) == ("method.views_per_pair", 4, 2)
-    del written["method"]["views_per_image"]
-    assert first_difference(written, config, ()) == ("method.views_per_image", None, 2)
+    del written["synthetic"]["gan"]["hardness_unit"]
+    assert first_difference(written, config, ()) == ("synthetic.gan.hardness_unit", None, "gradient_ratio")
+    assert first_difference(written, config, ("synthetic",)) is None
+
+
+def test_a_member_of_a_family_is_added_changed_and_removed() -> None:
+    config = Config(name="test").with_overrides({"terms.second.kind": "ppcl", "terms.second.weight": 0.5})
+    assert [*config.terms] == ["contrast", "second"]
+    assert config.terms["second"].weight == Constant(start=0.5)
+    assert config.with_overrides({"terms.second": None}) == Config(name="test")
+    other = config.with_overrides({"encoder.kind": "resnet50", "encoder.stem": "imagenet"})
+    assert other.encoder.model_dump() == {"kind": "resnet50", "stem": "imagenet"}
+    narrow = Config(name="test").with_overrides({"curriculum.hardness": {"kind": "linear", "start": 0.25, "end": 1.0}})
+    step = narrow.with_overrides({"curriculum.hardness.kind": "step"}).curriculum.hardness
+    assert step == Step(start=0.25, end=1.0)  # what both kinds have stays
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from synthcl.config.compatibility import first_difference
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
-from synthcl.config.upgrade import ADDED, REMOVED, upgrade
+from synthcl.config.upgrade import ADDED, REMOVED, path_today, upgrade
+
+RECORDED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("before_families.json").read_text())
+"""every preset as its runs recorded it before sections were families"""
 
 
-@pytest.fixture
-def today() -> Config:
-    return load_preset("cifar10-weak-views")
-
-
-def recorded_long_ago(config: Config) -> dict[str, dict[str, object]]:
-    """Every removed field with the value that is done today, and no field that was added since."""
-    tree = config.model_dump(mode="json")
+def recorded_long_ago(preset: str) -> dict[str, dict[str, object]]:
+    """The same with every removed field at the value that is done today, and no field that was added since."""
+    tree = copy.deepcopy(RECORDED[preset])
     for path, value in REMOVED.items():
         section, field = path.split(".")
         tree[section][field] = value
@@ -29,20 +31,39 @@ def recorded_long_ago(config: Config) -> dict[str, dict[str, object]]:
     return tree
 
 
-def test_a_configuration_of_the_first_version_is_that_of_today(today: Config) -> None:
-    tree = recorded_long_ago(today)
+@pytest.mark.parametrize("preset", RECORDED)
+def test_a_configuration_of_the_first_version_is_that_of_today(preset: str) -> None:
+    today, tree = load_preset(preset), recorded_long_ago(preset)
     before = copy.deepcopy(tree)
     assert Config.model_validate(tree) == today
     assert tree == before  # what was read stays as it was
+    assert first_difference(tree, today, ()) is None
     assert upgrade(upgrade(tree)) == upgrade(tree) == today.model_dump(mode="json")
 
 
+@pytest.mark.parametrize("preset", RECORDED)
+def test_every_recorded_field_has_a_place_today(preset: str) -> None:
+    """An override of an earlier version, in a record or a space, sets what it set then."""
+    today = load_preset(preset)
+    for section, fields in RECORDED[preset].items():
+        for field, value in fields.items() if isinstance(fields, dict) else ():
+            path = f"{section}.{field}"
+            if path == "encoder.stem" and today.encoder.kind == "conv":
+                continue  # was recorded for every encoder, and this one has none
+            if path == "encoder.width" and today.encoder.kind != "conv":
+                continue
+            if section == "curriculum":
+                field, value = "start", value["start"]
+                path += ".start"
+            assert today.with_overrides({path: value}) == today, path_today(path)
+
+
 @pytest.mark.parametrize("path", REMOVED)
-def test_what_is_not_done_any_more_is_refused_by_name(today: Config, path: str) -> None:
-    tree = recorded_long_ago(today)
+def test_what_is_not_done_any_more_is_refused_by_name(path: str) -> None:
+    tree = recorded_long_ago("cifar10-weak-views")
     section, field = path.split(".")
     tree[section][field] = "another"
-    with pytest.raises(ValidationError, match=rf"{section}\.{field}"):
+    with pytest.raises(ValidationError, match=field):
         Config.model_validate(tree)
 
 

@@ -17,10 +17,14 @@ PROCESSES = 2
 GROUPS = torch.tensor([0, 1, 2, 2, 3, 0, 1, 2, 4, 3, 0, 3])  # positives and a loner, split over both processes
 RUNS = {
     "joint": {},
-    "weight": {"method.hardness_unit": "weight", "gan.loss": "relativistic", "gan.gradient_penalty": 1.0},
-    "no pairs": {"method.pair": False, "method.views_per_image": 4},
+    "weight": {
+        "synthetic.gan.hardness_unit": "weight",
+        "synthetic.gan.loss": "relativistic",
+        "synthetic.gan.gradient_penalty": 1.0,
+    },
+    "no pairs": {"synthetic.gan.pair": False, "training.views_per_image": 4},
     # With seed 0 a unit lies at its kink in step 4: losses agree to 1e-7, gradients do not.
-    "one view each": {"method.views_per_pair": 2, "training.seed": 1},
+    "one view each": {"synthetic.gan.views_per_pair": 2, "training.seed": 1},
     "moving mix": {"curriculum.synthetic_fraction": {"kind": "step", "start": 0.0, "end": 1.0, "ramp_begin": 0.25}},
 }
 

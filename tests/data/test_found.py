@@ -115,7 +115,8 @@ def test_what_is_not_read_is_named(few_labels):
 
 def test_the_plan_says_how_many_images_there_are_and_where_each_number_comes_from(few_labels):
     config = folder_run(
-        few_labels, **{"training.kimg": 1.9, "gan.warmup_kimg": 0.19, "curriculum.synthetic_fraction.start": 0.5}
+        few_labels,
+        **{"training.kimg": 1.9, "synthetic.gan.warmup_kimg": 0.19, "curriculum.synthetic_fraction.start": 0.5},
     )
     found = rows(open_data(config).describe())
     assert found["unlabelled"].strip() == (
@@ -231,7 +232,7 @@ for text in sys.argv[1:]:  # the second has every file of the first, a thousand 
 def test_memory_does_not_grow_with_the_size_of_the_images_when_decoded(tmp_path):
     write_classes(tmp_path / "train", 200)
     write_classes(tmp_path / "test", 10)
-    large = {"data.image_size": 512, "views.size": 16, "gan.image_size": 16}
+    large = {"data.image_size": 512, "views.base.size": 16, "synthetic.gan.image_size": 16}
     configs = [folder_run(tmp_path, **changes).model_dump_json() for changes in ({}, large)]
     done = subprocess.run([sys.executable, "-c", PEAK, *configs], capture_output=True, text=True, check=True)
     small, big = map(float, done.stdout.split())

@@ -21,8 +21,7 @@ from synthcl.evaluation.probes import knn
 from synthcl.evaluation.probes.linear import logistic
 from synthcl.evaluation.protocol import rung_score
 from synthcl.evaluation.scores import collapse
-from synthcl.method.encoders.build import make_encoder
-from synthcl.method.encoders.settings import EncoderConfig
+from synthcl.method.encoders.conv import ConvConfig
 from synthcl.runs.preflight import open_data
 
 CPU = torch.device("cpu")
@@ -385,7 +384,7 @@ def test_an_objective_that_was_not_measured_is_one_clear_line(opened):
 def test_scores_of_a_random_convolutional_encoder_on_digits():
     config = settings(**{"data.source": "digits", "evaluation.transfer": ["digits"], "search.objective": "weighted"})
     torch.manual_seed(0)
-    encoder = make_encoder(EncoderConfig(width=4), channels=1)
+    encoder = ConvConfig(width=4).build(1)
     quick, full = (score(encoder, config, CPU, quick=quick) for quick in (True, False))
     for metrics in (quick, full):
         assert 40 < objective(metrics, config) <= 100  # chance is 10
@@ -394,7 +393,7 @@ def test_scores_of_a_random_convolutional_encoder_on_digits():
 
 
 def test_probe_splits_stay_in_main_memory_and_transfer_sets_have_the_size_of_a_view(monkeypatch):
-    config = settings(**{"data.source": "digits", "views.size": 24, "data.image_size": 32})
+    config = settings(**{"data.source": "digits", "views.base.size": 24, "data.image_size": 32})
     elsewhere = torch.device("meta")
     split = protocol._open(None, config.data, "train", elsewhere)
     assert split.images.pixels.device.type == "cpu"

@@ -4,19 +4,24 @@ import itertools
 import math
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from small_trainer import tiny_config
 
 from synthcl.comparison.arms import ARMS, apply_arm
+from synthcl.core.plugin import members
+from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
-from synthcl.method.curriculum.schedule import Schedule, value_at
+from synthcl.method.curriculum.ramps import Exponential, Linear
+from synthcl.method.curriculum.schedule import Schedule
 
 KINDS = ["constant", "linear", "cosine", "step", "exponential"]
 GRID = [i / 400 for i in range(401)]
 
 
 def ramp(kind: str, **changes: float) -> Schedule:
-    return Schedule(**{"kind": kind, "start": 0.5, "end": 8.0, "ramp_begin": 0.2, "ramp_end": 0.6} | changes)
+    fields = {"kind": kind, "start": 0.5, "end": 8.0, "ramp_begin": 0.2, "ramp_end": 0.6} | changes
+    section = members(AnySchedule)[kind]
+    return section(**{name: value for name, value in fields.items() if name in section.model_fields})
 
 
 @pytest.mark.parametrize(
@@ -31,23 +36,23 @@ def ramp(kind: str, **changes: float) -> Schedule:
 )
 def test_schedule_takes_its_analytic_values(kind, quarter, half):
     schedule = ramp(kind)
-    assert value_at(schedule, 0.3) == pytest.approx(quarter)
-    assert value_at(schedule, 0.4) == pytest.approx(half)
+    assert schedule.value_at(0.3) == pytest.approx(quarter)
+    assert schedule.value_at(0.4) == pytest.approx(half)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_schedule_is_flat_outside_its_ramp(kind):
     schedule = ramp(kind)
     last = 0.5 if kind == "constant" else 8.0
-    assert {value_at(schedule, p) for p in GRID if p < 0.2} == {0.5}
-    assert {value_at(schedule, p) for p in GRID if p >= 0.6} == {last} == {schedule.last}
+    assert {schedule.value_at(p) for p in GRID if p < 0.2} == {0.5}
+    assert {schedule.value_at(p) for p in GRID if p >= 0.6} == {last}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("start", "end"), [(0.5, 8.0), (8.0, 0.5)])
 def test_schedule_is_monotone_and_stays_within_its_bounds(kind, start, end):
     schedule = ramp(kind, start=start, end=end)
-    values = [value_at(schedule, p) for p in GRID]
+    values = [schedule.value_at(p) for p in GRID]
     direction = 1 if end > start else -1
     assert all(direction * (later - earlier) >= 0 for earlier, later in itertools.pairwise(values))
     low, high = schedule.bounds
@@ -57,29 +62,41 @@ def test_schedule_is_monotone_and_stays_within_its_bounds(kind, start, end):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "exponential"])
 def test_ramp_is_continuous(kind):
-    values = [value_at(ramp(kind), p) for p in GRID]
+    values = [ramp(kind).value_at(p) for p in GRID]
     assert max(abs(b - a) for a, b in itertools.pairwise(values)) < 0.15
 
 
 def test_step_jumps_where_the_ramp_begins():
     schedule = ramp("step")
-    assert value_at(schedule, 0.2 - 1e-9) == 0.5
-    assert value_at(schedule, 0.2) == 8.0
+    assert schedule.value_at(0.2 - 1e-9) == 0.5
+    assert schedule.value_at(0.2) == 8.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_schedule_without_an_end_is_constant_and_an_empty_ramp_jumps(kind):
-    assert {value_at(ramp(kind, end=None), p) for p in GRID} == {0.5}
+@pytest.mark.parametrize("kind", ["linear", "cosine", "exponential"])
+def test_an_empty_ramp_jumps(kind):
     empty = ramp(kind, ramp_begin=0.4, ramp_end=0.4)
-    assert value_at(empty, 0.399) == 0.5
-    assert value_at(empty, 0.4) == empty.last
+    assert empty.value_at(0.399) == 0.5
+    assert empty.value_at(0.4) == 8.0
 
 
 def test_schedule_refuses_what_it_cannot_evaluate():
     with pytest.raises(ValidationError, match="above 0"):
-        Schedule(kind="exponential", start=0.0, end=1.0)
+        Exponential(start=0.0, end=1.0)
     with pytest.raises(ValidationError, match="after ramp_end"):
-        Schedule(start=0.0, ramp_begin=0.6, ramp_end=0.5)
+        Linear(start=0.0, end=1.0, ramp_begin=0.6, ramp_end=0.5)
+    with pytest.raises(ValidationError, match="Field required"):
+        Linear(start=0.0)
+
+
+def test_a_number_stands_for_a_constant():
+    curriculum = tiny_config({"curriculum.hardness": 0.25}).curriculum
+    assert curriculum.hardness.model_dump() == {"kind": "constant", "start": 0.25}
+
+
+def test_a_scaled_schedule_keeps_its_shape():
+    schedule = ramp("cosine")
+    half = TypeAdapter(AnySchedule).validate_python(schedule.scaled(0.5))
+    assert [half.value_at(p) for p in GRID] == pytest.approx([0.5 * schedule.value_at(p) for p in GRID])
 
 
 def test_learning_rate_rises_linearly_and_falls_along_half_a_cosine():
@@ -123,13 +140,13 @@ def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(a
     config = tiny_config({"training.batch_images": batch, "compute.workers_per_trial": workers})
     config = config.with_overrides({"curriculum.synthetic_fraction": {"kind": "linear", "start": 0.0, "end": 1.0}})
     config = apply_arm(config, arm)
-    per_image, per_latent = config.method.views_per_image, 4 if config.method.pair else 2
+    per_image, per_latent = config.training.views_per_image, 4 if config.gan.pair else 2
     for progress in GRID:
         real, latents = config.mix_at(progress)
         assert real * per_image + latents * per_latent == 2 * batch
         assert real >= 0 <= latents
         assert real % workers == 0 == latents % workers
-        wanted = value_at(config.curriculum.synthetic_fraction, progress)
+        wanted = config.curriculum.synthetic_fraction.value_at(progress)
         granule = max(per_image, per_latent) * workers / (2 * batch)
         assert abs(per_latent * latents / (2 * batch) - wanted) <= granule / 2 + 1e-12
         assert config.knobs_at(progress).synthetic_fraction == pytest.approx(per_latent * latents / (2 * batch))
@@ -138,7 +155,7 @@ def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(a
 def test_mix_at_the_ends_is_purely_real_or_purely_synthetic():
     assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == (16, 0)
     assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == (0, 8)
-    for overrides in ({"method.pair": False}, {"method.views_per_pair": 2}):
+    for overrides in ({"synthetic.gan.pair": False}, {"synthetic.gan.views_per_pair": 2}):
         assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == (0, 16)
     assert tiny_config().mix_at(0.5) == (8, 4)
 
@@ -148,11 +165,10 @@ def test_a_run_is_real_only_when_no_step_has_a_synthetic_view():
         return tiny_config({"curriculum.synthetic_fraction": schedule}).is_real_only
 
     assert real_only(start=0.0)
-    assert real_only(kind="constant", start=0.0, end=0.7)
     assert not real_only(kind="step", start=0.0, end=0.7, ramp_begin=0.9)
     assert not real_only(kind="linear", start=0.7, end=0.0)
 
 
 def test_curriculum_refuses_values_out_of_bounds():
     with pytest.raises(ValidationError, match=r"synthetic_fraction goes from 0 to 1\.5"):
-        CurriculumConfig(synthetic_fraction=Schedule(kind="linear", start=0.0, end=1.5))
+        CurriculumConfig(synthetic_fraction=Linear(start=0.0, end=1.5))

@@ -5,11 +5,11 @@ import torch
 
 from synthcl.core.rng import generator
 from synthcl.method.views import geometry
-from synthcl.method.views.simclr import ViewsConfig, draw
+from synthcl.method.views.simclr import SimclrConfig, draw
 
 
 def random_crops(count, size, height, width, blurred):
-    drawn = draw(ViewsConfig(blur_probability=0.5, blur_sigma_max=2.0), count, 1.5, generator("crops"))
+    drawn = draw(SimclrConfig(blur_probability=0.5, blur_sigma_max=2.0), count, 1.5, generator("crops"))
     left, extent = drawn.left + drawn.flip * drawn.width, drawn.width * (1 - 2 * drawn.flip)
     axes = (drawn.top, left), (drawn.height, extent)
     return geometry.make_crops(*axes, size, (height, width), drawn.blur_sigma if blurred else None)

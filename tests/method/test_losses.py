@@ -114,6 +114,75 @@ def test_ppcl_keeps_its_precision_under_autocast():
     torch.testing.assert_close(loss, expected)
 
 
+def soft_loop(z: np.ndarray, members: list[list[int]], weights: list[list[float]], anchors: list[float], t: float):
+    """The equation of mixed views: every membership of an anchor is normalised by itself."""
+    count, total = len(z), 0.0
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        log_z = math.log(sum(math.exp(z[i] @ z[k] / t) for k in others))
+        for a, group in enumerate(members[i]):
+            belonging = {j: sum(w for g, w in zip(members[j], weights[j], strict=True) if g == group) for j in others}
+            if not (mass := sum(belonging.values())):
+                continue
+            share = weights[i][a] / sum(weights[i])
+            attraction = sum(w * (z[i] @ z[j] / t - log_z) for j, w in belonging.items()) / mass
+            total -= anchors[i] * share * attraction
+    return total / count
+
+
+MIXED = [[0, 1], [1, 0], [0, 0], [1, 1], [2, 0], [2, 3]]
+"""views 0 and 1 are mixed with each other, 2 and 3 are clean, 5 is half of an image that no other view shows"""
+SHARES = [[0.7, 0.3], [0.6, 0.4], [1.0, 0.0], [1.0, 0.0], [0.9, 0.1], [0.5, 0.5]]
+ANCHORS = [1.5, 0.5, 1.0, 1.0, 0.25, 1.75]
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_ppcl_of_mixed_views_equals_the_double_loop(temperature):
+    z = unit(6, 4, "mixed")
+    weights, anchors = torch.tensor(SHARES), torch.tensor(ANCHORS)
+    expected = soft_loop(z.double().numpy(), MIXED, SHARES, ANCHORS, temperature)
+    found = ppcl(z, torch.tensor(MIXED), temperature, weights, anchors)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_whole_memberships_given_as_weights_are_the_plain_loss_and_its_gradient():
+    groups = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 7])
+    found = []
+    for weights in (None, torch.ones(10, 1), torch.full((10, 1), 0.25)):  # alike below 1: each is a share of its sum
+        z = unit(10, 4, "whole").requires_grad_()
+        loss = ppcl(z, groups[:, None], 0.2, weights)
+        found.append((loss.detach(), *torch.autograd.grad(loss, z)))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+
+
+def test_a_second_membership_of_weight_0_changes_nothing():
+    z, groups = unit(8, 4, "nothing"), torch.arange(4).repeat(2)
+    members = torch.stack([groups, groups.roll(1)], dim=1)
+    weights = torch.tensor([[1.0, 0.0]]).expand(8, 2)
+    torch.testing.assert_close(ppcl(z, members, 0.2, weights), ppcl(z, groups, 0.2))
+
+
+def test_mixed_queries_against_one_clean_key_each_are_i_mix():
+    """i-Mix: lambda CE(own key) + (1 - lambda) CE(partner's key), here with one anchor and both keys."""
+    z, temperature, own = unit(3, 4, "i-mix"), 0.2, 0.7
+    members, weights = torch.tensor([[0, 1], [0, 0], [1, 1]]), torch.tensor([[own, 1 - own], [1.0, 0.0], [1.0, 0.0]])
+    logits = z[:1] @ z[1:].T / temperature
+    cross_entropy = [nn.functional.cross_entropy(logits, torch.tensor([key])).item() for key in (0, 1)]
+    only_the_query = torch.tensor([3.0, 0.0, 0.0])
+    found = ppcl(z, members, temperature, weights, only_the_query).item()
+    assert found == pytest.approx(own * cross_entropy[0] + (1 - own) * cross_entropy[1], rel=1e-5)
+
+
+def test_anchors_weigh_the_losses_of_single_views():
+    z, groups = unit(6, 4, "anchors"), torch.arange(3).repeat(2)
+    alone = [ppcl(z, groups, 0.2, anchors=6 * nn.functional.one_hot(torch.tensor(i), 6).float()) for i in range(6)]
+    torch.testing.assert_close(torch.stack(alone).mean(), ppcl(z, groups, 0.2))
+    mixture = torch.tensor([2.0, 0.5, 0.5, 1.0, 1.0, 1.0])
+    expected = sum(weight * loss for weight, loss in zip(mixture, alone, strict=True)) / 6
+    torch.testing.assert_close(ppcl(z, groups, 0.2, anchors=mixture), expected)
+
+
 def test_hinge_losses_equal_hand_values():
     real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
     # relu(1 - real) = 0, 0.5, 2; relu(1 + fake) = 0, 1, 2

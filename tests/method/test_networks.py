@@ -12,9 +12,10 @@ from torch import nn
 from synthcl.core.device import channels_last, normalise
 from synthcl.core.errors import UserError
 from synthcl.method.encoders.batch_norm import GlooBatchNorm, synchronise_batch_norm
-from synthcl.method.encoders.build import make_encoder
+from synthcl.method.encoders.conv import ConvConfig
 from synthcl.method.encoders.projector import Projector
-from synthcl.method.encoders.settings import EncoderConfig
+from synthcl.method.encoders.resnet import ResnetConfig
+from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import base_and_doublings, make_discriminator, make_generator
 from synthcl.method.synthetic.gan.settings import GanConfig
 
@@ -34,9 +35,9 @@ def test_channels_last_keeps_the_images_and_leaves_no_doubt_about_their_layout(c
     assert channels_last(images[:0]).shape == (0, channels, 4, 6)
 
 
-@pytest.mark.parametrize("config", [EncoderConfig(width=4), EncoderConfig(name="resnet18", stem="imagenet")])
+@pytest.mark.parametrize("config", [ConvConfig(width=4), ResnetConfig(kind="resnet18", stem="imagenet")])
 def test_an_encoder_takes_its_batch_in_parts_and_only_asked_for_gradients_are_made(config):
-    encoder = make_encoder(config, 3).double()
+    encoder = config.build(3).double()
     images = torch.rand(6, 3, 32, 32, dtype=torch.float64)
     parts = [images[:3], images[3:5].clone().requires_grad_(), images[5:]]
     whole = images.clone().requires_grad_()
@@ -52,16 +53,16 @@ def test_an_encoder_takes_its_batch_in_parts_and_only_asked_for_gradients_are_ma
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("name", "stem"), [("conv", "cifar"), ("resnet18", "cifar"), ("resnet18", "imagenet")])
-def test_encoder_gives_features_of_its_stated_dimension(name, stem, channels):
-    encoder = make_encoder(EncoderConfig(name=name, stem=stem, width=8), channels).eval()
+@pytest.mark.parametrize("config", [ConvConfig(width=8), ResnetConfig(stem="cifar"), ResnetConfig(stem="imagenet")])
+def test_encoder_gives_features_of_its_stated_dimension(config, channels):
+    encoder = config.build(channels).eval()
     assert encoder(torch.zeros(2, channels, 32, 32)).shape == (2, encoder.feature_dim)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_resnet_is_torchvisions_less_the_classifier(name):
     theirs = getattr(torchvision.models, name)().eval()
-    ours = make_encoder(EncoderConfig(name=name, stem="imagenet"), 3).eval()
+    ours = ResnetConfig(kind=name, stem="imagenet").build(3).eval()
     ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")})
     theirs.fc = nn.Identity()
     images = torch.rand(1, 3, 64, 64)
@@ -69,20 +70,25 @@ def test_resnet_is_torchvisions_less_the_classifier(name):
 
 
 def test_cifar_stem_keeps_the_resolution():
-    encoder = make_encoder(EncoderConfig(name="resnet18", stem="cifar"), 1)
+    encoder = ResnetConfig(kind="resnet18", stem="cifar").build(1)
     stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu, encoder.maxpool)
     assert stem(torch.zeros(1, 1, 28, 28)).shape == (1, 64, 28, 28)
 
 
 def test_conv_encoder_takes_every_size_from_16_pixels():
-    encoder = make_encoder(EncoderConfig(name="conv", width=4), 1).eval()
+    encoder = ConvConfig(width=4).build(1).eval()
     assert {encoder(torch.zeros(1, 1, size, size)).shape for size in (16, 20, 28, 96)} == {(1, encoder.feature_dim)}
 
 
-def test_projector_gives_unit_vectors():
-    embeddings = Projector(16, 32, 8)(torch.randn(5, 16))
-    assert embeddings.shape == (5, 8)
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(5))
+def test_embeddings_are_what_a_head_makes_on_the_unit_sphere():
+    head = Projector(16, 32, 8)
+    views = Views((torch.rand(5, 1, 4, 4),), (5,), {"real": slice(0, 5)}, torch.arange(5)[:, None])
+    seen = Seen(views, lambda parts: parts[0].flatten(1), {"main": head})
+    assert seen.head("main").shape == seen.embeddings("main").shape == (5, 8)
+    torch.testing.assert_close(seen.embeddings("main").norm(dim=1), torch.ones(5))
+    lengths = seen.head("main").norm(dim=1, keepdim=True)
+    torch.testing.assert_close(seen.embeddings("main") * lengths, seen.head("main"))
+    assert seen.head("main") is seen.head("main")  # made once
 
 
 @pytest.mark.parametrize(
@@ -235,9 +241,7 @@ def test_one_process_keeps_its_batch_norm():
 
 def _network():
     torch.manual_seed(0)
-    network = nn.Sequential(
-        make_encoder(EncoderConfig(name="conv", width=4), 1), Projector(16, 8, 4), nn.BatchNorm1d(4, momentum=None)
-    )
+    network = nn.Sequential(ConvConfig(width=4).build(1), Projector(16, 8, 4), nn.BatchNorm1d(4, momentum=None))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.5)
     return network.double()

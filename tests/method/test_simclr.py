@@ -7,9 +7,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from synthcl.core.errors import UserError
 from synthcl.core.rng import generator
-from synthcl.method.views.simclr import Draw, ViewsConfig, apply, apply_to_each, draw
+from synthcl.method.views.simclr import Draw, SimclrConfig, apply, apply_to_each, draw
 
-BLURRED = ViewsConfig(blur_probability=0.5)
+BLURRED = SimclrConfig(blur_probability=0.5)
 
 
 def images(count: int, channels: int, height: int, width: int | None = None) -> Tensor:
@@ -148,7 +148,7 @@ def test_grey_images_get_the_same_views_with_one_channel_and_three() -> None:
 
 @pytest.mark.parametrize(("area_min", "ratio_max"), [(0.2, 4 / 3), (0.08, 4 / 3), (0.6, 2.0)])
 def test_crops_are_distributed_as_random_resized_crop(area_min: float, ratio_max: float) -> None:
-    drawn = draw(ViewsConfig(crop_area_min=area_min, crop_ratio_max=ratio_max), 20000, 1.0, generator(0))
+    drawn = draw(SimclrConfig(crop_area_min=area_min, crop_ratio_max=ratio_max), 20000, 1.0, generator(0))
     ours = torch.stack([drawn.height * drawn.width, drawn.width / drawn.height, drawn.top, drawn.left])
     square = torch.empty(3, 4096, 4096, device="meta")  # so large that whole pixels play no part
     with torch.random.fork_rng():
@@ -163,13 +163,13 @@ def test_crops_are_distributed_as_random_resized_crop(area_min: float, ratio_max
 
 
 def test_a_crop_that_never_fits_is_the_whole_image() -> None:
-    drawn = draw(ViewsConfig(crop_area_min=1.0), 100, 1.0, generator(0))
+    drawn = draw(SimclrConfig(crop_area_min=1.0), 100, 1.0, generator(0))
     assert torch.equal(torch.stack(drawn[:4]), torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None].expand(4, 100))
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
 def test_jitter_is_uniform_over_the_scaled_range(strength: float) -> None:
-    config = ViewsConfig(jitter_probability=1.0, brightness=0.3, contrast=0.45, saturation=0.6, hue=0.3)
+    config = SimclrConfig(jitter_probability=1.0, brightness=0.3, contrast=0.45, saturation=0.6, hue=0.3)
     drawn = draw(config, 20000, strength, generator(0))
     for name in ("brightness", "contrast", "saturation"):
         spread = getattr(config, name) * strength
@@ -180,7 +180,7 @@ def test_jitter_is_uniform_over_the_scaled_range(strength: float) -> None:
 
 
 def test_jitter_is_distributed_as_color_jitter() -> None:
-    config = ViewsConfig(jitter_probability=1.0, brightness=0.4, contrast=0.5, saturation=0.6, hue=0.1)
+    config = SimclrConfig(jitter_probability=1.0, brightness=0.4, contrast=0.5, saturation=0.6, hue=0.1)
     drawn = draw(config, 20000, 1.0, generator(0))
     ours = drawn.brightness, drawn.contrast, drawn.saturation, drawn.hue
     jitter = ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)
@@ -194,7 +194,7 @@ def test_jitter_is_distributed_as_color_jitter() -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
 def test_probabilities_follow_strength(strength: float) -> None:
-    config = ViewsConfig(blur_probability=0.6, grayscale_probability=0.2, jitter_probability=0.8)
+    config = SimclrConfig(blur_probability=0.6, grayscale_probability=0.2, jitter_probability=0.8)
     drawn = draw(config, 20000, strength, generator(0))
     blurred = torch.zeros(1) if drawn.blur_sigma is None else (drawn.blur_sigma > 0).float()
     assert blurred.mean() == pytest.approx(min(1.0, 0.6 * strength), abs=0.015)
@@ -205,13 +205,13 @@ def test_probabilities_follow_strength(strength: float) -> None:
 
 
 def test_blur_sigma_is_uniform_over_its_range() -> None:
-    sigma = draw(ViewsConfig(blur_probability=1.0, blur_sigma_max=2.0), 20000, 1.0, generator(0)).blur_sigma
+    sigma = draw(SimclrConfig(blur_probability=1.0, blur_sigma_max=2.0), 20000, 1.0, generator(0)).blur_sigma
     assert kstest(sigma, "uniform", (0.1, 1.9)).pvalue > 0.001
 
 
 def test_strength_scales_the_crop() -> None:
     for strength, smallest in ((0.5, 0.6), (1.0, 0.2), (2.0, 0.08)):
-        drawn = draw(ViewsConfig(crop_area_min=0.2), 20000, strength, generator(0))
+        drawn = draw(SimclrConfig(crop_area_min=0.2), 20000, strength, generator(0))
         assert (drawn.height * drawn.width).min() == pytest.approx(smallest, abs=0.01)
         assert (drawn.width / drawn.height).max() == pytest.approx((4 / 3) ** strength, rel=0.01)
 
@@ -225,13 +225,13 @@ def test_a_view_changes_smoothly_with_strength() -> None:
 @pytest.mark.parametrize(("channels", "size"), [(1, 4), (3, 4), (3, 8)])
 def test_gradient_equals_finite_differences(channels: int, size: int) -> None:
     real = (0.4 + 0.2 * images(2, channels, 5, 6).double()).requires_grad_()  # away from the kinks of clamping
-    drawn = draw(ViewsConfig(blur_probability=0.7, jitter_probability=1.0), 2, 1.0, generator(3))
+    drawn = draw(SimclrConfig(blur_probability=0.7, jitter_probability=1.0), 2, 1.0, generator(3))
     assert torch.autograd.gradcheck(lambda batch: apply(batch, drawn, size), real)
 
 
-@pytest.mark.parametrize("config", [ViewsConfig(), BLURRED])
+@pytest.mark.parametrize("config", [SimclrConfig(), BLURRED])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_rows_of_a_draw_give_rows_of_the_views(config: ViewsConfig, channels: int) -> None:
+def test_rows_of_a_draw_give_rows_of_the_views(config: SimclrConfig, channels: int) -> None:
     real, drawn = images(16, channels, 28), draw(config, 16, 1.0, generator(0))
     views = apply(real, drawn, 24)
     for rows in (slice(4, 12), torch.tensor([9, 2, 2, 15]), torch.arange(16) % 3 == 0):
@@ -261,14 +261,14 @@ def test_draws_of_two_generators_follow_each_other() -> None:
 
 
 def test_skipping_the_blur_changes_nothing_where_no_view_is_blurred() -> None:
-    real, drawn = images(8, 3, 28), draw(ViewsConfig(), 8, 1.0, generator(0))
+    real, drawn = images(8, 3, 28), draw(SimclrConfig(), 8, 1.0, generator(0))
     assert drawn.blur_sigma is None
     views = apply(real, drawn._replace(blur_sigma=torch.zeros(8)), 24)
     torch.testing.assert_close(views, apply(real, drawn, 24), rtol=0, atol=1e-6)
 
 
 def test_views_of_one_image_differ() -> None:
-    views = apply(images(1, 3, 32).expand(32, -1, -1, -1), draw(ViewsConfig(), 32, 1.0, generator(0)), 32)
+    views = apply(images(1, 3, 32).expand(32, -1, -1, -1), draw(SimclrConfig(), 32, 1.0, generator(0)), 32)
     distances = torch.cdist(views.flatten(1), views.flatten(1)) + 1e9 * torch.eye(32)
     assert distances.min() > 0.1
 
@@ -297,7 +297,7 @@ def test_an_empty_batch_gives_no_views() -> None:
 
 
 def test_moving_a_draw_keeps_its_numbers() -> None:
-    for config in (ViewsConfig(), BLURRED):
+    for config in (SimclrConfig(), BLURRED):
         drawn = draw(config, 4, 1.0, generator(0))
         for mine, moved in zip(drawn, drawn.to("cpu"), strict=True):
             assert (mine is None and moved is None) or torch.equal(mine, moved)
@@ -323,8 +323,8 @@ def test_reduced_precision_does_not_reach_the_interpolation() -> None:
 
 def test_bad_input_is_named() -> None:
     with pytest.raises(UserError, match=r"view strength -0\.5 must be in \[0, 2\]"):
-        draw(ViewsConfig(), 4, -0.5, generator(0))
-    drawn = draw(ViewsConfig(), 4, 1.0, generator(0))
+        draw(SimclrConfig(), 4, -0.5, generator(0))
+    drawn = draw(SimclrConfig(), 4, 1.0, generator(0))
     with pytest.raises(
         UserError, match=r"\(5, 3, 32, 32\) must be \(m, 1 or 3, H, W\) with m a divisor of the 4 views"
     ):

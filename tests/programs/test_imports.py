@@ -30,6 +30,7 @@ def test_the_contracts_are_kept() -> None:
         ("core/rng.py", "import synthcl.search", "a room imports only rooms below it"),
         ("method/curriculum/mix.py", "import synthcl.config.schema", "a room imports only rooms below it"),
         ("method/views/simclr.py", "import synthcl.method.encoders.conv", "families of the method do not know each"),
+        ("method/curriculum/ramps.py", "import synthcl.method.objectives.ppcl", "a schedule does not know what it"),
         ("runs/session.py", "import ray", "Ray stays in cluster, search and comparison.execute"),
         ("cluster/nodes.py", "import optuna", "Optuna and Ray Tune stay in search"),
     ],

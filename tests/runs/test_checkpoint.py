@@ -139,8 +139,8 @@ def test_pickled_code_is_refused_and_not_run(saved, bare, tmp_path_factory):
     [
         ("training.learning_rate", 0.2, "training.learning_rate=0.1, this run has 0.2"),
         ("data.image_fraction", 0.5, "data.image_fraction=1.0, this run has 0.5"),
-        ("method.pair", False, "method.pair=True, this run has False"),
-        ("curriculum.hardness.start", 2.0, "curriculum.hardness="),
+        ("synthetic.gan.pair", False, "synthetic.gan.pair=True, this run has False"),
+        ("curriculum.hardness.start", 2.0, "curriculum.hardness.start=0.5, this run has 2.0"),
         ("encoder.width", 4, "encoder.width=8, this run has 4"),
     ],
 )
@@ -156,7 +156,7 @@ def test_another_configuration_is_refused_by_the_field_that_differs(saved, field
 
 def test_the_first_field_that_differs_is_named_in_the_order_of_the_config(saved):
     with pytest.raises(UserError, match=r"data\.split_seed=0, this run has 1"):
-        load(make({"training.temperature": 0.5, "data.split_seed": 1, "gan.beta1": 0.5}), saved)
+        load(make({"terms.contrast.temperature": 0.5, "data.split_seed": 1, "synthetic.gan.beta1": 0.5}), saved)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from synthcl.training.trainer import Trainer
 
 disk = disks.disk
 SGD = {"training.optimizer": "sgd"}
-FROZEN = {"method.frozen": True, "method.pair": False}
+FROZEN = {"synthetic.gan.frozen": True, "synthetic.gan.pair": False}
 REAL_ONLY = {"curriculum.synthetic_fraction": {"kind": "constant", "start": 0.0}}
 
 

@@ -10,7 +10,6 @@ from small_trainer import CPU, random_images, tiny_config, untrained_gan
 from torch import nn
 
 from synthcl.core.errors import UserError
-from synthcl.method.encoders.build import make_encoder
 from synthcl.runs.checkpoint_store import save
 from synthcl.runs.export import load_any, load_encoder, save_encoder
 from synthcl.training.trainer import Trainer
@@ -19,7 +18,7 @@ from synthcl.training.trainer import Trainer
 def trained_encoder(config):
     """An encoder whose running statistics are not those it was made with, in the memory format of training."""
     torch.manual_seed(0)
-    encoder = make_encoder(config.encoder, config.data.channels).to(memory_format=torch.channels_last)
+    encoder = config.encoder.build(config.data.channels).to(memory_format=torch.channels_last)
     encoder.train()(images(config, 8))
     return encoder
 
@@ -45,10 +44,10 @@ def exported(tmp_path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"encoder_name": "conv", "encoder_width": 8},
-        {"encoder_name": "conv", "encoder_width": 5, "data_channels": 3},
-        {"encoder_name": "resnet18"},
-        {"encoder_name": "resnet18", "encoder_stem": "imagenet", "data_channels": 3, "data_image_size": 32},
+        {"encoder_kind": "conv", "encoder_width": 8},
+        {"encoder_kind": "conv", "encoder_width": 5, "data_channels": 3},
+        {"encoder_kind": "resnet18"},
+        {"encoder_kind": "resnet18", "encoder_stem": "imagenet", "data_channels": 3, "data_image_size": 32},
     ],
 )
 @torch.no_grad()
@@ -68,7 +67,7 @@ def test_a_round_trip_gives_equal_features(exported, overrides):
 @torch.no_grad()
 def test_a_resnet_loads_into_torchvision_in_two_lines(exported):
     path, encoder, config = exported(
-        encoder_name="resnet18", encoder_stem="imagenet", data_channels=3, data_image_size=32
+        encoder_kind="resnet18", encoder_stem="imagenet", data_channels=3, data_image_size=32
     )
     model = torchvision.models.resnet18()
     left = model.load_state_dict(load_file(path), strict=False)
@@ -81,7 +80,7 @@ def test_a_resnet_loads_into_torchvision_in_two_lines(exported):
 
 @torch.no_grad()
 def test_a_resnet_with_the_cifar_stem_loads_into_torchvision_s_with_that_stem(exported):
-    path, encoder, config = exported(encoder_name="resnet18", encoder_stem="cifar", data_channels=1)
+    path, encoder, config = exported(encoder_kind="resnet18", encoder_stem="cifar", data_channels=1)
     model = torchvision.models.resnet18()
     model.conv1, model.maxpool, model.fc = nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.Identity(), nn.Identity()
     model.load_state_dict(load_file(path))
@@ -97,7 +96,7 @@ def test_the_card_says_what_goes_in_and_how_good_it_is(exported):
     assert card["input"]["range"] == [-1.0, 1.0]
     assert (torch.tensor([0.0, 1.0]) - card["input"]["mean"]).div(card["input"]["std"]).tolist() == [-1.0, 1.0]
     assert card["scores"] == {"val/knn/digits": 91.5}
-    assert card["encoder"]["name"] == "conv"
+    assert card["encoder"]["kind"] == "conv"
     assert config == type(config).model_validate(card["config"])
 
 
@@ -160,3 +159,19 @@ def test_weights_that_the_card_does_not_describe_are_refused(exported, change):
         weights["0.weight"] = first[:2].clone()
     save_file(weights, path)
     assert "does not hold the weights its card describes" in refusal(path)
+
+
+def make_encoder(channels):
+    """An encoder of a user's own."""
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(4 * channels, 5))
+
+
+def test_an_encoder_of_ones_own_is_exported_and_its_code_is_called_only_where_it_is_trusted(exported):
+    own = {"kind": "custom", "code": f"{__name__}:make_encoder", "feature_dim": 5}
+    path, encoder, config = exported(encoder=own)
+    for load in (load_encoder, load_any):
+        with pytest.raises(UserError, match=r"made by the code '.*:make_encoder'.*trust_code=True, or --trust-code"):
+            load(path)
+    batch = images(config)
+    for loaded in (load_encoder(path, trust_code=True), load_any(path.parent, trust_code=True)[0]):
+        assert torch.equal(loaded(batch), encoder.to(memory_format=torch.contiguous_format)(batch))

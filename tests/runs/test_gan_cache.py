@@ -125,7 +125,11 @@ def test_key_follows_images_and_settings_but_not_the_joint_training():
     assert key != gan_cache.cache_key(config(), Images(content_key="others"))
     assert key != gan_cache.cache_key(config(latent_dim=9), Images())
     assert key != gan_cache.cache_key(config().with_overrides({"data.image_size": 20}), Images())
-    for field in ("gan.generator_learning_rate", "gan.discriminator_learning_rate", "training.seed"):
+    for field in (
+        "synthetic.gan.generator_learning_rate",
+        "synthetic.gan.discriminator_learning_rate",
+        "training.seed",
+    ):
         assert key == gan_cache.cache_key(config().with_overrides({field: 7}), Images())
 
 

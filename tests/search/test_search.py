@@ -129,14 +129,14 @@ def test_the_same_command_again_says_that_the_search_is_complete(smoke):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("training.temperature=0.3", "training.temperature=0.2"),
+        ("terms.contrast.temperature=0.3", "terms.contrast.temperature=0.2"),
         ("search.space={space}", "search.space='curriculum'"),
         ("data.source=nowhere", "data.source='fashion-mini'"),
     ],
 )
 def test_another_search_under_the_same_name_is_refused(smoke, tmp_path, given, message):
     space = tmp_path / "space.yaml"
-    space.write_text("training.temperature: {low: 0.1, high: 0.5}\n")
+    space.write_text("terms.contrast.temperature: {low: 0.1, high: 0.5}\n")
     refused = run("search", "--smoke-test", "--storage", str(smoke.parent), given.format(space=space))
     assert refused.returncode == 2
     assert message in refused.stderr

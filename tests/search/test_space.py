@@ -56,31 +56,31 @@ def test_a_conditional_dimension_exists_only_where_its_condition_holds(tmp_path)
 
 def test_whole_bounds_make_an_integer_and_others_a_float(tmp_path):
     space = space_from(
-        tmp_path, "training.batch_images: {low: 64, high: 64}\ntraining.temperature: {low: 0.1, high: 1}"
+        tmp_path, "training.batch_images: {low: 64, high: 64}\nterms.contrast.temperature: {low: 0.1, high: 1}"
     )
     point = space.sample(optuna.create_study().ask())
     assert point["training.batch_images"] == 64
     assert isinstance(point["training.batch_images"], int)
-    assert isinstance(point["training.temperature"], float)
+    assert isinstance(point["terms.contrast.temperature"], float)
 
 
 @pytest.mark.parametrize("tpe", [False, True])
 def test_a_dimension_is_drawn_as_its_distribution_is(tmp_path, tpe):
     """Asked by `suggest_*`, a seeded study draws what it draws when it is asked for the distributions themselves."""
     text = """
-        training.temperature: {low: 0.07, high: 0.5, log: true}
+        terms.contrast.temperature: {low: 0.07, high: 0.5, log: true}
         views.flip_probability: {low: 0, high: 0.5}
-        encoder.projector_dim: {low: 8, high: 512, log: true}
-        encoder.projector_hidden: {low: 8, high: 64}
+        heads.main.dim: {low: 8, high: 512, log: true}
+        heads.main.hidden: {low: 8, high: 64}
         method.pair: {choices: [true, false]}
     """
     space = space_from(tmp_path, text)
     distributions = {
-        "training.temperature": FloatDistribution(0.07, 0.5, log=True),
-        "views.flip_probability": FloatDistribution(0, 0.5),
-        "encoder.projector_dim": IntDistribution(8, 512, log=True),
-        "encoder.projector_hidden": IntDistribution(8, 64),
-        "method.pair": CategoricalDistribution([True, False]),
+        "terms.contrast.temperature": FloatDistribution(0.07, 0.5, log=True),
+        "views.base.flip_probability": FloatDistribution(0, 0.5),
+        "heads.main.dim": IntDistribution(8, 512, log=True),
+        "heads.main.hidden": IntDistribution(8, 64),
+        "synthetic.gan.pair": CategoricalDistribution([True, False]),
     }
 
     def draws(ask):
@@ -91,7 +91,7 @@ def test_a_dimension_is_drawn_as_its_distribution_is(tmp_path, tpe):
             trial, overrides = ask(study)
             drawn.append(overrides)
             assert trial.distributions == distributions
-            study.tell(trial, trial.params["training.temperature"])
+            study.tell(trial, trial.params["terms.contrast.temperature"])
         return drawn
 
     def sampled(study):
@@ -104,11 +104,11 @@ def test_a_dimension_is_drawn_as_its_distribution_is(tmp_path, tpe):
 
 
 OUTSIDE = """
-training.temperature: {low: 0.3, high: 1.0}
+terms.contrast.temperature: {low: 0.3, high: 1.0}
 curriculum.hardness.start: {low: 0.3, high: 2.0, log: true}
 curriculum.hardness.kind: {choices: [constant, cosine]}
 curriculum.hardness.end: {low: 0.1, high: 2.0, when: {curriculum.hardness.kind: [cosine]}}
-encoder.projector_hidden: {low: 16, high: 4096}
+heads.main.hidden: {low: 16, high: 4096}
 views.size: {low: 14, high: 28}
 """
 
@@ -118,12 +118,12 @@ def test_values_outside_the_space_are_named_in_the_plan_and_drawn_in_the_first_t
     config = CONFIG.with_overrides({"curriculum.hardness.start": hardness})
     space = space_from(tmp_path, OUTSIDE)
     point = space.point_of(config)
-    assert point == {"encoder.projector_hidden": CONFIG.encoder.projector_hidden}
+    assert point == {"heads.main.hidden": CONFIG.heads["main"].hidden}
     assert space.outside(config) == {
-        "training.temperature": 0.2,
+        "terms.contrast.temperature": 0.2,
         "curriculum.hardness.start": hardness,
         "curriculum.hardness.kind": "linear",
-        "views.size": None,
+        "views.base.size": None,
     }
     (line,) = (line for line in describe(config, space).splitlines() if line.startswith("outside "))
     assert f"curriculum.hardness.start={hardness} (space: 0.3 to 2.0); " in line
@@ -165,38 +165,47 @@ def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
     space = space_from(
         tmp_path,
         """
-        training.temperature: {low: 0.01, high: 1.0}
+        terms.contrast.temperature: {low: 0.01, high: 1.0}
         curriculum.view_strength.start: {low: 0.1, high: 0.2}
         curriculum.hardness.kind: {choices: [constant, linear, cosine, step, exponential]}
         """,
     )
     assert space.point_of(CONFIG) == {
-        "training.temperature": CONFIG.training.temperature,
+        "terms.contrast.temperature": CONFIG.terms["contrast"].temperature,
         "curriculum.hardness.kind": CONFIG.curriculum.hardness.kind,
     }
 
 
 NAME, OTHER = "curriculum.hardness.kind", "curriculum.synthetic_fraction.kind"
 KIND, END = f"{NAME}: {{choices: [constant, linear]}}", "curriculum.hardness.end: {low: 0.1, high: 1.0"
-TWICE = f"{KIND}\n{OTHER}: {{choices: [constant, linear], when: {{{NAME}: [constant]}}}}\n{END}"
+TWICE = f"{KIND}\ntraining.optimizer: {{choices: [adamw, sgd], when: {{{NAME}: [constant]}}}}\n{END}"
 RARE = f"{NAME}: {{choices: [{'constant, ' * 200} linear]}}"  # 64 draws hardly ever find it
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("training.temperature: {choices: [1], low: 2, high: 3}", r"either"),
-        ("training.temperature: {lower: 2}", r"lower: Extra inputs"),
-        ("training.temperature: 0.5", r"valid dictionary"),
+        ("terms.contrast.temperature: {choices: [1], low: 2, high: 3}", r"either"),
+        ("terms.contrast.temperature: {lower: 2}", r"lower: Extra inputs"),
+        ("terms.contrast.temperature: 0.5", r"valid dictionary"),
         ("data.image_fraction: {low: 0.1, high: 1}", r"data\.image_fraction decides where or how"),
-        ("training.temperature: {low: 0.0, high: 1.0, log: true}", r"log needs low above 0, got low=0\.0"),
+        ("terms.contrast.temperature: {low: 0.0, high: 1.0, log: true}", r"log needs low above 0, got low=0\.0"),
         ("training.nothing: {low: 0.1, high: 1.0}", r"there is no field 'training\.nothing'"),
-        (f"{KIND}\nviews.nothing: {{low: 0.1, high: 1.0, when: {{{NAME}: [linear]}}}}", r"there is no field 'views\."),
+        (
+            f"{KIND}\nviews.base.nothing: {{low: 0.1, high: 1.0, when: {{{NAME}: [linear]}}}}",
+            r"no field 'views\.base\.n",
+        ),
         (f"{KIND}\n{END}, when: {{{NAME}: [liner]}}}}", r"end: when names curriculum\.hardness\.kind=liner, .*: const"),
         (f"{KIND}\n{END}, when: {{{OTHER}: [linear]}}}}", r"end: when names 'curriculum\.synthetic_fraction\.kind'"),
-        (f"{TWICE}, when: {{{NAME}: [linear], {OTHER}: [linear]}}}}", r"end: what when asks for never holds at once"),
+        (
+            f"{TWICE}, when: {{{NAME}: [linear], training.optimizer: [sgd]}}}}",
+            r"end: what when asks for never",
+        ),
         (f"{RARE}\n{END}, when: {{{NAME}: [linear]}}}}".replace("0.1", "-0.1"), r"invalid configurations.*hardness"),
-        ("evaluation.knn_neighbours: {low: 1, high: 9}", r"remove it and search fields of views, encoder, gan, method"),
+        (
+            "evaluation.knn_neighbours: {low: 1, high: 9}",
+            r"search fields of views, encoder, heads, synthetic, terms",
+        ),
     ],
 )
 def test_a_bad_space_is_refused_in_one_line(tmp_path, text, message):

@@ -17,7 +17,7 @@ from synthcl.search.trial import CurriculumTrial, resolve
 
 BASE = load_preset("fashion-mini").with_overrides(TINY)
 FIRST = {"label": "a", "overrides": {"curriculum.hardness.start": 0.9, "training.seed": 3}}
-SECOND = {"label": "b", "overrides": {"training.temperature": 0.1}}
+SECOND = {"label": "b", "overrides": {"terms.contrast.temperature": 0.1}}
 
 
 @pytest.fixture(scope="module")

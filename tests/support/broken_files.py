@@ -273,7 +273,7 @@ def unfinished(here: Path) -> None:
 
 def changed_space(here: Path) -> None:
     unfinished(here)
-    (here / "runs" / "fashion-mini-smoke" / "space.yaml").write_text("training.temperature: {low: 0.1, high: 1}")
+    (here / "runs" / "fashion-mini-smoke" / "space.yaml").write_text("terms.contrast.temperature: {low: 0.1, high: 1}")
 
 
 def damaged_study(here: Path) -> None:

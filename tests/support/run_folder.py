@@ -58,11 +58,11 @@ def run_config(root: Path) -> Config:
     return Config(name="finished").with_overrides(
         {
             "encoder.width": 4,
-            "encoder.projector_hidden": 8,
-            "encoder.projector_dim": 8,
-            "gan.generator_width": 4,
-            "gan.discriminator_width": 4,
-            "gan.latent_dim": 8,
+            "heads.main.hidden": 8,
+            "heads.main.dim": 8,
+            "synthetic.gan.generator_width": 4,
+            "synthetic.gan.discriminator_width": 4,
+            "synthetic.gan.latent_dim": 8,
             "training.kimg": RUNGS[-1] / 1000,
             "training.batch_images": 128,
             "evaluation.rungs": [0.25, 0.5, 1.0],
@@ -116,7 +116,7 @@ def overrides_of(label: str) -> dict[str, Any]:
     params = {
         "curriculum.hardness.kind": "linear" if number % 2 else "constant",
         "curriculum.hardness.start": round(0.1 * (number % 10), 3),
-        "training.temperature": round(0.1 + 0.03 * ((number * 5) % 7), 3),
+        "terms.contrast.temperature": round(0.1 + 0.03 * ((number * 5) % 7), 3),
     }
     return params | ({"curriculum.hardness.end": 0.05 * (number % 10)} if number % 2 else {})
 
@@ -134,7 +134,7 @@ def _write_study(folder: Path, trials: list[Any], one_study: bool) -> None:
         "curriculum.hardness.kind": CategoricalDistribution(["constant", "linear"]),
         "curriculum.hardness.start": FloatDistribution(0.0, 1.0),
         "curriculum.hardness.end": FloatDistribution(0.0, 1.0),
-        "training.temperature": FloatDistribution(0.05, 0.5),
+        "terms.contrast.temperature": FloatDistribution(0.05, 0.5),
     }
     for label, state, scores, transfer, diverged in trials:
         params = {} if label in BASELINES else overrides_of(label)

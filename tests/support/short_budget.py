@@ -10,8 +10,8 @@ SCORED = re.compile(r"kimg +\d+%  +\d")
 """in the line of a run's score"""
 _FEW_STEPS = {
     "data.image_fraction": 1.0,  # of the few images there are
-    "gan.warmup_kimg": 0.016,
-    "gan.warmup_batch_images": 8,
+    "synthetic.gan.warmup_kimg": 0.016,
+    "synthetic.gan.warmup_batch_images": 8,
     "training.kimg": STEPS * BATCH_IMAGES / 1000,
     "training.batch_images": BATCH_IMAGES,
     "training.log_kimg": BATCH_IMAGES / 1000,

@@ -14,11 +14,11 @@ CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
     "data.image_size": 16,
     "encoder.width": 8,
-    "encoder.projector_hidden": 16,
-    "encoder.projector_dim": 8,
-    "gan.latent_dim": 8,
-    "gan.generator_width": 4,
-    "gan.discriminator_width": 4,
+    "heads.main.hidden": 16,
+    "heads.main.dim": 8,
+    "synthetic.gan.latent_dim": 8,
+    "synthetic.gan.generator_width": 4,
+    "synthetic.gan.discriminator_width": 4,
     "training.batch_images": 16,
     "training.kimg": 0.128,  # 8 steps
     "training.log_kimg": 0.016,  # every step
@@ -29,7 +29,10 @@ SMALL: dict[str, Any] = {
 
 
 def tiny_config(overrides: dict[str, Any] | None = None) -> Config:
-    return Config(name="tiny").with_overrides(SMALL | (overrides or {}))
+    overrides = overrides or {}
+    others = "encoder" in overrides or overrides.get("encoder.kind", "conv") != "conv"  # which have no width
+    small = {field: value for field, value in SMALL.items() if field != "encoder.width" or not others}
+    return Config(name="tiny").with_overrides(small | overrides)
 
 
 def random_images(count: int = 40, size: int = 16) -> ResidentImages:

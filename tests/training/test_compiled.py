@@ -15,7 +15,7 @@ from synthcl.runs.export import load_any, save_encoder
 from synthcl.training.trainer import Trainer
 
 PROCESSES = 2
-PENALISED = {"gan.loss": "relativistic", "gan.gradient_penalty": 1.0}
+PENALISED = {"synthetic.gan.loss": "relativistic", "synthetic.gan.gradient_penalty": 1.0}
 HALVES = {"training.precision": "bf16", "training.learning_rate": 0.01, "compute.workers_per_trial": PROCESSES}
 
 
@@ -54,7 +54,7 @@ def test_a_compiled_joint_step_with_a_gradient_penalty_equals_the_uncompiled_one
 
 def test_the_discriminator_is_compiled_where_no_penalty_differentiates_it_twice():
     is_compiled = lambda network: network._compiled_call_impl is not None  # noqa: E731
-    penalised, plain = vars(make(True).networks), vars(make(True, {"gan.gradient_penalty": 0.0}).networks)
+    penalised, plain = vars(make(True).networks), vars(make(True, {"synthetic.gan.gradient_penalty": 0.0}).networks)
     assert [name for name, network in penalised.items() if not is_compiled(network)] == ["discriminator"]
     assert all(is_compiled(network) for network in plain.values())
 

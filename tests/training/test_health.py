@@ -131,7 +131,7 @@ def collapse(trainer, what):
 
 @pytest.mark.parametrize("what", ["the encoder collapsed", "the generator collapsed"])
 def test_a_collapse_ends_the_run_with_its_name_and_all_points_until_then(what):
-    still = dict.fromkeys(("gan.generator_learning_rate", "gan.discriminator_learning_rate"), 1e-12)
+    still = dict.fromkeys(("synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"), 1e-12)
     overrides = (
         LONG | still | {"training.learning_rate": 1e-12, "training.weight_decay": 0, "health.diversity_min": 0.05}
     )

@@ -10,40 +10,86 @@ from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
 from synthcl.config.schema import Config
 from synthcl.core import distributed
+from synthcl.core.device import normalise, resize
 from synthcl.core.updates import ema_update, frozen, update
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.objectives.ppcl import ppcl
+from synthcl.method.scene import Seen
 from synthcl.method.synthetic.gan import diffaugment
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.views import simclr
 from synthcl.training.batch import Batch, groups_and_order, make_batch
 from synthcl.training.diagnostics import of_synthetic
-from synthcl.training.networks import Networks, Optimizers, make_networks, make_optimizers
-from synthcl.training.step import contrast, joint_step, sample
+from synthcl.training.lab import Lab
+from synthcl.training.networks import Networks
+from synthcl.training.step import joint_step
 
 
 class Scene(NamedTuple):
     config: Config
-    networks: Networks
-    optimizers: Optimizers
+    lab: Lab
     batch: Batch
     knobs: Knobs
 
+    @property
+    def networks(self) -> Networks:
+        return self.lab.networks
+
+    @property
+    def asked(self):
+        """The latents' draws, and the real images that D sees."""
+        return self.batch.asked["gan"]
+
     def step(self):
-        return joint_step(self.networks, self.optimizers, self.batch, self.knobs, self.config)
+        return joint_step(self.lab, self.batch, self.knobs)
+
+
+def batch_of(lab: Lab, at: Knobs, step: int) -> Batch:
+    mix, pixels = lab.config.mix_at(0.5), random_images().pixels
+    count = mix.real + mix.latents
+    return make_batch(
+        pixels[:count],
+        torch.arange(count),
+        mix,
+        at,
+        views=lab.views,
+        sources=lab.sources,
+        views_per_image=lab.config.training.views_per_image,
+        seed=lab.config.training.seed,
+        step=step,
+        device=CPU,
+    )
 
 
 def scene(overrides=None, **knobs) -> Scene:
     config = tiny_config(overrides)
-    networks = make_networks(config, untrained_gan(config), CPU)
-    mix = config.mix_at(0.5)
-    pixels = random_images().pixels
+    lab = Lab(config, None if config.is_real_only else untrained_gan(config), CPU)
     at = config.knobs_at(0.5)._replace(**knobs)
-    batch = make_batch(config, at, mix, 3, pixels[: mix.real], pixels[mix.real : mix.real + mix.latents], CPU)
-    with torch.no_grad():  # the averaged generator has fallen behind
-        for parameter in networks.generator_ema.parameters():
-            parameter.mul_(0.9)
-    return Scene(config, networks, make_optimizers(config, networks), batch, at)
+    if lab.sources:
+        with torch.no_grad():  # the averaged generator has fallen behind
+            for parameter in lab.networks.generator_ema.parameters():
+                parameter.mul_(0.9)
+    return Scene(config, lab, batch_of(lab, at, 3), at)
+
+
+def sample(state: Scene, networks: Networks | None = None):
+    """G(z) with its graph and, for pairs, G_ema(z) without one."""
+    networks, latents = networks or state.networks, state.asked[0].latents
+    slow = networks.generator_ema(latents).detach() if state.config.gan.pair else None
+    return networks.generator(latents), slow
+
+
+def contrast(state: Scene, fake, fake_ema, networks: Networks | None = None):
+    """PPCL of the views of these images."""
+    networks, batch, config = networks or state.networks, state.batch, state.config
+    size, per_sample = config.data.image_size, config.gan.views_per_sample
+    images = [(batch.real, config.training.views_per_image), (fake, per_sample)]
+    images += [] if fake_ema is None else [(fake_ema, per_sample)]
+    parts, counts = [resize(part, size) for part, _ in images], [times * len(part) for part, times in images]
+    views = simclr.apply_to_each(parts, counts, batch.draws["base"], config.view_size)
+    features = networks.encoder([normalise(part) for part in views])
+    z = torch.nn.functional.normalize(networks.projector(features), dim=1)
+    return ppcl(z, batch.groups, config.terms["contrast"].temperature)
 
 
 def learners(networks: Networks):
@@ -64,33 +110,38 @@ def equal(first, second):
 
 
 def shown(state: Scene, fake):
-    return diffaugment.augment(state.batch.real_for_d, fake, state.batch.augmentation)
+    draw, real = state.asked
+    return diffaugment.augment(resize(real, fake.shape[-1]), fake, draw.augmentation)
 
 
 def two_passes(state: Scene):
     """Gradients of encoder and G from two separate differentiations, with D after its own update."""
-    networks, batch, config = state.networks, state.batch, state.config
-    fake, fake_ema = sample(networks, batch, config.method)
+    networks, config = state.networks, state.config
+    fake, fake_ema = sample(state)
     seen = shown(state, fake)
-    update(discriminator_objective(networks.discriminator, seen, config.gan)[0], state.optimizers.discriminator)
-    contrasted = contrast(networks, batch, fake, fake_ema, config)[0]
+    update(discriminator_objective(networks.discriminator, seen, config.gan)[0], state.lab.optimizers.discriminator)
+    contrasted = contrast(state, fake, fake_ema)
     realism_loss = generator_objective(networks.discriminator, seen, config.gan)
     weights = list(networks.generator.parameters())
     encoder = torch.autograd.grad(contrasted, learners(networks), retain_graph=True)
     at_contrast, *contrastive = torch.autograd.grad(contrasted, [fake, *weights], retain_graph=True)
     at_realism, *realism = torch.autograd.grad(realism_loss, [fake, *weights])
     scale = state.knobs.hardness
-    if config.method.hardness_unit == "gradient_ratio":
+    if config.gan.hardness_unit == "gradient_ratio":
         scale = scale * at_realism.norm() / at_contrast.norm()
     return encoder, [r - scale * c for r, c in zip(realism, contrastive, strict=True)], (at_contrast, at_realism)
 
 
-@pytest.mark.parametrize("method", [{}, {"method.views_per_pair": 2}, {"method.pair": False}])
+@pytest.mark.parametrize("method", [{}, {"synthetic.gan.views_per_pair": 2}, {"synthetic.gan.pair": False}])
 @pytest.mark.parametrize("unit", ["weight", "gradient_ratio"])
 @pytest.mark.parametrize("loss", ["hinge", "relativistic"])
 @pytest.mark.parametrize("hardness", [0.0, 0.5, 3.0])
 def test_one_backward_pass_gives_both_players_the_gradients_of_two(method, unit, loss, hardness):
-    overrides = method | {"method.hardness_unit": unit, "gan.loss": loss, "gan.gradient_penalty": 1.0}
+    overrides = method | {
+        "synthetic.gan.hardness_unit": unit,
+        "synthetic.gan.loss": loss,
+        "synthetic.gan.gradient_penalty": 1.0,
+    }
     reference = scene(overrides, hardness=hardness)
     encoder, generator, (at_contrast, at_realism) = two_passes(reference)
     actual = scene(overrides, hardness=hardness)
@@ -104,12 +155,11 @@ def test_one_backward_pass_gives_both_players_the_gradients_of_two(method, unit,
 
 
 def test_generator_and_encoder_pull_the_contrastive_loss_in_opposite_directions():
-    state = scene({"method.hardness_unit": "weight"}, hardness=1e5, learning_rate=0.0)  # realism drowns
+    state = scene({"synthetic.gan.hardness_unit": "weight"}, hardness=1e5, learning_rate=0.0)  # realism drowns
 
     def loss(networks):
         with torch.no_grad():
-            fake, fake_ema = sample(networks, state.batch, state.config.method)
-            return contrast(networks, state.batch, fake, fake_ema, state.config)[0].item()
+            return contrast(state, *sample(state, networks), networks).item()
 
     before = copy.deepcopy(state.networks)
     state.step()
@@ -126,10 +176,10 @@ def test_generator_and_encoder_pull_the_contrastive_loss_in_opposite_directions(
 
 def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
     state = scene(hardness=1.0)
-    fake, fake_ema = sample(state.networks, state.batch, state.config.method)
+    fake, fake_ema = sample(state)
     assert not fake_ema.requires_grad
     (
-        contrast(state.networks, state.batch, fake, fake_ema, state.config)[0]
+        contrast(state, fake, fake_ema)
         + generator_objective(state.networks.discriminator, shown(state, fake), state.config.gan)
     ).backward()
     assert all(gradient is None for gradient in gradients(state.networks.discriminator))
@@ -140,7 +190,7 @@ def test_generators_step_teaches_neither_discriminator_nor_averaged_generator():
 
 def test_discriminators_step_teaches_no_one_else():
     state = scene()
-    fake, _ = sample(state.networks, state.batch, state.config.method)
+    fake, _ = sample(state)
     discriminator_objective(state.networks.discriminator, shown(state, fake), state.config.gan)[0].backward()
     assert all(gradient is None for gradient in gradients(state.networks.generator))
     assert all(gradient is None for gradient in gradients(state.networks.encoder))
@@ -168,17 +218,14 @@ def test_follow_is_half_way_after_a_half_life_and_copies_buffers():
 
 
 def test_real_only_step_equals_simclr_by_hand():
-    config = tiny_config({"curriculum.synthetic_fraction.start": 0.0})
-    networks = make_networks(config, None, CPU)
-    at, mix, pixels = config.knobs_at(0.5), config.mix_at(0.5), random_images().pixels[:16]
-    batch = make_batch(config, at, mix, 0, pixels, pixels[:0], CPU)
+    state = scene({"curriculum.synthetic_fraction.start": 0.0})
+    config, networks, at, batch = state.config, state.networks, state.knobs, state.batch
     reference = copy.deepcopy(networks)
-    optimizers = make_optimizers(config, networks)
-    statistics = joint_step(networks, optimizers, batch, at, config)
+    statistics = state.step()
 
-    both = simclr.apply(torch.cat([pixels / 255] * 2), batch.draw, 16)
-    z = reference.projector(reference.encoder(2 * both - 1))
-    loss = ppcl(z, torch.arange(16).repeat(2), config.training.temperature)
+    both = simclr.apply(torch.cat([random_images().pixels[:16] / 255] * 2), batch.draws["base"], 16)
+    z = torch.nn.functional.normalize(reference.projector(reference.encoder(2 * both - 1)), dim=1)
+    loss = ppcl(z, torch.arange(16).repeat(2), config.terms["contrast"].temperature)
     loss.backward()
     torch.testing.assert_close(statistics["loss/contrast"], loss.detach())
     optimizer = torch.optim.SGD(learners(reference), lr=at.learning_rate)
@@ -191,27 +238,29 @@ def test_real_only_step_equals_simclr_by_hand():
 
 
 def test_contrast_equals_one_pass_over_the_blocks_of_all_views():
-    state = scene({"views.blur_probability": 0.5})
+    state = scene({"views.base.blur_probability": 0.5})
     networks, batch, config = copy.deepcopy(state.networks), state.batch, state.config
-    fake, fake_ema = sample(state.networks, batch, config.method)
-    loss = contrast(state.networks, batch, fake, fake_ema, config)[0]
-    expected_gradients = torch.autograd.grad(loss, [fake, *learners(state.networks)])
+    views, _ = state.lab.images(batch, state.knobs)
+    fake, fake_ema = views.parts[1:]
+    views = state.lab.views["base"](views, batch.draws["base"], {})
+    loss = state.lab.losses(Seen(views, state.lab.encoder, state.lab.heads), state.knobs, players=1)[0]
+    expected_gradients = torch.autograd.grad(loss, learners(state.networks))
 
     blocks = torch.cat([batch.real] * 2 + [fake] * 2 + [fake_ema] * 2)
-    seen = simclr.apply(blocks, batch.draw, config.view_size)
-    by_hand = ppcl(networks.projector(networks.encoder(2 * seen - 1)), batch.groups, config.training.temperature)
+    seen = simclr.apply(blocks, batch.draws["base"], config.view_size)
+    z = torch.nn.functional.normalize(networks.projector(networks.encoder(2 * seen - 1)), dim=1)
+    by_hand = ppcl(z, batch.groups, config.terms["contrast"].temperature)
     torch.testing.assert_close(loss, by_hand)
-    assert_close(expected_gradients, torch.autograd.grad(by_hand, [fake, *learners(networks)]), atol=1e-5)
+    assert_close(expected_gradients, torch.autograd.grad(by_hand, learners(networks)), atol=1e-5)
 
 
 def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
     def drawn(seed, step):
         config = tiny_config({"training.seed": seed})
-        at, mix, pixels = config.knobs_at(0.5), config.mix_at(0.5), random_images().pixels
-        batch = make_batch(config, at, mix, step, pixels[:8], pixels[8:12], CPU)
-        return batch.latents, *(
-            draw.top for draw in (batch.draw, batch.augmentation.rows(slice(4)), batch.augmentation.rows(slice(4, 8)))
-        )
+        batch = batch_of(Lab(config, untrained_gan(config), CPU), config.knobs_at(0.5), step)
+        draw = batch.asked["gan"][0]
+        augmentations = draw.augmentation.rows(slice(4)), draw.augmentation.rows(slice(4, 8))
+        return draw.latents, *(each.top for each in (batch.draws["base"], *augmentations))
 
     first = drawn(0, 0)
     assert all(torch.equal(one, other) for one, other in zip(first, drawn(0, 0), strict=True))
@@ -223,10 +272,14 @@ def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
 @pytest.mark.parametrize("per_image", [2, 4])
 @pytest.mark.parametrize(("pair", "per_pair", "per_latent"), [(True, 4, 4), (True, 2, 2), (False, 4, 2), (False, 2, 2)])
 def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_latent, per_image):
-    overrides = {"method.pair": pair, "method.views_per_pair": per_pair, "method.views_per_image": per_image}
+    overrides = {
+        "synthetic.gan.pair": pair,
+        "synthetic.gan.views_per_pair": per_pair,
+        "training.views_per_image": per_image,
+    }
     config = tiny_config(overrides)
     mix = config.mix_at(0.5)
-    groups, rows = groups_and_order(mix, config)
+    groups, rows = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
     assert rows.tolist() == list(range(32))
     sizes = groups.bincount().tolist()
     assert sizes == [per_image] * mix.real + [per_latent] * mix.latents
@@ -236,12 +289,12 @@ def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_la
 def test_processes_take_disjoint_rows_that_make_up_the_batch_and_keep_their_groups(processes, monkeypatch):
     config = tiny_config({"compute.workers_per_trial": processes})
     mix = config.mix_at(0.5)
-    whole, _ = groups_and_order(mix, config)
+    whole, _ = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     seen = []
     for rank in range(processes):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        groups, rows = groups_and_order(mix, config)
+        groups, rows = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
         assert torch.equal(whole[rows], groups)
         seen += rows.tolist()
     assert sorted(seen) == list(range(32))
@@ -250,7 +303,7 @@ def test_processes_take_disjoint_rows_that_make_up_the_batch_and_keep_their_grou
 def test_the_average_shares_its_latents_with_the_generator():
     state = scene()
     state.networks.generator_ema.load_state_dict(state.networks.generator.state_dict())
-    fake, fake_ema = sample(state.networks, state.batch, state.config.method)
+    fake, fake_ema = sample(state)
     assert torch.equal(fake.detach(), fake_ema)
 
 
@@ -258,7 +311,7 @@ def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_co
     draw = torch.Generator().manual_seed(0)
     images, embeddings = torch.randn(4, 5, generator=draw), torch.ones(32, 1)
     features = images.repeat(4, 1)  # two views of eight real images, four views of four latents
-    of = partial(of_synthetic, embeddings=embeddings, real_views=16, latents=4, paired=True)
+    of = partial(of_synthetic, embeddings=embeddings, rows=slice(16, 32), views_per_latent=4, views_per_image=2)
     statistics = of(features.repeat(2, 1))
     assert {name: round(value.item(), 6) for name, value in statistics.items()} == {
         "synthetic/pair_similarity": 1,
@@ -273,36 +326,36 @@ def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_co
 
 def test_what_views_add_to_one_image_is_no_diversity():
     state = scene({"training.batch_images": 512})
-    count = len(state.batch.latents)
+    count = len(state.asked[0].latents)
     views = torch.randn(4 * count, 5, generator=torch.Generator().manual_seed(0))  # of one image: noise of their own
     latents = 0.5 * torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
     real = torch.randn(2 * len(state.batch.real), 5, generator=torch.Generator().manual_seed(2))
     for synthetic, expected in ((views, 0.0), (views + latents.repeat(4, 1), 0.25)):
         embeddings = torch.ones(len(real) + len(synthetic), 1)
-        statistics = of_synthetic(torch.cat([real, synthetic]), embeddings, len(real), count, paired=True)
+        rows = slice(len(real), len(embeddings))
+        statistics = of_synthetic(torch.cat([real, synthetic]), embeddings, rows, 4, 2)
         assert statistics["synthetic/diversity"].item() == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("per_pair", [2, 4])
 def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_average(per_pair):
-    state = scene({"method.views_per_pair": per_pair})
-    latents = len(state.batch.latents)
+    state = scene({"synthetic.gan.views_per_pair": per_pair})
+    latents = len(state.asked[0].latents)
     assert latents == 16 // per_pair
     own = torch.eye(latents)  # an embedding of its own for every latent
     for of_average, expected in ((own, 1.0), (own.roll(1, dims=0), 0.0)):
         blocks = [own] * (per_pair // 2) + [of_average] * (per_pair // 2)
         embeddings = torch.cat([torch.ones(16, latents), *blocks])
-        statistics = of_synthetic(torch.randn(32, 3), embeddings, 16, latents, paired=True)
+        statistics = of_synthetic(torch.randn(32, 3), embeddings, slice(16, 32), per_pair, per_pair // 2)
         assert statistics["synthetic/pair_similarity"].item() == expected
 
 
 def test_a_pair_of_one_view_each_has_one_view_of_either_image():
-    state = scene({"method.views_per_pair": 2})
+    state = scene({"synthetic.gan.views_per_pair": 2})
     seen = []
-    encoder = state.networks.encoder
-    state.networks.encoder = lambda parts: (seen.extend(parts), encoder(parts))[1]
-    contrast(state.networks, state.batch, *sample(state.networks, state.batch, state.config.method), state.config)
-    latents = len(state.batch.latents)
+    state.networks.encoder.register_forward_pre_hook(lambda module, inputs: seen.extend(inputs[0]))
+    state.step()
+    latents = len(state.asked[0].latents)
     assert [len(part) for part in seen] == [2 * len(state.batch.real), latents, latents]
 
 
@@ -316,8 +369,7 @@ def test_frozen_restores_what_required_a_gradient():
 
 
 def test_generator_and_views_may_have_sizes_of_their_own():
-    state = scene({"gan.image_size": 8, "views.size": 12}, hardness=1.0)
-    assert state.batch.real_for_d.shape[-1] == 8
+    state = scene({"synthetic.gan.image_size": 8, "views.base.size": 12}, hardness=1.0)
     statistics = state.step()
     assert all(value.isfinite() for value in statistics.values())
     assert statistics["gan/contrast_gradient"] > 0

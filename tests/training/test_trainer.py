@@ -53,7 +53,8 @@ def scored(trainer, final):
 
 
 @pytest.mark.parametrize(
-    "overrides", [{}, ADAM, MOVING, ADAM | {"gan.loss": "relativistic", "gan.gradient_penalty": 1.0}]
+    "overrides",
+    [{}, ADAM, MOVING, ADAM | {"synthetic.gan.loss": "relativistic", "synthetic.gan.gradient_penalty": 1.0}],
 )
 @pytest.mark.parametrize("stop", [1, 5])
 def test_resuming_equals_never_having_stopped_bit_by_bit(overrides, stop, tmp_path):
@@ -142,8 +143,8 @@ def test_learning_rates_of_the_config_win_over_those_of_the_checkpoint():
     trainer.advance(2)
     rates = {
         "training.learning_rate": 0.03,
-        "gan.generator_learning_rate": 0.01,
-        "gan.discriminator_learning_rate": 0.02,
+        "synthetic.gan.generator_learning_rate": 0.01,
+        "synthetic.gan.discriminator_learning_rate": 0.02,
     }
     other = make(rates)
     other.load_state_dict(trainer.state_dict())

@@ -1,0 +1,10 @@
+"""Schedules, one kind a section: a new one is a file here and a name in this union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
+from synthcl.method.curriculum.schedule import CONSTANT
+
+AnySchedule = Annotated[Constant | Linear | Cosine | Step | Exponential, Field(discriminator="kind"), CONSTANT]

@@ -7,19 +7,25 @@ of the data set, on the number of workers or on wall time.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
-from synthcl.method.curriculum.schedule import Schedule, value_at
+from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.curriculum.schedule import Schedule
 
 
 class CurriculumConfig(Section):
-    hardness: Schedule = Field(Schedule(start=0.5), description="how strongly G maximises the contrastive loss")
-    pair_half_life_kimg: Schedule = Field(Schedule(start=10.0), description="half-life of G_ema, in thousand images")
-    synthetic_fraction: Schedule = Field(Schedule(start=0.5), description="share of the views that are synthetic")
-    view_strength: Schedule = Field(Schedule(start=1.0), description="strength of T; 1 is the views section as it is")
+    hardness: AnySchedule = Field(Constant(start=0.5), description="how strongly G maximises the contrastive loss")
+    pair_half_life_kimg: AnySchedule = Field(Constant(start=10.0), description="half-life of G_ema, in thousand images")
+    synthetic_fraction: AnySchedule = Field(Constant(start=0.5), description="share of the views that are synthetic")
+    view_strength: AnySchedule = Field(
+        Constant(start=1.0), description="strength of T; 1 is the views section as it is"
+    )
 
     @model_validator(mode="after")
     def _within_bounds(self) -> CurriculumConfig:
@@ -52,6 +58,19 @@ class Knobs(NamedTuple):
     pair_decay: float
     view_strength: float
     synthetic_fraction: float
+    scheduled: Mapping[str, float] = MappingProxyType({})
+    """values of the schedules of single plug-ins, by dotted field, such as `terms.contrast.weight`"""
+
+    def own(self, plugin: str) -> dict[str, float]:
+        """A plug-in's own values by the names of its fields, such as those of `terms.contrast`, and the shared ones."""
+        start = f"{plugin}."
+        own = {path.removeprefix(start): value for path, value in self.scheduled.items() if path.startswith(start)}
+        return own | {
+            "hardness": self.hardness,
+            "pair_decay": self.pair_decay,
+            "view_strength": self.view_strength,
+            "synthetic_fraction": self.synthetic_fraction,
+        }
 
 
 def knobs_at(
@@ -61,6 +80,7 @@ def knobs_at(
     batch_images: int,
     learning_rate: float,
     synthetic_fraction: float,
+    scheduled: Mapping[str, Schedule],
 ) -> Knobs:
     """All scalar knobs at this progress.
 
@@ -72,12 +92,14 @@ def knobs_at(
         batch_images: images a step.
         learning_rate: of the encoder, at this progress.
         synthetic_fraction: share of a step's views that are synthetic, after rounding to whole latents.
+        scheduled: schedules of single plug-ins, by dotted field.
     """
-    half_life_images = 1000 * value_at(curriculum.pair_half_life_kimg, progress)
+    half_life_images = 1000 * curriculum.pair_half_life_kimg.value_at(progress)
     return Knobs(
         learning_rate=learning_rate,
-        hardness=value_at(curriculum.hardness, progress),
+        hardness=curriculum.hardness.value_at(progress),
         pair_decay=0.5 ** (batch_images / half_life_images),
-        view_strength=value_at(curriculum.view_strength, progress),
+        view_strength=curriculum.view_strength.value_at(progress),
         synthetic_fraction=synthetic_fraction,
+        scheduled={path: schedule.value_at(progress) for path, schedule in scheduled.items()},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from synthcl.method.curriculum.schedule import Schedule, value_at
+from synthcl.method.curriculum.schedule import Schedule
 
 
 class Mix(NamedTuple):
@@ -32,5 +32,5 @@ def mix_at(
     """
     views = 2 * batch_images
     granule = max(views_per_latent, views_per_image) * workers
-    synthetic = granule * round(views * value_at(synthetic_fraction, progress) / granule)
+    synthetic = granule * round(views * synthetic_fraction.value_at(progress) / granule)
     return Mix(real=(views - synthetic) // views_per_image, latents=synthetic // views_per_latent)

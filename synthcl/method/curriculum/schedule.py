@@ -1,65 +1,42 @@
-"""A value that changes over a run, as a function of progress."""
+"""A value that changes over a run, as a function of progress: what every schedule is."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from abc import abstractmethod
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator
 
-from synthcl.core.plugin import Fraction, Section
+from synthcl.core.plugin import Section
 
 
 class Schedule(Section):
-    """A value as a function of progress; `value_at` evaluates it."""
+    """A function of progress, the fraction of the run's images seen, in [0, 1]; each kind is a section of its own."""
 
-    kind: Literal["constant", "linear", "cosine", "step", "exponential"] = Field(
-        "constant", description="shape of the ramp from start to end; constant stays at start"
-    )
-    start: float = Field(description="value before the ramp, and the constant's value")
-    end: float | None = Field(None, description="value after the ramp; none means start")
-    ramp_begin: Fraction = Field(0.0, description="progress (fraction of all images) where the ramp begins")
-    ramp_end: Fraction = Field(1.0, description="progress where the ramp ends; a step jumps at ramp_begin")
+    kind: str
+    SPACE: ClassVar[dict[str, dict[str, Any]]] = {}
+    """ranges of its own fields that a search may draw from, as in tune/spaces"""
 
-    @model_validator(mode="after")
-    def _ramp_is_ordered(self) -> Schedule:
-        if self.ramp_begin > self.ramp_end:
-            raise ValueError(f"ramp_begin {self.ramp_begin} is after ramp_end {self.ramp_end}")
-        if self.kind == "exponential" and not (self.start > 0 and self.last > 0):
-            raise ValueError("an exponential ramp needs start and end above 0")
-        return self
+    @abstractmethod
+    def value_at(self, progress: float) -> float:
+        """The value at this progress: pure, so that a run that goes on has the values of one that never stopped."""
 
     @property
-    def last(self) -> float:
-        """The value at the end of training."""
-        return self.start if self.end is None or self.kind == "constant" else self.end
-
-    @property
+    @abstractmethod
     def bounds(self) -> tuple[float, float]:
-        """Smallest and largest value the schedule takes (every kind is monotone)."""
-        return min(self.start, self.last), max(self.start, self.last)
+        """Smallest and largest value over the run."""
+
+    def scaled(self, factor: float) -> dict[str, Any]:
+        """The same schedule at a multiple of its values, as an override."""
+        fields = self.model_dump()
+        return fields | {name: factor * fields[name] for name in ("start", "end") if name in fields}
 
 
-def value_at(schedule: Schedule, progress: float) -> float:
-    """Evaluate a schedule.
+def _short(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"kind": "constant", "start": value}
+    return {"kind": "constant"} | value if isinstance(value, dict) and "kind" not in value else value
 
-    Args:
-        schedule: kind, start, end and the ramp's begin and end.
-        progress: fraction of the run's images seen, in [0, 1].
 
-    Returns:
-        start before the ramp, end after it; between them, with t rising from 0 to 1 along the ramp:
-        linear start + (end - start) t, cosine the half cosine, exponential start (end / start)^t.
-        A step jumps to end at ramp_begin; a constant stays at start.
-    """
-    start, end = schedule.start, schedule.last
-    if schedule.kind == "constant" or progress < schedule.ramp_begin:
-        return start
-    if schedule.kind == "step" or progress >= schedule.ramp_end:
-        return end
-    t = (progress - schedule.ramp_begin) / (schedule.ramp_end - schedule.ramp_begin)
-    if schedule.kind == "cosine":
-        t = (1 - math.cos(math.pi * t)) / 2
-    if schedule.kind == "exponential":
-        return start * (end / start) ** t
-    return start + (end - start) * t
+CONSTANT = BeforeValidator(_short)
+"""lets a number stand for a constant, and a mapping without a kind"""

@@ -1,0 +1,14 @@
+"""Encoders and the heads on them: a new one is a file here and a name in its union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from synthcl.core.plugin import kind_or
+from synthcl.method.encoders.conv import ConvConfig
+from synthcl.method.encoders.custom import CustomEncoder
+from synthcl.method.encoders.projector import MlpConfig
+from synthcl.method.encoders.resnet import ResnetConfig
+
+AnyEncoder = Annotated[ConvConfig | ResnetConfig | CustomEncoder, Field(discriminator="kind"), kind_or("conv")]
+AnyHead = Annotated[MlpConfig, kind_or("mlp")]

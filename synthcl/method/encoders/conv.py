@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
 from torch import nn
 
+from synthcl.core.plugin import Count, Section
 from synthcl.method.encoders.parted_conv import PartedConv2d
+
+
+class ConvConfig(Section):
+    """Four convolutions, for small images on a CPU."""
+
+    kind: Literal["conv"] = "conv"
+    width: Count = Field(32, description="the stages have 1/2, 1, 2 and 4 times this many channels")
+
+    def build(self, channels: int) -> ConvEncoder:
+        return ConvEncoder(self.width, channels)
 
 
 class ConvEncoder(nn.Sequential):

@@ -21,3 +21,20 @@ class PartedConv2d(nn.Conv2d):
         if not any(part.requires_grad for part in images):
             return super().forward(torch.cat(tuple(images)))
         return torch.cat([super(PartedConv2d, self).forward(part) for part in images])
+
+
+class Parted(nn.Module):
+    """A network that takes its batch as one tensor, as an encoder that also takes it in parts.
+
+    Args:
+        network: images (n, C, H, W) -> features (n, feature_dim).
+        feature_dim: of its features.
+    """
+
+    def __init__(self, network: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.network, self.feature_dim = network, feature_dim
+
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Images (n, C, H, W), or parts that add up to n."""
+        return self.network(images if isinstance(images, Tensor) else torch.cat(tuple(images)))

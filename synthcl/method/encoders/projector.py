@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal
 
-import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from synthcl.method.encoders.settings import EncoderConfig
+from synthcl.core.plugin import Count, Section
 
 
-def make_projector(config: EncoderConfig, encoder: nn.Module) -> Projector:
-    """The head that maps an encoder's features to the embeddings the loss sees."""
-    return Projector(cast(int, encoder.feature_dim), config.projector_hidden, config.projector_dim)
+class MlpConfig(Section):
+    """Linear, BatchNorm, ReLU, Linear (Chen et al. 2020)."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Count = Field(256, description="units of the hidden layer")
+    dim: Count = Field(64, description="dimensions of the embedding")
+
+    def build(self, feature_dim: int) -> Projector:
+        return Projector(feature_dim, self.hidden, self.dim)
 
 
 class Projector(nn.Module):
-    """Linear, BatchNorm, ReLU, Linear, then the unit sphere (Chen et al. 2020).
+    """Linear, BatchNorm, ReLU, Linear (Chen et al. 2020); what looks at its output puts it on the unit sphere.
 
     Args:
         feature_dim: of the encoder.
@@ -34,5 +40,5 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (n, feature_dim) -> embeddings (n, dim) of length 1."""
-        return F.normalize(self.layers(features), dim=1)
+        """Features (n, feature_dim) -> vectors (n, dim)."""
+        return self.layers(features)

@@ -1,0 +1,11 @@
+"""Terms of the encoder's loss: a new one is a file here and a name in this union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from synthcl.core.plugin import kind_or
+from synthcl.method.objectives.custom import CustomTerm
+from synthcl.method.objectives.ppcl import PpclConfig
+
+AnyTerm = Annotated[PpclConfig | CustomTerm, Field(discriminator="kind"), kind_or("ppcl")]

@@ -1,0 +1,8 @@
+"""Sources of synthetic images: a new one is a file here and a name in this union."""
+
+from typing import Annotated
+
+from synthcl.core.plugin import kind_or
+from synthcl.method.synthetic.gan.settings import GanConfig
+
+AnySource = Annotated[GanConfig, kind_or("gan")]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -28,12 +28,14 @@ from torch import Tensor
 from synthcl.core.device import to_device
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Fraction, Positive, Section
+from synthcl.method.scene import Own, View, Views
 from synthcl.method.views.geometry import make_crops, resample
 
 
-class ViewsConfig(Section):
+class SimclrConfig(Section):
     """The stochastic view T(.); ranges as in SimCLR (Chen et al. 2020, appendix A) at strength 1."""
 
+    kind: Literal["simclr"] = "simclr"
     size: int | None = Field(None, ge=8, le=512, description="pixels a side of a view; none means data.image_size")
     crop_area_min: float = Field(0.2, gt=0, le=1, description="smallest crop, as a share of the image's area")
     crop_ratio_max: float = Field(4 / 3, ge=1, description="aspect ratio is log-uniform in [1/max, max]")
@@ -49,10 +51,34 @@ class ViewsConfig(Section):
     blur_sigma_max: Positive = Field(1.0, description="pixels")
 
     @model_validator(mode="after")
-    def _sigma_is_ordered(self) -> ViewsConfig:
+    def _sigma_is_ordered(self) -> SimclrConfig:
         if self.blur_sigma_min > self.blur_sigma_max:
             raise ValueError(f"blur_sigma_min {self.blur_sigma_min:g} is above blur_sigma_max {self.blur_sigma_max:g}")
         return self
+
+    def build(self, size: int) -> SimclrView:
+        return SimclrView(self, size)
+
+
+class SimclrView(View):
+    """`draw` and `apply_to_each` as the base view of a step.
+
+    Args:
+        section: ranges and probabilities.
+        size: pixels a side of a view.
+    """
+
+    site: ClassVar[Literal["base"]] = "base"
+
+    def __init__(self, section: SimclrConfig, size: int) -> None:
+        super().__init__()
+        self._section, self._size = section, size
+
+    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
+        return draw(self._section, views, strength, generator)
+
+    def forward(self, views: Views, draw: Draw, own: Own) -> Views:
+        return views._replace(parts=tuple(apply_to_each(views.parts, views.counts, draw, self._size)))
 
 
 _CROP_ATTEMPTS = 10  # as torchvision: a crop that sticks out is redrawn, and the tenth failure takes the whole image
@@ -88,7 +114,7 @@ class Draw(NamedTuple):
         return Draw(*to_device(torch.stack([field for field in self if field is not None]), device).unbind())
 
 
-def draw(config: ViewsConfig, count: int, strength: float, *generators: torch.Generator) -> Draw:
+def draw(config: SimclrConfig, count: int, strength: float, *generators: torch.Generator) -> Draw:
     """Draw the parameters of `count` views for each generator, one set after the other.
 
     Strength scales what makes views differ: the removed share of the area, the exponent of the aspect ratio,

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-
 import torch
 from torch import Tensor, nn
 
 from synthcl.core.errors import UserError
+from synthcl.core.plugin import imported
 from synthcl.method.synthetic.gan.settings import GanConfig
 
 
 def users_generator(config: GanConfig, channels: int, image_size: int) -> nn.Module:
     """Import and call a user's factory, and hold what it returns to the contract once, on two latents."""
-    said = f"gan.generator {config.generator!r}"
-    module_name, separator, attribute = (config.generator or "").partition(":")
-    if not separator or not module_name or not attribute:
-        raise UserError(f"{said} is not of the form module:callable, such as mygan:make_generator")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a user's module can raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{said} cannot be imported: {reason}; give module:callable of a module on the path") from None
-    if not callable(factory):
-        raise UserError(f"{said} is a {type(factory).__name__}; it must be callable")
+    field = "synthetic.gan.generator"
+    said = f"{field} {config.generator!r}"
+    factory = imported(field, config.generator or "")
     try:
         generator = factory(latent_dim=config.latent_dim, channels=channels, image_size=image_size)
     except TypeError as error:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from synthcl.method.views import simclr
-from synthcl.method.views.simclr import ViewsConfig
+from synthcl.method.views.simclr import SimclrConfig
 
-AUGMENTATION = ViewsConfig(
+AUGMENTATION = SimclrConfig(
     crop_area_min=0.7, jitter_probability=1.0, hue=0.0, grayscale_probability=0.0, blur_probability=0.0
 )
 """What D sees at strength 1: mild crops, flips, brightness, contrast and saturation, so that it cannot learn

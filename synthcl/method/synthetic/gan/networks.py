@@ -135,4 +135,6 @@ def base_and_doublings(image_size: int) -> tuple[int, int]:
     smaller = [size for size in sizes if size < image_size]
     larger = [size for size in sizes if size > image_size]
     nearest = " or ".join(str(size) for size in smaller[-1:] + larger[:1])
-    raise UserError(f"gan.image_size {image_size} is not base * 2^k with base 4 to 7; the nearest that is: {nearest}")
+    raise UserError(
+        f"synthetic.gan.image_size {image_size} is not base * 2^k with base 4 to 7; the nearest that is: {nearest}"
+    )

@@ -1,15 +1,30 @@
-"""The GAN section of a configuration."""
+"""The section of a GAN that makes the synthetic images."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from synthcl.core.plugin import Count, Fraction, Positive, Section
 
+if TYPE_CHECKING:
+    from synthcl.method.synthetic.gan.source import Gan, GanNetworks
+
 
 class GanConfig(Section):
+    """A generator G with its slow copy G_ema, and the discriminator D; comparison/arms.py has useful combinations."""
+
+    kind: Literal["gan"] = "gan"
+    frozen: bool = Field(False, description="leave G and D as the warm-up made them")
+    pair: bool = Field(True, description="a latent's views are of G(z) and of G_ema(z); else two of G(z)")
+    views_per_pair: Literal[2, 4] = Field(
+        4, description="views of a pair's latent: two of G(z) and two of G_ema(z), or one of each and twice the latents"
+    )
+    hardness_unit: Literal["weight", "gradient_ratio"] = Field(
+        "gradient_ratio",
+        description="hardness weighs the contrastive loss, or sets |its gradient| / |realism's gradient| at the images",
+    )
     latent_dim: Count = Field(64, description="dimensions of the Gaussian latent z")
     generator_width: Count = Field(8, description="channels of G at full resolution; doubled at each halving, up to 8x")
     discriminator_width: Count = Field(16, description="channels of D at half resolution; doubled likewise")
@@ -34,6 +49,44 @@ class GanConfig(Section):
     warmup_generator_learning_rate: Positive = 4e-3
     warmup_discriminator_learning_rate: Positive = 4e-3
 
+    @property
+    def views_per_latent(self) -> int:
+        """Views of one latent."""
+        return self.views_per_pair if self.pair else 2
 
-JOINT_ONLY = {"generator_learning_rate", "discriminator_learning_rate"}
-"""fields that the warm-up does not read"""
+    @property
+    def views_per_sample(self) -> int:
+        """Views of one generated image, G(z) or G_ema(z)."""
+        return self.views_per_latent // 2 if self.pair else 2
+
+    def warmup_reads(self) -> dict[str, Any]:
+        """The fields that decide what the warm-up makes, by name: its cached GAN goes by them."""
+        return self.model_dump(mode="json", include=_WARMUP_READS)
+
+    def build(self, name: str, networks: GanNetworks) -> Gan:
+        """The source of synthetic images that these networks are."""
+        from synthcl.method.synthetic.gan.source import Gan  # which knows this section
+
+        return Gan(name, self, networks)
+
+
+_WARMUP_READS = {
+    "latent_dim",
+    "generator_width",
+    "discriminator_width",
+    "generator",
+    "image_size",
+    "loss",
+    "spectral_norm",
+    "gradient_penalty",
+    "augment_strength",
+    "beta1",
+    "beta2",
+    "warmup_kimg",
+    "warmup_passes_max",
+    "warmup_batch_images",
+    "warmup_half_life_kimg",
+    "warmup_generator_learning_rate",
+    "warmup_discriminator_learning_rate",
+}
+"""a new field enters it only if the warm-up reads it: else every cached GAN would be made anew"""

@@ -1,0 +1,31 @@
+"""What the sections of all terms have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pydantic import Field, model_validator
+
+from synthcl.core.plugin import Section
+from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.scene import Term
+
+
+class TermSection(Section):
+    """One loss in the sum that the encoder minimises."""
+
+    kind: str
+    weight: AnySchedule = Field(Constant(start=1.0), description="of the loss in the sum; 0 all along builds nothing")
+    head: str = Field("main", description="the entry of `heads` whose output it looks at")
+    plays: bool = Field(True, description="whether generators ascend it; else it never reaches an image")
+
+    @model_validator(mode="after")
+    def _weight_is_no_reward(self) -> TermSection:
+        if self.weight.bounds[0] < 0:
+            raise ValueError(f"weight goes down to {self.weight.bounds[0]:g}; it must be 0 or more")
+        return self
+
+    @abstractmethod
+    def build(self) -> Term:
+        """The term; its parameters are drawn from torch's global state, which the caller has seeded."""

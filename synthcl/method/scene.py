@@ -1,0 +1,169 @@
+"""What flows from images to losses, and what the families of the method are made of.
+
+A family is a folder beside this file and an idea is a file in it, with two classes: a frozen `Section` with its own
+`kind`, fields and `build`, and the plug-in that `build` makes. One line in the family's `__init__` adds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthcl.core.device import normalise
+
+Own = Mapping[str, float]
+"""a plug-in's scheduled fields at this step by name, with the knobs that all share, such as hardness"""
+Statistics = dict[str, Tensor]
+"""0-dim tensors on the device, to be averaged and fetched at intervals"""
+
+
+class Views(NamedTuple):
+    """One process's views. Rows lie in blocks by origin: real ones first, then each source's.
+
+    Before the base view, a part holds its distinct images and view i of it shows image i modulo their number;
+    afterwards a part has one row a view.
+    """
+
+    parts: tuple[Tensor, ...]
+    """(n, C, H, W) in [0, 1], in row order: real, G(z), G_ema(z); a part that requires no gradient costs none"""
+    counts: tuple[int, ...]
+    """views of each part; they add up to V"""
+    spans: Mapping[str, slice]
+    """'real' or a source's name -> its rows; on the host, since a mask would wait for a GPU"""
+    members: Tensor
+    """(V, m) int64: the groups of this step that a view belongs to, global over processes; m is 1 unless mixed"""
+    weights: Tensor | None = None
+    """(V, m) at least 0, rows of mixed views add up to 1; None: whole memberships"""
+    images: Tensor | None = None
+    """(V, m) int64: position in the data set of the image shown; -1 equals nothing, not even itself"""
+    anchors: Tensor | None = None
+    """(V,) with mean 1: how much a view counts as an anchor; None: all 1"""
+
+
+class Seen:
+    """What the encoder makes of the views, in one pass; a head's output is computed when it is first asked for."""
+
+    def __init__(self, views: Views, encoder: Callable[..., Tensor], heads: Mapping[str, nn.Module]) -> None:
+        self.views, self._heads = views, heads
+        self.features: Tensor = encoder([normalise(part) for part in views.parts])  # (V, feature_dim)
+        self._raw: dict[str, Tensor] = {}
+        self._unit: dict[str, Tensor] = {}
+
+    def head(self, name: str) -> Tensor:
+        """What a head makes of the features: (V, dim)."""
+        if name not in self._raw:
+            self._raw[name] = self._heads[name](self.features)
+        return self._raw[name]
+
+    def embeddings(self, name: str) -> Tensor:
+        """The same on the unit sphere: (V, dim) of length 1."""
+        if name not in self._unit:
+            self._unit[name] = F.normalize(self.head(name), dim=1)
+        return self._unit[name]
+
+
+class Draw(Protocol):
+    """The random numbers of a plug-in for the whole batch, made on the CPU; a process takes its own rows."""
+
+    def rows(self, indices: Tensor) -> Draw: ...
+
+    def to(self, device: torch.device | str) -> Draw: ...
+
+
+class Plugin(nn.Module):
+    """What every plug-in of the step is: its `state_dict` is its whole state, and its buffers are its banks."""
+
+    SPACE: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """ranges of its own fields that a search may draw from, as in tune/spaces"""
+    NEUTRAL: ClassVar[Mapping[str, Any] | None] = None
+    """own fields with which it changes no bit; None where there is no such setting"""
+
+    def after(self, seen: Seen, own: Own) -> None:
+        """Called after the update of every step: banks and slow copies."""
+
+    def measures(self, seen: Seen) -> Statistics:
+        """What it logs of the last step beside losses."""
+        return {}
+
+
+class View(Plugin):
+    """Changes what the encoder sees. Views run in the order of their sites, then of their names."""
+
+    site: ClassVar[Literal["base", "pixel"]]
+    """'base' turns images into views of the size asked for; 'pixel' changes views"""
+
+    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw | None:
+        """Random numbers of all views of a step over all processes; a function of its arguments alone."""
+        raise NotImplementedError
+
+    def forward(self, views: Views, draw: Any, own: Own) -> Views:
+        """The views after this one, differentiable with respect to their pixels."""
+        raise NotImplementedError
+
+
+class Term(Plugin):
+    """One loss of the encoder and its heads."""
+
+    plays: bool
+    """whether players ascend it"""
+
+    def forward(self, seen: Seen, own: Own) -> Tensor:
+        """0-dim float32: the mean over this process's anchors."""
+        raise NotImplementedError
+
+
+class Made(NamedTuple):
+    """What a source made in a step."""
+
+    parts: tuple[Tensor, ...]
+    """(n, C, H, W) in [0, 1] each, for the views"""
+    own: Any = None
+    """what its player learns from, on the branch whose gradient is not reversed; None where nobody plays"""
+
+
+class Source(Plugin):
+    """Makes synthetic images, each group of them from one latent."""
+
+    views_per_group: int
+    """views of one latent"""
+    views_per_part: int
+    """views of one image"""
+
+    def reads_real(self, groups: int) -> int:
+        """Real images that it asks for beside those of the encoder, over all processes."""
+        return 0
+
+    def draw(self, groups: int, seed: int, step: int) -> Draw:
+        """Random numbers of all groups of a step over all processes; a function of its arguments alone."""
+        raise NotImplementedError
+
+    def make(self, draw: Any, real: Tensor, own: Own) -> Made:
+        """This process's images.
+
+        Args:
+            draw: its rows of `draw`.
+            real: (n, C, H, W) float in [0, 1], its share of the real images that were asked for.
+            own: its knobs and the shared ones.
+        """
+        raise NotImplementedError
+
+
+class Player(Protocol):
+    """What ascends the terms that play, against a restraint of its own: G with D.
+
+    Its reversal node gives the encoder one branch of its images and itself the other. `own` is what `make` gave it.
+    """
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of what ascends."""
+
+    def prepare(self, own: Any) -> None:
+        """Before the encoder looks: D's own update, on the unreversed branch."""
+
+    def restraint(self, own: Any) -> Tensor:
+        """What it descends by itself: realism."""

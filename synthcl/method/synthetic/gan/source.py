@@ -1,0 +1,123 @@
+"""The GAN as a source of synthetic images, and as the player that makes them hard.
+
+generator  minimises  adversarial(G, D) - hardness * the terms that play
+D          minimises  its adversarial loss, on G(z) alone
+G_ema      <- m G_ema + (1 - m) G
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from synthcl.core import rng
+from synthcl.core.device import resize, to_device
+from synthcl.core.updates import ema_update, update
+from synthcl.method.scene import Made, Own, Seen, Source, Statistics
+from synthcl.method.synthetic.gan.diffaugment import Augmented, augment, augmentation_draw
+from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
+from synthcl.method.synthetic.gan.settings import GanConfig
+from synthcl.method.synthetic.gradient_reversal import reverse_gradient
+from synthcl.method.views import simclr
+
+
+@dataclass
+class GanNetworks:
+    """The three networks, and an optimiser for each of the two that learn; None where they don't."""
+
+    generator: nn.Module
+    generator_ema: nn.Module
+    discriminator: nn.Module
+    for_generator: torch.optim.Optimizer | None = None
+    for_discriminator: torch.optim.Optimizer | None = None
+
+
+class GanDraw(NamedTuple):
+    """The random numbers of n latents."""
+
+    latents: Tensor  # (n, latent_dim) standard normal
+    augmentation: simclr.Draw | None  # what D sees n real images through, then n generated ones; none of a frozen GAN
+
+    def rows(self, indices: Tensor) -> GanDraw:
+        both = torch.cat([indices, len(self.latents) + indices])
+        return GanDraw(self.latents[indices], self.augmentation and self.augmentation.rows(both))
+
+    def to(self, device: torch.device | str) -> GanDraw:
+        return GanDraw(to_device(self.latents, device), self.augmentation and self.augmentation.to(device))
+
+
+class Gan(Source):
+    """One latent z gives G(z) and, for pairs, G_ema(z); only G(z) keeps its graph.
+
+    Args:
+        name: of the source.
+        section: its settings.
+        networks: G, G_ema and D, with optimisers where they learn.
+    """
+
+    def __init__(self, name: str, section: GanConfig, networks: GanNetworks) -> None:
+        super().__init__()
+        self.name, self.section, self.networks = name, section, networks
+        self.views_per_group, self.views_per_part = section.views_per_latent, section.views_per_sample
+        self.plays = networks.for_discriminator is not None
+        self._observed: Statistics = {}
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        assert self.networks.for_generator is not None
+        return self.networks.for_generator
+
+    def reads_real(self, groups: int) -> int:
+        return groups if self.plays else 0
+
+    def draw(self, groups: int, seed: int, step: int) -> GanDraw:
+        gan = self.section
+        latents = torch.randn(groups, gan.latent_dim, generator=rng.generator(seed, "latents", step))
+        if not self.plays:
+            return GanDraw(latents, None)
+        generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
+        return GanDraw(latents, augmentation_draw(gan.augment_strength, groups, *generators))
+
+    def make(self, draw: GanDraw, real: Tensor, own: Own) -> Made:
+        self._observed = {}
+        with torch.set_grad_enabled(self.plays):
+            fake = self.networks.generator(draw.latents)  # (latents, C, h, w)
+        slow: tuple[Tensor, ...] = ()
+        if self.section.pair:
+            with torch.no_grad():
+                slow = (self.networks.generator_ema(draw.latents),)
+        if draw.augmentation is None:
+            return Made((fake, *slow))
+
+        # G(z) goes two ways. What comes back from the encoder has its sign turned and is scaled by the hardness.
+        norms = torch.zeros(2, device=fake.device)
+        fake_for_encoder, fake_for_d = reverse_gradient(fake, own["hardness"], self.section.hardness_unit, norms)
+        if own["hardness"] > 0:  # else the node that measures them was not passed
+            self._observed |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
+        augmented = augment(resize(real, fake.shape[-1]), fake_for_d, draw.augmentation)
+        return Made((fake_for_encoder, *slow), augmented)
+
+    def prepare(self, own: Augmented) -> None:
+        """D learns to tell real from generated images; it and G look at the same augmented ones."""
+        assert self.networks.for_discriminator is not None
+        loss, observed = discriminator_objective(self.networks.discriminator, own, self.section)
+        update(loss, self.networks.for_discriminator)
+        self._observed |= {"loss/discriminator": loss.detach()}
+        self._observed |= {f"gan/{name}": value for name, value in observed.items()}
+
+    def restraint(self, own: Augmented) -> Tensor:
+        """Realism: what G minimises against D."""
+        loss = generator_objective(self.networks.discriminator, own, self.section)
+        self._observed |= {"loss/generator": loss.detach()}
+        return loss
+
+    def after(self, seen: Seen, own: Own) -> None:
+        """G_ema follows G."""
+        if self.plays and self.name in seen.views.spans:
+            ema_update(self.networks.generator_ema, self.networks.generator, own["pair_decay"])
+
+    def measures(self, seen: Seen) -> Statistics:
+        return self._observed if self.name in seen.views.spans else {}

@@ -1,0 +1,169 @@
+"""What is on in a run, built once from its configuration: the only place that knows all families."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synthcl.config.schema import Config
+from synthcl.core.device import resize
+from synthcl.core.rng import seed_from
+from synthcl.method.curriculum.knobs import Knobs
+from synthcl.method.scene import Player, Plugin, Seen, Source, Statistics, Term, View, Views
+from synthcl.method.synthetic.gan.source import GanNetworks
+from synthcl.training.batch import Batch
+from synthcl.training.diagnostics import of_embeddings, of_synthetic
+from synthcl.training.networks import GanState, make_networks, make_optimizers
+
+_SITES = ("base", "pixel")
+"""the order of views"""
+
+
+class Lab:
+    """Networks, plug-ins and optimisers of a run, in a fixed order that does not depend on that of the configuration.
+
+    Args:
+        config: the whole configuration.
+        gan: the warmed-up GAN; None in a real-only run.
+        device: where everything lives.
+    """
+
+    def __init__(self, config: Config, gan: GanState | None, device: torch.device) -> None:
+        self.config = config
+        self.networks = networks = make_networks(config, gan, device)
+        seed = config.training.seed
+        others = {
+            name: _initialised(head.build, seed, f"heads {name}", networks.encoder.feature_dim)
+            for name, head in sorted(config.heads.items())
+            if name != "main"
+        }
+        views = {name: view.build(config.view_size) for name, view in config.views.items()}
+        self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
+        self.views: dict[str, View] = dict(
+            sorted(views.items(), key=lambda item: (_SITES.index(item[1].site), item[0]))
+        )
+        self.terms: dict[str, Term] = {
+            name: _initialised(term.build, seed, f"terms {name}")
+            for name, term in sorted(config.terms.items())
+            if term.weight.bounds[1] > 0
+        }
+        self._own = nn.ModuleDict({"heads": nn.ModuleDict(others), "views": nn.ModuleDict(self.views)})
+        self._own["terms"] = nn.ModuleDict(self.terms)
+        self._own.to(device)
+        self.optimizers = make_optimizers(config, networks, self._own.parameters())
+        self.sources: dict[str, Source] = {}
+        if networks.generator is not None and networks.generator_ema is not None and networks.discriminator is not None:
+            made = GanNetworks(networks.generator, networks.generator_ema, networks.discriminator)
+            made.for_generator, made.for_discriminator = self.optimizers.generator, self.optimizers.discriminator
+            self.sources["gan"] = config.gan.build("gan", made)
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.networks.encoder
+
+    def learners(self, games: list[tuple[Player, Any]]) -> list[torch.optim.Optimizer]:
+        """Who takes part in the update of a step: encoder and heads, and the players that have made something."""
+        return [self.optimizers.encoder, *(player.optimizer for player, _ in games)]
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Of encoder and heads; players keep their own."""
+        for group in self.optimizers.encoder.param_groups:
+            group["lr"] = rate
+
+    def images(self, batch: Batch, knobs: Knobs) -> tuple[Views, list[tuple[Player, Any]]]:
+        """The images of a step laid out by origin, and each player with its images on the unreversed branch."""
+        parts, counts, games = [batch.real], [self.config.training.views_per_image * len(batch.real)], []
+        spans = {"real": slice(0, counts[0])} if counts[0] else {}
+        for name, (draw, real) in batch.asked.items():
+            source = self.sources[name]
+            made = source.make(draw, real, knobs.own(f"synthetic.{name}"))
+            start = sum(counts)
+            parts += made.parts
+            counts += [source.views_per_part * len(part) for part in made.parts]
+            spans[name] = slice(start, sum(counts))
+            if made.own is not None:
+                games.append((source, made.own))
+        size = self.config.data.image_size
+        shown = [(resize(part.float(), size), count) for part, count in zip(parts, counts, strict=True) if count]
+        views = Views(
+            parts=tuple(part for part, _ in shown),
+            counts=tuple(count for _, count in shown),
+            spans=spans,
+            members=batch.groups[:, None],
+            images=batch.images[:, None],
+        )
+        return views, games  # type: ignore[return-value]  # what makes something of its own is a player
+
+    def losses(self, seen: Seen, knobs: Knobs, players: int) -> tuple[Tensor | None, Tensor | None, Statistics]:
+        """The weighted sums of the terms that players ascend, and of those that must not reach an image.
+
+        Where nobody plays, or every term does, there is one sum, and None for the other.
+        """
+        sums: dict[bool, Tensor] = {}
+        statistics: Statistics = {}
+        for name, term in self.terms.items():
+            own = knobs.own(f"terms.{name}")
+            if own["weight"] == 0:
+                continue
+            loss = term(seen, own)
+            statistics[f"loss/{name}"] = loss.detach()
+            public = term.plays or not players
+            weighted = own["weight"] * loss
+            sums[public] = sums[public] + weighted if public in sums else weighted
+        return sums.get(True), sums.get(False), statistics
+
+    @property
+    def plugins(self) -> dict[str, Plugin]:
+        """Every plug-in by its place in the configuration."""
+        families: dict[str, Mapping[str, Plugin]] = {
+            "synthetic": self.sources,
+            "views": self.views,
+            "terms": self.terms,
+        }
+        return {f"{family}.{name}": member for family, all_ in families.items() for name, member in all_.items()}
+
+    def statistics(self, seen: Seen) -> Statistics:
+        """What the last step tells of embeddings, synthetic images and the game."""
+        embeddings = seen.embeddings("main")
+        found = of_embeddings(embeddings)
+        for name, source in self.sources.items():
+            if span := seen.views.spans.get(name):
+                found |= of_synthetic(seen.features, embeddings, span, source.views_per_group, source.views_per_part)
+        for plugin in self.plugins.values():
+            found |= plugin.measures(seen)
+        return found
+
+    def modules(self) -> Iterable[nn.Module]:
+        """Everything with parameters or buffers."""
+        return itertools.chain(
+            (network for network in vars(self.networks).values() if network is not None), [self._own]
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimisers and, where plug-ins have state, theirs by place."""
+        own = self._own.state_dict()
+        return {
+            "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
+            "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
+        } | ({"plugins": own} if own else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; learning rates are the state's."""
+        for name, network in vars(self.networks).items():
+            if network is not None:
+                network.load_state_dict(state["networks"][name])
+        for name, optimizer in vars(self.optimizers).items():
+            if optimizer is not None:
+                optimizer.load_state_dict(state["optimizers"][name])
+        self._own.load_state_dict(state.get("plugins", {}))
+
+
+def _initialised(build: Any, seed: int, name: str, *arguments: Any) -> Any:
+    """A plug-in with numbers of its own, so that adding it moves nobody else's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(seed, "initialisation", name))
+        return build(*arguments)

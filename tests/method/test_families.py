@@ -1,0 +1,365 @@
+"""What every member of a family owes: one suite over all registered kinds, which a new file inherits."""
+
+from __future__ import annotations
+
+import copy
+import io
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+import pytest
+import torch
+from optuna.samplers import RandomSampler
+from optuna.study import create_study
+from small_trainer import CPU, random_images, tiny_config, untrained_gan
+from torch import Tensor, nn
+
+from synthcl.config.schema import Config
+from synthcl.core import distributed
+from synthcl.core.plugin import Section, members
+from synthcl.method.curriculum import AnySchedule
+from synthcl.method.encoders import AnyEncoder, AnyHead
+from synthcl.method.objectives import AnyTerm
+from synthcl.method.scene import Seen, Views
+from synthcl.method.synthetic import AnySource
+from synthcl.method.views import AnyView
+from synthcl.search.space import Dimension
+from synthcl.training.lab import Lab
+from synthcl.training.trainer import Trainer
+
+ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES = map(
+    members, (AnyEncoder, AnyHead, AnyTerm, AnySource, AnyView, AnySchedule)
+)
+
+# What a kind cannot do without, where its fields have no default; the custom ones name code below.
+HERE = "test_families"
+NEEDED: dict[str, dict[str, Any]] = {
+    "encoder custom": {"code": f"{HERE}:make_encoder", "feature_dim": 6},
+    "term custom": {"code": f"{HERE}:spread"},
+    "view custom": {"code": f"{HERE}:dim", "numbers": 2},
+    "schedule constant": {"start": 0.5},
+} | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in SCHEDULES if kind != "constant"}
+
+
+def make_encoder(channels: int) -> nn.Module:
+    """A user's encoder."""
+    return nn.Sequential(nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def spread(vectors: Tensor, groups: Tensor) -> Tensor:
+    """A user's loss: views of a group close together, in units of the whole cloud."""
+    same = (groups[:, None] == groups).float()
+    return (torch.cdist(vectors, vectors).square() * same).mean() / vectors.var(dim=0).mean()
+
+
+def dim(views: Tensor, numbers: Tensor, strength: float) -> Tensor:
+    """A user's view: some light is taken away, and some contrast."""
+    factor = 1 - 0.5 * min(1.0, strength) * numbers[:, :, None, None]
+    return views * factor[:, :1] * factor[:, 1:]
+
+
+def fields(family: str, kind: str) -> dict[str, Any]:
+    return {"kind": kind, **NEEDED.get(f"{family} {kind}", {})}
+
+
+def place_of(family: str, kind: str) -> str:
+    """Where a small configuration has this kind."""
+    if family == "view":
+        return "views.base" if VIEWS[kind] is VIEWS["simclr"] else "views.more"
+    places = {"encoder": "encoder", "head": "heads.main", "term": "terms.contrast", "source": "synthetic.gan"}
+    return places.get(family, "curriculum.synthetic_fraction")
+
+
+def with_member(family: str, kind: str) -> Config:
+    """A small configuration in which this kind is on."""
+    config = tiny_config({"training.kimg": 0.064})
+    return config if family == "source" else config.with_overrides({place_of(family, kind): fields(family, kind)})
+
+
+ALL = [
+    (family, kind)
+    for family, kinds in {
+        "encoder": ENCODERS,
+        "head": HEADS,
+        "term": TERMS,
+        "source": SOURCES,
+        "view": VIEWS,
+        "schedule": SCHEDULES,
+    }.items()
+    for kind in kinds
+]
+each_member = pytest.mark.parametrize(("family", "kind"), ALL, ids=[" ".join(pair) for pair in ALL])
+each_term = pytest.mark.parametrize("kind", TERMS)
+each_view = pytest.mark.parametrize("kind", VIEWS)
+
+
+def section_of(family: str, kind: str) -> type[Section]:
+    kinds = {"encoder": ENCODERS, "head": HEADS, "term": TERMS, "source": SOURCES, "view": VIEWS, "schedule": SCHEDULES}
+    return kinds[family][kind]
+
+
+def lab_of(config: Config) -> Lab:
+    return Lab(config, None if config.is_real_only else untrained_gan(config), CPU)
+
+
+def trainer_of(config: Config) -> Trainer:
+    return Trainer(config, random_images(), None if config.is_real_only else untrained_gan(config), CPU)
+
+
+def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    nodes = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for node in nodes for tensor in tensors(node)]
+
+
+@each_member
+def test_every_field_is_described(family: str, kind: str) -> None:
+    section = section_of(family, kind)
+    assert section.__doc__
+    told = {"flip_probability", "jitter_probability"}  # whose names say it all, as do those with a unit
+    for name, field in section.model_fields.items():
+        described = field.description or name == "kind" or name in told or name.endswith(("probability", "rate"))
+        assert described, f"{section.__name__}.{name}"
+
+
+@each_member
+def test_a_configuration_with_it_survives_json_and_refuses_a_field_it_lacks(family: str, kind: str) -> None:
+    config = with_member(family, kind)
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    tree = config.model_dump(mode="json")
+    reduce(getitem, place_of(family, kind).split("."), tree)["nonsense"] = 1
+    with pytest.raises(ValueError, match="nonsense"):
+        Config.model_validate(tree)
+
+
+@each_member
+def test_a_run_learns_and_goes_on_from_its_state_bit_for_bit(family: str, kind: str) -> None:
+    config = with_member(family, kind)
+    whole, first = trainer_of(config), trainer_of(config)
+    before = copy.deepcopy(first.lab.encoder.state_dict())
+    history = whole.advance(4)
+    first.advance(2)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    second = trainer_of(config)
+    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    assert second.advance(4) == history[2:]
+    for one, other in zip(tensors(whole.state_dict()), tensors(second.state_dict()), strict=True):
+        assert torch.equal(one, other)
+    assert any(not torch.equal(value, before[name]) for name, value in whole.lab.encoder.state_dict().items())
+    assert all(torch.tensor(value).isfinite() for point in history for value in point.values())
+
+
+@each_member
+def test_its_search_space_holds_valid_values(family: str, kind: str) -> None:
+    config = with_member(family, kind)
+    space: dict[str, dict[str, Any]] = {}
+    for place, plugin in lab_of(config).plugins.items():
+        space |= {f"{place}.{field}": entry for field, entry in plugin.SPACE.items()}
+    study = create_study(sampler=RandomSampler(seed=0))
+    for _ in range(64):
+        trial = study.ask()
+        drawn = {path: Dimension.model_validate(entry).suggest(trial, path) for path, entry in space.items()}
+        assert config.with_overrides(drawn)
+    for bound in ("low", "high"):
+        assert config.with_overrides({path: entry[bound] for path, entry in space.items() if bound in entry})
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_schedule_is_a_pure_function_that_stays_within_its_bounds(kind: str) -> None:
+    schedule = SCHEDULES[kind](**fields("schedule", kind))
+    values = [schedule.value_at(step / 64) for step in range(65)]
+    assert values == [schedule.value_at(step / 64) for step in range(65)]
+    low, high = schedule.bounds
+    assert all(low - 1e-12 <= value <= high + 1e-12 for value in values)
+    twice = SCHEDULES[kind](**schedule.scaled(2.0))
+    assert [twice.value_at(step / 64) for step in range(65)] == pytest.approx([2 * value for value in values])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_takes_parts_and_states_its_features(kind: str, channels: int) -> None:
+    encoder = ENCODERS[kind](**fields("encoder", kind)).build(channels).eval()
+    images = torch.rand(4, channels, 32, 32)
+    parts = [images[:3], images[3:].clone().requires_grad_()]
+    features = encoder(parts)
+    assert features.shape == (4, encoder.feature_dim)
+    torch.testing.assert_close(features, encoder(images))
+    features.square().sum().backward()
+    assert parts[0].grad is None
+    assert parts[1].grad.norm() > 0
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_maps_features_to_vectors_and_passes_their_gradient(kind: str) -> None:
+    head = HEADS[kind](**fields("head", kind)).build(12)
+    features = torch.randn(5, 12, requires_grad=True)
+    vectors = head(features)
+    assert vectors.shape[0] == 5
+    vectors.square().sum().backward()
+    assert features.grad.norm() > 0
+
+
+def views_of(count: int, size: int = 16) -> Views:
+    images = torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    return Views((images,), (count,), {"real": slice(0, count)}, torch.arange(count)[:, None] // 2)
+
+
+def see(vectors: Tensor, groups: Tensor) -> Seen:
+    """Views whose features are these vectors, seen through a head that leaves them alone."""
+    views = Views((torch.zeros(len(vectors), 1, 1, 1),), (len(vectors),), {}, groups[:, None])
+    return Seen(views, lambda parts: vectors, {"main": nn.Identity()})
+
+
+@each_view
+def test_a_draw_is_pure_and_its_rows_stand_alone(kind: str) -> None:
+    view = VIEWS[kind](**fields("view", kind)).build(16)
+    states = torch.get_rng_state()
+    whole, again = (view.draw(8, 1.0, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(states, torch.get_rng_state())
+    if whole is None:
+        return
+    own = {"view_strength": 1.0}
+    shown = view(views_of(8), whole, own).parts[0]
+    assert torch.equal(shown, view(views_of(8), again, own).parts[0])
+    for rows in (torch.arange(3), torch.tensor([6, 1, 4])):
+        images = views_of(8).parts[0][rows]
+        some = view(Views((images,), (len(rows),), {}, rows[:, None]), whole.rows(rows), own).parts[0]
+        torch.testing.assert_close(some, shown[rows])
+
+
+@each_view
+def test_a_view_stays_in_range_and_is_differentiable(kind: str) -> None:
+    view = VIEWS[kind](**fields("view", kind)).build(16)
+    views, own = views_of(4), {"view_strength": 1.0}
+    draw = view.draw(4, 1.0, torch.Generator().manual_seed(2))
+    after = view(views, draw, own)
+    assert after.counts == views.counts
+    assert after.parts[0].shape == (4, 1, 16, 16)
+    assert after.parts[0].min() >= 0
+    assert after.parts[0].max() <= 1
+    weights = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(3)).double()
+    (gradient,) = torch.autograd.grad((after.parts[0] * weights).sum(), views.parts[0])
+    direction = torch.randn_like(gradient) * 1e-6
+    moved = views._replace(parts=(views.parts[0].detach() + direction,))
+    with torch.no_grad():
+        change = ((view(moved, draw, own).parts[0] - after.parts[0]) * weights).sum()
+    torch.testing.assert_close(change, (gradient * direction).sum(), rtol=1e-3, atol=1e-9)
+
+
+@each_term
+def test_a_term_is_a_mean_over_views_whatever_their_order(kind: str) -> None:
+    term = TERMS[kind](**fields("term", kind)).build()
+    vectors, groups = torch.randn(12, 5, generator=torch.Generator().manual_seed(4)), torch.arange(6).repeat(2)
+    loss = term(see(vectors.requires_grad_(), groups), {"weight": 1.0})
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(term(see(vectors[order], groups[order]), {"weight": 1.0}), loss)
+    torch.testing.assert_close(term(see(vectors, 10 + 3 * groups), {"weight": 1.0}), loss)  # ids are names
+
+
+@each_term
+def test_a_terms_gradient_is_its_slope(kind: str) -> None:
+    term = TERMS[kind](**fields("term", kind)).build()
+    vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    groups = torch.arange(4).repeat(2)
+    (gradient,) = torch.autograd.grad(term(see(vectors, groups), {"weight": 1.0}), vectors)
+    direction = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        up, down = (term(see(vectors + sign * 1e-2 * direction, groups), {"weight": 1.0}) for sign in (1, -1))
+    torch.testing.assert_close((up - down) / 2e-2, (gradient * direction).sum(), rtol=2e-2, atol=1e-4)
+
+
+@each_term
+@pytest.mark.parametrize("plays", [True, False])
+def test_players_ascend_a_term_that_plays_and_never_feel_another(kind: str, plays: bool) -> None:
+    overrides = {"synthetic.gan.hardness_unit": "weight", "curriculum.hardness": 0.5}
+    base = tiny_config(overrides)
+    config = base.with_overrides({"terms.contrast": fields("term", kind) | {"plays": plays}})
+    calm = base.with_overrides({"terms.contrast": fields("term", kind), "curriculum.hardness": 0.0})
+    found = {}
+    for name, each in (("on", config), ("off", calm)):
+        trainer = trainer_of(each)
+        trainer.advance(1)
+        found[name] = [parameter.grad for parameter in trainer.networks.generator.parameters()]
+        own = [parameter.grad for parameter in trainer.networks.encoder.parameters()]
+        assert sum(gradient.norm() for gradient in own) > 0
+    same = all(torch.equal(one, other) for one, other in zip(found["on"], found["off"], strict=True))
+    assert same != plays
+
+
+@each_term
+def test_a_term_of_weight_0_is_absent_and_the_order_of_members_is_nobodys_business(kind: str) -> None:
+    alone, member = tiny_config(), fields("term", kind)
+    off = alone.with_overrides({"terms.aside": member | {"weight": 0.0}})
+    history = trainer_of(alone).advance(3)
+    assert trainer_of(off).advance(3) == history
+    on = alone.with_overrides({"terms.aside": member | {"weight": 0.5}})
+    swapped = on.model_copy(update={"terms": dict(reversed(on.terms.items()))})
+    assert trainer_of(on).advance(3) == trainer_of(swapped).advance(3) != history
+
+
+@each_term
+def test_a_weight_that_moves_is_logged_and_one_that_begins_at_0_counts_from_where_it_rises(kind: str) -> None:
+    ramp = {"kind": "step", "start": 0.0, "end": 0.5, "ramp_begin": 0.5}
+    config = tiny_config({"terms.aside": fields("term", kind) | {"weight": ramp}, "training.kimg": 0.064})
+    history = trainer_of(config).advance(4)
+    assert [point["knob/terms.aside.weight"] for point in history] == [0.0, 0.0, 0.5, 0.5]
+    assert ["loss/aside" in point for point in history] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_sources_draws_are_pure_and_shared_out_by_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = lab_of(with_member("source", kind)).sources[kind]
+    whole = tensors([source.draw(8, 0, 3)])
+    assert all(torch.equal(a, b) for a, b in zip(whole, tensors([source.draw(8, 0, 3)]), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(whole, tensors([source.draw(8, 0, 4)]), strict=True))
+    real = torch.rand(8, 1, 16, 16)
+    own = {"hardness": 0.5, "pair_decay": 0.5, "view_strength": 1.0, "synthetic_fraction": 0.5}
+    images = source.make(source.draw(8, 0, 3), real, own).parts
+    assert sum(source.views_per_part for _ in images) == source.views_per_group
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        rows = distributed.rows(8)
+        part = source.draw(8, 0, 3).rows(torch.arange(8)[rows])
+        for mine, all_ in zip(source.make(part, real[rows], own).parts, images, strict=True):
+            torch.testing.assert_close(mine, all_[rows])
+    assert all(image.min() >= 0 and image.max() <= 1 for image in images)
+
+
+SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head")]
+"""what looks at more than one row, or draws"""
+
+
+def work(rank: int, folder: str) -> None:
+    """One of two processes: every member's history and encoder, for a process alone to be compared with."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    found = {}
+    for family, kind in SHARED:
+        trainer = trainer_of(with_member(family, kind).with_overrides({"compute.workers_per_trial": 2}))
+        found[f"{family} {kind}"] = trainer.advance(2), trainer.lab.encoder.state_dict()
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("two")
+    torch.multiprocessing.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize(("family", "kind"), SHARED, ids=[" ".join(pair) for pair in SHARED])
+def test_two_processes_are_one(family: str, kind: str, two_processes: list[dict[str, Any]]) -> None:
+    (first, weights), (second, _) = (found[f"{family} {kind}"] for found in two_processes)
+    assert first == second
+    alone = trainer_of(with_member(family, kind))
+    for one, two in zip(alone.advance(2), first, strict=True):
+        assert one == pytest.approx(two, rel=1e-3, abs=1e-4)
+    for name, value in alone.lab.encoder.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
