@@ -57,7 +57,7 @@ SMALL: dict[str, Any] = {
     "evaluation.label_fractions": [200, 0.01],
     "evaluation.max_label_images": 200,
     "evaluation.transfer": ["digits"],
-    "search.trials": 5,
+    "search.budgets": 6,
     "search.startup_trials": 2,
     "search.confirm_top": 1,
     "search.confirm_seeds": 1,
@@ -134,7 +134,7 @@ class Hunt:
         self.overrides = SMALL | {
             "name": f"search-{number:03d}",
             "search.seed": number,
-            "search.trials": SMALL["search.trials"] if self.workers == 1 else 2,
+            "search.budgets": SMALL["search.budgets"] if self.workers == 1 else 4,
             "compute.storage": str(ledger.root.absolute()),
             "compute.workers_per_trial": self.workers,
             **(overrides or {}),
@@ -156,7 +156,7 @@ class Hunt:
         seen = Counter(self._look())
         for kill in self.ledger.kills:
             seen.update(kill["seen"] if kill["search"] == self.config.name else {})
-        found = intact.study_problems(self.folder, self.config.search.trials) | dict(seen)
+        found = intact.study_problems(self.folder, self.config) | dict(seen)
         if self.workers == 1:
             found["unequal"] = intact.unequal(self.folder, self.config)
         self.ledger.searches.append(found)

@@ -15,31 +15,40 @@ from synthcl.data import open_split
 from synthcl.runs import checkpoint
 from synthcl.runs.gan_cache import cached_gan
 from synthcl.runs.session import evaluation
-from synthcl.search.optuna_search import load_study
+from synthcl.search.sides import rung_images
+from synthcl.search.study import load_study
 from synthcl.training.loop import run_to_end
 from synthcl.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def study_problems(folder: Path, trials: int) -> dict[str, int]:
-    """What is wrong with the study of a finished search.
+def study_problems(folder: Path, config: Config) -> dict[str, int]:
+    """What is wrong with the studies of a finished search.
 
     Args:
         folder: of the run.
-        trials: that were asked for, without the baselines.
+        config: it was begun with.
 
     Returns:
-        lost: trials and baselines that did not end as they should; orphans: that still run in the study; repeated:
-        suggestions made twice.
+        lost: runs that failed, and whole runs that are missing to what was to be confirmed; orphans: legs that were
+        begun and are not over; repeated: configurations proposed twice; overspent: whole runs beyond the budget.
     """
     found = load_study(folder / "study.journal").trials
-    points = [json.dumps(trial.params, sort_keys=True) for trial in found if "arm" not in trial.user_attrs]
+    points = [json.dumps([trial.params, trial.user_attrs.get("arm")], sort_keys=True) for trial in found]
+    running = [trial for trial in found if trial.state is TrialState.RUNNING]
+    whole = rung_images(config)[-1]
+    missing = 0
+    for opponent in (False, True)[: 2 if config.search.opponent_share else 1]:
+        side = [trial for trial in found if ("arm" in trial.user_attrs) == opponent]
+        complete = sum(trial.state is TrialState.COMPLETE and trial.number > 0 for trial in side)
+        missing += max(0, config.search.confirm_top - complete)
+    spent = sum(trial.user_attrs.get("images", 0) for trial in found)
     return {
-        "lost": max(0, trials + len(arms.BASELINES) - sum(trial.state in ENDED for trial in found)),
-        "orphans": sum(trial.state is TrialState.RUNNING for trial in found),
+        "lost": missing + sum(trial.state is TrialState.FAIL for trial in found),
+        "orphans": sum(trial.user_attrs["until"] not in trial.intermediate_values for trial in running),
         "repeated": len(points) - len(set(points)),
+        "overspent": max(0, -int(-(spent - config.search.budgets * whole) // whole)),
     }
 
 
@@ -74,15 +83,13 @@ def unequal(folder: Path, base: Config) -> int:
 
 
 def _equals_unbroken(folder: Path, base: Config, trial: FrozenTrial) -> bool:
-    overrides = arms.ARMS[trial.user_attrs["arm"]] if "arm" in trial.user_attrs else dict(trial.params)
-    config = base.with_overrides(overrides)
+    config = base.with_overrides(dict(trial.params) | arms.ARMS[trial.user_attrs.get("arm", arms.OWN)])
     scores, weights = unbroken(config, max(trial.intermediate_values), folder.parent / "gan")
     if trial.intermediate_values != scores:
         return False
     if "diverged" in trial.user_attrs:
         return True  # what it keeps is the last good state before
-    stage = next(stage for stage in sorted(folder.glob("search-*")) if (stage / trial.user_attrs["label"]).is_dir())
-    return _same_weights(stage / trial.user_attrs["label"], weights)
+    return all(_same_weights(stage / trial.user_attrs["label"], weights) for stage in folder.glob("search-*"))
 
 
 def unbroken(

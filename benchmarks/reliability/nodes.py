@@ -27,8 +27,9 @@ from benchmarks.reliability import intact
 from benchmarks.reliability.chaos import SEARCH, SMALL, TRAINING
 from benchmarks.support import harness
 from benchmarks.support.virtual_nodes import VirtualNodes, label_of
-from synthcl.comparison.arms import BASELINES
-from synthcl.search.optuna_search import load_study
+from synthcl import load_preset
+from synthcl.search.sides import rung_images
+from synthcl.search.study import load_study
 
 NODE_CPUS = (1, 2, 2, 3)
 SAMPLE_SECONDS = 0.5
@@ -47,7 +48,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as root:
             for workers in searches:
                 fits = sum(NODE_CPUS) // workers
-                found = watch(nodes, Path(root), workers, trials=(1 if given.quick else 3) * fits)
+                found = watch(nodes, Path(root), workers, budgets=(1 if given.quick else 2) * max(4, fits))
                 rows.append([f"{workers} worker(s) a trial", *found.values()])
                 ratios |= {f"{name}, {workers} worker(s)": value for name, value in found.items()}
     finally:
@@ -57,59 +58,60 @@ def main() -> None:
     harness.finish(ratios)
 
 
-def watch(nodes: VirtualNodes, root: Path, workers: int, trials: int) -> dict[str, float]:
+def watch(nodes: VirtualNodes, root: Path, workers: int, budgets: int) -> dict[str, float]:
     """Run a search and look at its nodes meanwhile.
 
     Args:
         nodes: where it runs.
         root: of its storage.
         workers: a trial.
-        trials: beside the two baselines.
+        budgets: of the search.
 
     Returns:
-        utilisation: share of all CPUs held while there was work for all; trials ended, and how many of them early;
+        utilisation: share of all CPUs held while there was work for all; runs that began, and how many are paused;
         wrong: looks that found a trial with another number of processes than it asked for, or a node with more of
         them than CPUs; seconds of the search stage.
     """
     own = {
         "name": f"workers-{workers}",
-        "search.trials": trials,
+        "search.budgets": budgets,
         "compute.storage": str(root),
         "compute.address": nodes.address,
         "compute.workers_per_trial": workers,
     }
+    config = load_preset("fashion-mini").with_overrides(SMALL | own)
     given = [f"{field}={value}" for field, value in (SMALL | own).items()]
     began, wrong = time.monotonic(), 0
     held: list[float] = []
     journal = root / f"workers-{workers}" / "study.journal"
     with subprocess.Popen([sys.executable, str(SEARCH), *given], stdout=subprocess.DEVNULL) as driver:
-        for left in left_in(journal, trials + len(BASELINES), driver):
+        for left in left_in(journal, budgets * rung_images(config)[-1], driver):
             share = 1 - ray.available_resources().get("CPU", 0) / sum(NODE_CPUS)
             if held or share == 1:
-                if left < sum(NODE_CPUS) / workers:
+                if left < sum(NODE_CPUS) / workers * rung_images(config)[0]:
                     break
                 held.append(share)
             wrong += misplaced(nodes, workers)
         seconds = time.monotonic() - began
         if driver.wait() != 0:
             raise RuntimeError(f"the search ended with exit code {driver.returncode}")
-    problems = intact.study_problems(journal.parent, trials)
-    pruned = sum(trial.state is TrialState.PRUNED for trial in load_study(journal).trials)
+    found, problems = load_study(journal).trials, intact.study_problems(journal.parent, config)
     return {
         "utilisation": sum(held) / max(1, len(held)),
-        "ended": trials + len(BASELINES) - problems["lost"],
-        "ended early": pruned,
+        "begun": len(found),
+        "paused": sum(trial.state is TrialState.RUNNING for trial in found) - problems["orphans"],
+        "lost": problems["lost"] + problems["orphans"],
         "wrong": wrong,
         "seconds": seconds,
     }
 
 
-def left_in(journal: Path, runs: int, driver: subprocess.Popen[Any]) -> Iterator[int]:
-    """How many runs of the search stage have not ended, again and again until all have or the driver has."""
-    left = runs
-    while left and driver.poll() is None:
+def left_in(journal: Path, images: float, driver: subprocess.Popen[Any]) -> Iterator[float]:
+    """Images that the search stage may still train, again and again until the confirm stage begins."""
+    left = images
+    while driver.poll() is None and not (journal.parent / "confirm").is_dir():
         if journal.is_file() and journal.stat().st_size:
-            left = runs - sum(trial.state.is_finished() for trial in load_study(journal).trials)
+            left = images - sum(trial.user_attrs.get("images", 0) for trial in load_study(journal).trials)
         yield left
         time.sleep(SAMPLE_SECONDS)
 

@@ -31,12 +31,14 @@ import ray
 from benchmarks.reliability.chaos import SEARCH, SMALL
 from benchmarks.support import harness
 from benchmarks.support.virtual_nodes import VirtualNodes
-from synthcl.search.optuna_search import load_study
+from synthcl.search.study import load_study
 
 SOAK: dict[str, Any] = {
     "name": "soak",
     "training.kimg": 2,
-    "search.trials": 1_000_000,
+    "search.budgets": 1_000_000,
+    "search.algorithm": "stopping",  # every run ends
+    "search.opponent_share": 0,
     "search.startup_trials": 20,
 }
 WARM_UP = 0.1

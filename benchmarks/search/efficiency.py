@@ -1,24 +1,21 @@
-"""Images that a search spends until validation reaches the score of the best of 64 random configurations.
+"""How good is what a search hands over, by the images that it may spend?
 
 Random configurations of a space (`recorded/mnist16-space.yaml`: the default one of the time, views no weaker than 0.6)
 were trained once on a small preset (`recorded/mnist16.yaml`); their scores at six rungs are in
-`recorded/mnist16.jsonl`. A search is replayed on them over many seeds: the product's own searcher and scheduler, with
-parallel workers, are told of curves instead of training them (`replay.py`).
+`recorded/mnist16.jsonl`. A Gaussian process fitted on them gives the expected scores of any configuration
+(`surrogate.py`); a run's scores are these and normal residuals with the covariance over rungs that the process left on
+runs it had not seen. The product's own searcher plays on it with parallel workers (`replay.py`); what it hands over is
+the complete run with the best score, and what that is *worth* is its expected score at the end.
 
-    recorded curves   the 64 and no others, in an order that chance decides: nothing is modelled, nothing is proposed
-    drawn curves      whatever a sampler proposes gets the mean of a Gaussian process fitted on the recorded curves, and
-                      the residuals that it left on a run it had not seen (`surrogate.py`)
+    recorded    the process as it is: flat at the top
+    steep       four times as steep above 83: there is something to find
 
-The bounds: a search that knew the best configuration would spend one budget, and one that told the best at the first
-rung would spend that rung's share of random's images. In drawn curves all that the process misses counts as noise,
-which no sampler can learn. Their target is the median over sets of 64 of the best, so that half of all random searches
-need more than 64 budgets. Baselines and confirm runs cost all methods alike and are left out; the product keeps
-baselines in a study of their own, so that its sampler proposes the same trials with and without them. A search as the
-product makes it is "TPE, ASHA keeps 1/2, preset first".
+The yardstick is random search, known exactly: what the best-scored of n random runs is worth, over 20,000 draws of n.
+A bound: the best of 20,000 random configurations. Seeds pair all methods. `old` is the figure of earlier versions:
+images until some run's *score* reaches the best score of 64 random runs, which luck alone decides, over random's.
 
     python -m benchmarks.search.efficiency [--quick] [--seeds N] [--workers N] [--cores N]
     python -m benchmarks.search.efficiency --record 64 data.root=PATH          # or data.download=true
-    python -m benchmarks.search.efficiency --study runs/mnist16/study.journal  # what a search that ran has spent
 """
 
 import math
@@ -26,196 +23,192 @@ import multiprocessing
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import TrialState
+from optuna.samplers import RandomSampler
 
 from benchmarks.search import curves
 from benchmarks.search.curves import Curve
-from benchmarks.search.replay import Found, Listed, Scores, Searcher, search_until
+from benchmarks.search.replay import play
 from benchmarks.search.surrogate import Surrogate
-from benchmarks.support.harness import arguments, finish, table
+from benchmarks.support.harness import arguments, comma_separated, finish, table
+from synthcl.comparison.arms import OWN
 from synthcl.config import cli
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
 from synthcl.config.sections import EvaluationConfig
 from synthcl.core.progress import Progress
-from synthcl.search.asha import RungScheduler, rung_images
-from synthcl.search.optuna_search import StudySearch, load_study
+from synthcl.search.contest import Contest
+from synthcl.search.optuna_search import StudySearch
+from synthcl.search.sides import ALGORITHMS, rung_images
 from synthcl.search.space import Space, load_space
+from synthcl.search.study import STUDY
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 PRESET = RECORDED / "mnist16.yaml"
 ROOT = Path(__file__).parents[2]
-SET = 64
-"""configurations whose best is the target"""
-SETS = 30
 RUNGS = EvaluationConfig().rungs
 """the product's own"""
-MOST_TRIALS = 400
-"""a search over drawn curves that began so many has failed"""
-
-
-class Hyperband(RungScheduler):
-    """Asynchronous Hyperband: a bracket for every rung to begin at, one for each trial as Ray draws it."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        rungs = len(self._brackets[0]._rungs)
-        self._brackets = [RungScheduler(config)._brackets[0] for _ in range(rungs)]
-        for skipped, bracket in enumerate(self._brackets):
-            bracket._rungs = bracket._rungs[: rungs - skipped]  # largest first
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a search stops trials and proposes them: with none given it stops nothing, and has the product's sampler."""
-
-    scheduler: Callable[[Config], RungScheduler] | None = None
-    sampler: Callable[..., BaseSampler] | None = None
-    keep_one_in: float = 2.0
-    preset_first: bool = False
-
-
-METHODS = {
-    "random": Method(sampler=RandomSampler),
-    "random, Hyperband": Method(Hyperband, RandomSampler),
-    "random, ASHA keeps 1/2": Method(RungScheduler, RandomSampler),
-    "random, ASHA keeps 1/4": Method(RungScheduler, RandomSampler, 4.0),
-    "TPE": Method(),
-    "TPE, Hyperband": Method(Hyperband),
-    "TPE, ASHA keeps 1/2": Method(RungScheduler),
-    "TPE, ASHA keeps 1/2, preset first": Method(RungScheduler, preset_first=True),
-    "TPE, ASHA keeps 1/4": Method(RungScheduler, keep_one_in=4.0),
-    "TPE, ASHA keeps 1/4, preset first": Method(RungScheduler, keep_one_in=4.0, preset_first=True),
+BUDGETS = (2, 4, 8, 16)
+RANDOM_RUNS = (4, 8, 16, 64)
+DRAWS = 20_000
+STEEP_ABOVE, STEEPNESS = 83.0, 4.0
+METHODS: dict[str, tuple[str, float]] = {
+    "random": ("random", 2.0),
+    "stopping, one in 2": ("stopping", 2.0),
+    "halving, one in 2": ("halving", 2.0),
+    "halving, one in 3": ("halving", 3.0),
 }
-PROPOSED = ("random", *(name for name in METHODS if name.startswith("TPE")))
-"""replayed on drawn curves; recorded ones are for those that propose at random"""
-
-
-class Replay(Protocol):
-    """Curves to search over, and the target in them."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def target(self) -> float: ...
-    @property
-    def workers(self) -> int: ...
-
-    def search(self, method: str, seed: int) -> Found | None: ...
+"""algorithm, and of how many one goes on"""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """The recorded curves and no others, each once, in an order that the seed decides."""
+class Surface:
+    """What runs of a configuration score.
 
-    config: Config
-    curves: Sequence[Curve]
-    target: float
-    workers: int
-
-    def search(self, method: str, seed: int) -> Found | None:
-        order = np.random.default_rng(seed).permutation(len(self.curves))
-        searcher = Listed([(self.curves[at].overrides, self.curves[at].scores) for at in order])
-        return _search(self, METHODS[method], seed, searcher, searcher.scores, len(order))
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Whatever the product's searcher proposes; each seed has residuals of its own."""
-
-    config: Config
-    space: Space
-    surrogate: Surrogate
-    target: float
-    workers: int
-
-    def search(self, method: str, seed: int) -> Found | None:
-        chosen = METHODS[method]
-        with tempfile.TemporaryDirectory() as folder:
-            journal, startup = Path(folder) / "study.journal", self.config.search.startup_trials
-            point = self.space.point_of(self.config) if chosen.preset_first else None
-            searcher = StudySearch(self.space, journal, seed, startup, (), point)
-            if chosen.sampler:
-                searcher.study.sampler = chosen.sampler(seed=seed)
-            return _search(self, chosen, seed, searcher, partial(self.surrogate.draw, seed=seed), MOST_TRIALS)
-
-
-def _search(
-    replay: Replay, method: Method, seed: int, searcher: Searcher, scores_of: Callable[..., Scores], most_trials: int
-) -> Found | None:
-    config = replay.config.with_overrides({"search.reduction_factor": method.keep_one_in, "evaluation.rungs": RUNGS})
-    rungs = set(rung_images(config))
-
-    def at_rungs(overrides: dict[str, Any]) -> Scores:
-        return {images: score for images, score in scores_of(overrides).items() if images in rungs}
-
-    np.random.seed(seed)  # noqa: NPY002  Ray draws brackets from the global state
-    scheduler = method.scheduler(config) if method.scheduler else None
-    return search_until(replay.target, searcher, scheduler, at_rungs, replay.workers, most_trials)
-
-
-def compare(replay: Replay, methods: Sequence[str], seeds: int, cores: int) -> dict[str, list[Found | None]]:
-    """Every method's searches, one a seed."""
-    jobs = [(method, seed) for method in methods for seed in range(seeds)]
-    fork = multiprocessing.get_context("fork")  # the children start with everything imported
-    with ProcessPoolExecutor(cores, mp_context=fork) as pool:
-        begun = [pool.submit(replay.search, *job) for job in jobs]
-        found = []
-        with Progress("searches", len(begun), "search", leave=False) as progress:
-            for search in begun:
-                found.append(search.result())
-                progress.advance()
-    return {method: found[at * seeds : (at + 1) * seeds] for at, method in enumerate(methods)}
-
-
-def show(found: Mapping[str, Sequence[Found | None]], budget: int, surrogate: Surrogate | None) -> dict[str, float]:
-    """Print a row a method; a search that failed spent more than any other.
-
-    Returns:
-        Each method's median images over random's, of those that reached the target in half of their searches.
+    Args:
+        surrogate: of the recorded curves.
+        rungs: images seen at each of the product's.
+        steep: whether it is stretched above `STEEP_ABOVE`.
     """
-    spent = {method: [one.images / budget if one else math.inf for one in each] for method, each in found.items()}
-    medians = {method: _quantile(values, 0.5) for method, values in spent.items()}
-    rows = []
-    for method, each in found.items():
-        reached = [one for one in each if one]
-        low, high = (_quantile(spent[method], level) for level in (0.25, 0.75))
-        row = [method, medians[method], f"{low:.1f} to {high:.1f}", medians[method] / medians["random"]]
-        row += [f"{len(reached) / len(each):.0%}", _quantile([one.trials if one else math.inf for one in each], 0.5)]
-        if surrogate:
-            expected = [surrogate.mean(one.overrides)[budget] for one in reached]
-            row.append(f"{statistics.fmean(expected):.1f}" if expected else "")
-        rows.append(row)
-    header = ["", "budgets, median", "middle half", "of random's", "reached", "trials begun"]
-    table([*header, "winner's expected score"] if surrogate else header, rows)
-    print()
-    return {name: median / medians["random"] for name, median in medians.items() if median < math.inf}
+
+    surrogate: Surrogate
+    rungs: tuple[int, ...]
+    steep: bool = False
+
+    def worth(self, overrides: dict[str, Any]) -> float:
+        """The expected score at the end."""
+        return self.expected(overrides)[self.rungs[-1]]
+
+    def expected(self, overrides: dict[str, Any]) -> dict[int, float]:
+        """At every rung; a stretched top shows at earlier ones in the proportion of their spread to that of the end."""
+        mean = self.surrogate.mean(overrides)
+        last = self.rungs[-1]
+        if not self.steep or mean[last] <= STEEP_ABOVE:
+            return mean
+        more = (STEEPNESS - 1) * (mean[last] - STEEP_ABOVE)
+        spread = dict(zip(self.surrogate.rungs, self.surrogate.scores.std(axis=0).tolist(), strict=True))
+        return {rung: score + more * min(1.0, spread[rung] / spread[last]) for rung, score in mean.items()}
+
+    def score(self, overrides: dict[str, Any], images: int, key: Sequence[int]) -> float:
+        """Of one run, which the key tells from others."""
+        residual = self.surrogate.normal_residual(key)
+        return self.expected(overrides)[images] + residual[images]
 
 
-def _quantile(values: Sequence[float], level: float) -> float:
-    """An element, so that infinities are no average of anything."""
-    return float(np.quantile(values, level, method="nearest"))
+@dataclass(frozen=True)
+class Found:
+    """What a search hands over is worth, how many runs it began, and images until a score reached the old target."""
+
+    worth: float
+    begun: int
+    old: float
 
 
-def best_of_a_set(space: Space, surrogate: Surrogate, budget: int) -> float:
-    """Median over sets of 64 random configurations of the best drawn score; no search has a seed of these sets."""
+def search(
+    surface: Surface, space: Space, method: str, budgets: float, seed: int, workers: int, target: float
+) -> Found:
+    """One search by the product's searcher."""
+    algorithm, keep_one_in = METHODS[method]
+    next_leg, is_out = ALGORITHMS[algorithm]
+    contest = Contest(
+        STUDY, "run", OWN, space, {}, next_leg, is_out, surface.rungs, budgets, None, 1, keep_one_in, seed, 4
+    )
+
+    def scores(label: str, overrides: dict[str, Any], images: int) -> float:
+        return surface.score(overrides, images, (seed, int(label.split("-")[1])))
+
+    whole = surface.rungs[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        legs = play(StudySearch([contest], Path(folder, "study.journal")), scores, workers, whole)
+    complete = [leg for leg in legs if leg["until"] == whole]
+    spent, old = 0, math.inf
+    for leg in legs:
+        spent += leg["until"] - leg["heard"]
+        if leg["until"] == whole and leg["score"] >= target:
+            old = min(old, spent / whole)
+    handed = max(complete, key=lambda leg: leg["score"])
+    return Found(surface.worth(handed["overrides"]), len({leg["label"] for leg in legs}), old)
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Random search, exactly."""
+
+    worth: dict[int, float]
+    """runs -> what the best-scored of so many is worth"""
+    best: float
+    """of all configurations that were drawn"""
+    target: float
+    """median over sets of 64 runs of the best score"""
+    median_runs: float
+    """until one reaches it"""
+
+
+def random_search(surface: Surface, space: Space) -> Yardstick:
+    """What random runs are worth, over many draws."""
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    draws = [
-        [surrogate.draw(space.sample(study.ask()), seed=-1 - at)[budget] for _ in range(SET)] for at in range(SETS)
-    ]
-    return float(np.median(np.max(draws, axis=1)))
+    points = [space.sample(study.ask()) for _ in range(DRAWS)]
+    worth = np.array([surface.worth(point) for point in points])
+    last = surface.rungs[-1]
+    scores = worth + np.array([surface.surrogate.normal_residual((-1, at))[last] for at in range(DRAWS)])
+    rng = np.random.default_rng(0)
+
+    def best_of(runs: int) -> tuple[float, float]:
+        sets = rng.integers(0, DRAWS, (4 * DRAWS // runs, runs))
+        chosen = np.take_along_axis(sets, scores[sets].argmax(axis=1)[:, None], axis=1)[:, 0]
+        return float(worth[chosen].mean()), float(np.median(scores[chosen]))
+
+    target = best_of(64)[1]
+    share = float((scores >= target).mean())
+    median_runs = math.log(0.5) / math.log(1 - share) if 0 < share < 1 else math.inf
+    return Yardstick({runs: best_of(runs)[0] for runs in RANDOM_RUNS}, float(worth.max()), target, median_runs)
+
+
+def compare(
+    name: str, surface: Surface, space: Space, budgets: Sequence[int], seeds: int, workers: int, cores: int
+) -> dict[str, float]:
+    """Print random's yardstick and a row a method; some figures by name."""
+    yard = random_search(surface, space)
+    print(f"{name}: the best of {DRAWS:,} configurations is worth {yard.best:.2f}")
+    table(
+        ["random runs", *map(str, RANDOM_RUNS)],
+        [["worth of the best-scored", *(f"{yard.worth[n]:.2f}" for n in RANDOM_RUNS)]],
+    )
+    jobs = [(method, budget, seed) for method in METHODS for budget in budgets for seed in range(seeds)]
+    fork = multiprocessing.get_context("fork")  # the children start with everything imported
+    found: dict[tuple[str, int], list[Found]] = {}
+    with ProcessPoolExecutor(cores, mp_context=fork) as pool, Progress("searches", len(jobs), "search") as progress:
+        begun = [
+            pool.submit(search, surface, space, method, budget, seed, workers, yard.target)
+            for method, budget, seed in jobs
+        ]
+        for (method, budget, _), one in zip(jobs, begun, strict=True):
+            found.setdefault((method, budget), []).append(one.result())
+            progress.advance()
+    rows, figures = [], {}
+    for method in METHODS:
+        each = [[one.worth for one in found[method, budget]] for budget in budgets]
+        means = [statistics.fmean(worth) for worth in each]
+        errors = [statistics.stdev(worth) / len(worth) ** 0.5 if len(worth) > 1 else math.nan for worth in each]
+        old = float(np.quantile([one.old for one in found[method, budgets[-1]]], 0.5, method="nearest"))
+        begun_runs = statistics.median(one.begun for one in found[method, budgets[-1]])
+        shown = [f"{mean:.2f}±{error:.2f}" for mean, error in zip(means, errors, strict=True)]
+        rows.append([method, *shown, begun_runs, old / yard.median_runs if old < math.inf else "-"])
+        for runs in (16, 64):
+            reached = [budget for budget, mean in zip(budgets, means, strict=True) if mean >= yard.worth[runs]]
+            figures[f"{name}: {method}, budgets to random-of-{runs}"] = float(reached[0]) if reached else math.inf
+    table(["worth at budgets of", *map(str, budgets), "runs begun", "old"], rows)
+    print()
+    return {what: value for what, value in figures.items() if value < math.inf}
 
 
 def show_rungs(recorded: Sequence[Curve], surrogate: Surrogate) -> None:
@@ -235,32 +228,20 @@ def show_rungs(recorded: Sequence[Curve], surrogate: Surrogate) -> None:
     print()
 
 
-def study_spent(file: Path, target: float, budget: int) -> float | None:
-    """Budgets that all trials of a finished search had begun to spend when one reached the target; none if none did."""
-    trials = [trial for trial in load_study(file).trials if "arm" not in trial.user_attrs]
-    ends = [
-        trial.datetime_complete for trial in trials if trial.state is TrialState.COMPLETE and trial.values[0] >= target
-    ]
-    if not ends:
-        return None
-    first = min(end for end in ends if end)
-    return sum(trial.user_attrs["images"] for trial in trials if (trial.datetime_start or first) < first) / budget
-
-
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--curves", type=Path, default=RECORDED / "mnist16.jsonl")
     parser.add_argument(
         "--record", type=int, metavar="N", help="train until there are N configurations' curves, and stop"
     )
-    parser.add_argument("--study", type=Path, help="of a search with the same preset: what it spent, and stop")
-    parser.add_argument("--seeds", type=int, help="searches a method: 50, or 4 with --quick")
-    parser.add_argument("--workers", type=int, default=4, help="trials at a time")
+    parser.add_argument("--seeds", type=int, help="searches a method and budget: 60, or 4 with --quick")
+    parser.add_argument("--budgets", type=comma_separated(int), help="of the searches: 2,4,8,16, or 2,4 with --quick")
+    parser.add_argument("--workers", type=int, default=4, help="legs at a time")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("overrides", nargs="*", metavar="field=value")
     options = parser.parse_intermixed_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    config = load_preset(str(PRESET)).with_overrides(parse_overrides(options.overrides))
+    config: Config = load_preset(str(PRESET)).with_overrides(parse_overrides(options.overrides))
     space = load_space(ROOT / config.search.space, config)
     if options.record:
         curves.record(options.curves, config, space, options.record)
@@ -268,29 +249,17 @@ def main() -> None:
 
     every = curves.read(options.curves, config, space)
     recorded = [curve for curve in every if curve.seed == config.training.seed]
-    budget = rung_images(config)[-1]
-    best = max(curve.scores[budget] for curve in recorded)
-    if options.study:
-        spent = study_spent(options.study, best, budget)
-        print(f"the best of {len(recorded)} random configurations scored {best:.2f}")
-        finish({} if spent is None else {"budgets": spent, "budgets_over_random": spent / len(recorded)})
-        return
-
     surrogate = Surrogate(config, recorded)
     print(f"{len(recorded)} recorded configurations, {len(every) - len(recorded)} runs of other seeds\n")
     show_rungs(every, surrogate)
-    seeds = options.seeds or (4 if options.quick else 50)
-    alone = Recorded(config, recorded, best, options.workers)
-    print(f"recorded curves, the best of them: {best:.2f}; {20 * seeds} orders, {options.workers} trials at a time\n")
-    stopped = [name for name, method in METHODS.items() if method.sampler]
-    ratios = show(compare(alone, stopped, 20 * seeds, options.cores), budget, None)
-    target = best_of_a_set(space, surrogate, budget)
-    drawn = Drawn(config, space, surrogate, target, options.workers)
-    print(
-        f"drawn curves, the best of a set of {SET}: {target:.2f}; {seeds} seeds, {options.workers} trials at a time\n"
-    )
-    searched = show(compare(drawn, PROPOSED, seeds, options.cores), budget, surrogate)
-    finish({f"recorded: {name}": ratio for name, ratio in ratios.items()} | searched)
+    seeds = options.seeds or (4 if options.quick else 60)
+    budgets = options.budgets or (BUDGETS[:2] if options.quick else BUDGETS)
+    rungs = tuple(rung_images(config.with_overrides({"evaluation.rungs": RUNGS})))
+    figures: dict[str, float] = {}
+    for name, steep in (("recorded", False), ("steep", True)):
+        surface = Surface(surrogate, rungs, steep)
+        figures |= compare(name, surface, space, budgets, seeds, options.workers, options.cores)
+    finish(figures)
 
 
 if __name__ == "__main__":

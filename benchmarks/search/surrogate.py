@@ -1,6 +1,5 @@
 """Scores of configurations that were not recorded: a Gaussian process over what the curriculum does."""
 
-import hashlib
 import json
 import math
 import warnings
@@ -21,7 +20,6 @@ from synthcl.config.schema import Config
 
 Array = NDArray[np.float64]
 FOLDS = 10
-NEIGHBOURS = 16
 
 
 def features(config: Config) -> list[float]:
@@ -31,8 +29,8 @@ def features(config: Config) -> list[float]:
         *(math.log(curriculum.hardness.value_at(progress)) for progress in (0.05, 0.25, 0.5, 0.75, 0.95)),
         curriculum.synthetic_fraction.value_at(0.0),
         curriculum.synthetic_fraction.value_at(1.0),
-        math.log(curriculum.pair_half_life_kimg.start),
-        curriculum.view_strength.start,
+        math.log(curriculum.pair_half_life_kimg.value_at(0.0)),
+        curriculum.view_strength.value_at(0.0),
         math.log(config.terms["contrast"].model_dump()["temperature"]),
         math.log(gan.generator_learning_rate),
         math.log(gan.discriminator_learning_rate),
@@ -40,11 +38,10 @@ def features(config: Config) -> list[float]:
 
 
 class Surrogate:
-    """Draws the curve of any configuration: the process's mean, and the whole residual curve of a recorded run.
+    """The expected scores of any configuration, and residuals like those of runs that the process had not seen.
 
-    That run is one of the 16 whose expected last scores are nearest: good ones scatter less than others. Residuals are
-    those of runs that the process had not seen (cross-validation), so they hold what seeds do and what the process
-    misses; a curve's residuals stay together, so that early rungs tell as much of late ones as recorded.
+    Residuals are those of cross-validation, so they hold what seeds do and what the process misses. A run's residuals
+    at its rungs belong together, so that early rungs tell as much of late ones as recorded.
 
     Args:
         base: what overrides change.
@@ -61,8 +58,10 @@ class Surrogate:
             warnings.simplefilter("ignore", ConvergenceWarning)  # a feature that does nothing: its length is at a bound
             predicted = cross_val_predict(_process(points.shape[1]), points, self.scores, cv=folds)
             self._process = _process(points.shape[1]).fit(points, self.scores)
-        self._expected = predicted[:, -1]
         self.residuals = self.scores - predicted
+        covariance = np.cov(self.residuals, rowvar=False) + 1e-9 * np.eye(len(self.rungs))
+        self._root = np.linalg.cholesky(covariance)  # (rungs, rungs)
+        self._means: dict[str, dict[int, float]] = {}
 
     @property
     def explained(self) -> dict[int, float]:
@@ -72,15 +71,21 @@ class Surrogate:
 
     def mean(self, overrides: dict[str, Any]) -> dict[int, float]:
         """The expected score at every rung."""
-        return dict(zip(self.rungs, self._process.predict([self._point(overrides)])[0].tolist(), strict=True))
+        key = json.dumps(overrides, sort_keys=True)
+        if key not in self._means:
+            found = self._process.predict([self._point(overrides)])[0]
+            self._means[key] = dict(zip(self.rungs, found.tolist(), strict=True))
+        return self._means[key]
 
-    def draw(self, overrides: dict[str, Any], seed: int) -> dict[int, float]:
-        """Scores at every rung of one run; the same for the same overrides and seed."""
-        digest = hashlib.sha256(json.dumps([seed, overrides], sort_keys=True).encode()).digest()
-        mean = self.mean(overrides)
-        like = np.argsort(np.abs(self._expected - mean[self.rungs[-1]]), kind="stable")[:NEIGHBOURS]
-        residual = self.residuals[like[int.from_bytes(digest[:8], "big") % len(like)]]
-        return {rung: mean[rung] + float(rest) for rung, rest in zip(self.rungs, residual, strict=True)}
+    def normal_residual(self, key: Sequence[int]) -> dict[int, float]:
+        """What one run's scores add to the mean: normal numbers with the residuals' covariance over rungs.
+
+        Args:
+            key: tells the run from others; the same key gives the same numbers.
+        """
+        rng = np.random.default_rng([number % 2**32 for number in key])
+        drawn = self._root @ rng.standard_normal(len(self.rungs))
+        return dict(zip(self.rungs, drawn.tolist(), strict=True))
 
     def _point(self, overrides: dict[str, Any]) -> Array:
         return np.array(features(self._base.with_overrides(overrides)))

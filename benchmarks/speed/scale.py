@@ -41,12 +41,12 @@ from synthcl import load_preset
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
 from synthcl.runs.storage import Storage
-from synthcl.search.asha import rung_images
-from synthcl.search.checkpoint_cleanup import Prune
+from synthcl.search.checkpoint_cleanup import CheckpointCleanup
+from synthcl.search.contest import Contest
 from synthcl.search.optuna_search import StudySearch
-from synthcl.search.space import load_space
+from synthcl.search.sides import Spaces, contests, load_spaces, rung_images
 
-SPACE = Path(__file__).parents[2] / "tune/spaces/curriculum.yaml"
+SPACES = Path(__file__).parents[2] / "tune/spaces"
 MARKS = (10, 30, 100, 300, 1000)
 SLOTS = 8
 LINEAR = names.linear("fashion-mini", 1.0)
@@ -62,7 +62,11 @@ class NoOp(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._rung, self._score = 0, zlib.crc32(str(new_config).encode()) % 1000 / 10
+        self._rung, self._until = (
+            self._images.index(new_config["heard"]) + 1 if new_config["heard"] else 0,
+            new_config["until"],
+        )
+        self._score = zlib.crc32(str(new_config["overrides"]).encode()) % 1000 / 10
         return True
 
     def step(self) -> dict[str, Any]:
@@ -71,7 +75,8 @@ class NoOp(tune.Trainable):
         logged = {"images": images, "loss/contrast": 1.0, **{f"gan/{name}": 0.5 for name in "abcdefgh"}}
         scores = {f"val/{probe}": self._score for probe in ("knn/fashion-mini", "ridge/fashion-mini", LINEAR)}
         told = {"diverged": False, "sound": True, "preempted": False, "seconds": 0.0, "history": [logged]}
-        return {"images": images, "progress": progress, "score": self._score, **scores, **told, "done": progress == 1}
+        done = images >= self._until
+        return {"images": images, "progress": progress, "score": self._score, **scores, **told, "done": done}
 
 
 @dataclass(frozen=True)
@@ -91,22 +96,35 @@ class Study:
         return suggest, tell, prune
 
 
+def budgets_for(config: Config, legs: int) -> float:
+    """Budgets that about so many legs spend: two in three begin a run, which costs its first rung."""
+    return max(8.0, 0.4 * legs * rung_images(config)[0] / rung_images(config)[-1] * 2)
+
+
+def of_runs(config: Config, legs: int) -> list[Contest]:
+    """The method's contest, with more budget than so many legs spend."""
+    spaces: Spaces = load_spaces(config, SPACES)
+    return contests(config.with_overrides({"search.opponent_share": 0}), spaces, legs)
+
+
 def study(config: Config, trials: int) -> Study:
-    """The searcher's and the study's part of a search, one trial after the other; the worse half is stopped early."""
-    space, images, spent = load_space(SPACE, config), rung_images(config), Study([], [], [])
+    """The searcher's and the study's part of a search, one leg after the other, for about so many runs."""
+    images, spent = rung_images(config), Study([], [], [])
     with tempfile.TemporaryDirectory() as root:
         journal = Path(root, "study.journal")
-        searcher = StudySearch(space, journal, config.search.seed, config.search.startup_trials, ())
-        prune = Prune(journal, root)
+        searcher = StudySearch(of_runs(config, trials), journal)
+        cleanup = CheckpointCleanup(journal, root)
         for number in range(trials):
             trial, began = NoOp.__new__(NoOp), time.process_time()
-            trial.setup(searcher.suggest(str(number)), images)
+            leg = searcher.suggest(str(number))
+            assert isinstance(leg, dict)
+            trial.setup(leg, images)
             suggested = time.process_time()
-            while not (result := trial.step())["done"] and result["score"] > 50:
+            while not (result := trial.step())["done"]:
                 searcher.on_trial_result(str(number), result)
             searcher.on_trial_complete(str(number), result)
             told = time.process_time()
-            prune.on_trial_complete(number, [], trial)  # type: ignore[arg-type]
+            cleanup.on_trial_complete(number, [], trial)  # type: ignore[arg-type]
             for part, seconds in zip(
                 (spent.suggest, spent.tell, spent.prune),
                 (suggested - began, told - suggested, time.process_time() - told),
@@ -142,7 +160,8 @@ class Clock(tune.Callback):
 def search(config: Config, trials: int) -> list[Mark]:
     """A search of no-op trials; the driver at its start and at the end of each."""
     no_op = tune.with_resources(tune.with_parameters(NoOp, images=rung_images(config)), {"CPU": 1})
-    clock, stage, fit = Clock(), {"name": "search-1", "kind": "search", "trials": trials}, stages._fit
+    clock, fit = Clock(), stages._fit
+    stage = {"name": "search-1", "kind": "search", "budgets": budgets_for(config, trials)}
 
     def timed(*given: Any, **options: Any) -> None:
         clock.marks.append(look())
@@ -157,7 +176,7 @@ def search(config: Config, trials: int) -> list[Mark]:
             open(os.devnull, "w") as nowhere,
             redirect_stdout(nowhere),
         ):
-            stages._search(config, load_space(SPACE, config), storage, None, stage)
+            stages._search(config, load_spaces(config, SPACES), storage, {}, stage)
     return clock.marks
 
 

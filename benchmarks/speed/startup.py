@@ -88,7 +88,8 @@ def product(config: Config, gan: GanState, root: str, trials: int) -> Spent:
     storage, clock = Storage(root, config.name), Clock()
     storage.folder.mkdir(parents=True)
     plan = [{"label": f"seed{seed}", "overrides": {"training.seed": seed}} for seed in range(trials)]
-    stages._fit(config, storage, "confirm-1", trials, gan, Planned(plan), clock)
+    images = trials * config.training.steps * config.training.batch_images
+    stages._fit(config, storage, "confirm-1", images, {config.data.split_seed: gan}, Planned(plan), clock)
     return clock.spent
 
 

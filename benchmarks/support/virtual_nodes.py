@@ -103,4 +103,4 @@ def label_of(process: psutil.Process) -> str:
             folder = os.path.basename(psutil.Process(int(crew[1])).cwd())
     except psutil.Error:
         return ""
-    return folder
+    return folder.partition("@")[0]  # a leg's folder names the images that it goes to, too

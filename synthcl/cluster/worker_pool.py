@@ -17,7 +17,7 @@ from synthcl.cluster import train_workers
 from synthcl.config.schema import Config
 from synthcl.core.report import Report
 from synthcl.runs.location import below
-from synthcl.training.networks import GanState
+from synthcl.training.networks import Gans
 
 LOOK_SECONDS = 5.0
 """between two looks whether the workers are still there"""
@@ -33,17 +33,17 @@ class WorkerPool:
 
     Args:
         base: the configuration that the runs' overrides change.
-        gan: the warmed-up GAN that all runs share, or None when all are real-only.
+        gans: the warmed-up GAN of each draw of images, by its seed; None where no run needs one.
         root: folder or URI of the runs.
         test: whether last rungs also read the test split.
     """
 
-    def __init__(self, base: Config, gan: GanState | None, root: str, *, test: bool) -> None:
+    def __init__(self, base: Config, gans: Gans, root: str, *, test: bool) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = _mailbox().options(num_cpus=0, scheduling_strategy=here).remote()
         self._asked = 0
         self._failure: Exception = RuntimeError("the workers left before they were let go")
-        settings = {"mailbox": self._mailbox, "base": base, "gan": ray.put(gan), "root": root, "test": test}
+        settings = {"mailbox": self._mailbox, "base": base, "gans": ray.put(gans), "root": root, "test": test}
         self._thread = threading.Thread(target=self._work, args=(settings, base, root), daemon=True)
         self._thread.start()
 
@@ -126,14 +126,15 @@ def _mailbox() -> Any:
 
 def _serve(settings: dict[str, Any]) -> None:
     """One worker, until there are no more legs; the first one fetches them and answers."""
-    mailbox, gan = settings["mailbox"], ray.get(settings["gan"])
+    mailbox, gans = settings["mailbox"], ray.get(settings["gans"])
     first = ray.train.get_context().get_world_rank() == 0
     run, reports = "", iter(list[Report]())
     while taken := broadcast_from_rank_zero(ray.get(mailbox.take.remote()) if first else None):
         leg = _Leg(*taken)
         if leg.run != run:
             run, config = leg.run, settings["base"].with_overrides(leg.overrides)
-            reports = train_workers.worker_reports(config, gan, below(settings["root"], run), settings["test"])
+            gan, place = gans[config.data.split_seed], below(settings["root"], run)
+            reports = train_workers.worker_reports(config, gan, place, settings["test"])
         report = next(reports)
         if report.seconds == leg.heard_seconds:  # that of the checkpoint from which new workers go on
             report = next(reports)

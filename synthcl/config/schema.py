@@ -14,10 +14,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthcl.config.overrides import put
 from synthcl.config.sections import (
     ComputeConfig,
     DataConfig,
@@ -28,7 +29,7 @@ from synthcl.config.sections import (
 )
 from synthcl.config.upgrade import path_today, upgrade
 from synthcl.core.errors import UserError
-from synthcl.core.plugin import Section, members
+from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at, learning_rate
 from synthcl.method.curriculum.mix import Mix, mix_at
@@ -197,61 +198,8 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         today = {path_today(path): value for path, value in overrides.items()}
         for path in sorted(today, key=lambda path: not path.endswith(".kind")):  # it decides which fields there are
-            _set(tree, path, today[path])
+            put(tree, path, today[path], Config)
         return validated(tree, "override")
-
-
-def _set(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value into a tree of a config's values; a new kind keeps the fields that it shares with the old one."""
-    *parents, leaf = path.split(".")
-    node: Any = tree
-    section: Any = Config
-    for part in parents:
-        inner = _inner(section, node, part)
-        if isinstance(node, dict) and part not in node and get_origin(section) is dict:
-            node[part] = {}  # a new member of a family
-        node, section = (node.get(part) if isinstance(node, dict) else None), inner
-        if not isinstance(node, dict):
-            raise UserError(f"override {path}={value!r}: there is no field {path!r}; --dry-run lists all fields")
-    collection = get_origin(section) is dict
-    known = set(node) if collection else {"kind"} if leaf == "kind" and not node else _fields(section, node)
-    if not collection and leaf not in known:
-        raise UserError(
-            f"override {path}={value!r}: there is no field {path!r}; "
-            f"{'.'.join(parents) or 'the config'} has: {', '.join(sorted(known))}"
-        )
-    if collection and value is None:
-        node.pop(leaf, None)
-        return
-    node[leaf] = value
-    if leaf == "kind":
-        kept = _fields(section, node)
-        for field in [field for field in node if field not in kept]:
-            del node[field]
-
-
-def _inner(section: Any, node: Any, part: str) -> Any:
-    """What a field of a section is: a section, a family of them, or a dict of members of a family."""
-    if get_origin(section) is dict:
-        return get_args(section)[1]
-    chosen = _section(section, node)
-    field = chosen.model_fields.get(part) if chosen else None
-    return field.annotation if field else None
-
-
-def _section(section: Any, node: Any) -> type[Section] | None:
-    """The section itself, or the member of a family that a tree of values is of."""
-    if isinstance(section, type):
-        return section if issubclass(section, Section) else None
-    try:
-        return members(section).get(node.get("kind"))
-    except (AttributeError, KeyError, TypeError):  # a field of plain values
-        return None
-
-
-def _fields(section: Any, node: dict[str, Any]) -> set[str]:
-    chosen = _section(section, node)
-    return {*chosen.model_fields} if chosen else set(node)
 
 
 def validated(tree: Any, origin: str) -> Config:

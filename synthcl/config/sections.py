@@ -112,17 +112,38 @@ class EvaluationConfig(Section):
 
 
 class SearchConfig(Section):
-    trials: Count = Field(8, description="configurations Optuna proposes, the preset's own first")
+    algorithm: Literal["halving", "stopping", "random"] = Field(
+        "halving",
+        description="at a rung the best go on and others wait, or others are given up; or every run is a whole one",
+    )
+    budgets: Positive = Field(8.0, description="what the search may spend, in whole runs' images; confirm runs apart")
+    hours: float | None = Field(
+        None, gt=0, description="the search ends so that with its confirm runs it has taken so long; none sets no limit"
+    )
+    opponent_share: float = Field(
+        1 / 3, ge=0, lt=1, description="of the budgets, spent on tuning real-only; 0 compares with it as it is"
+    )
+    trials: int | None = Field(None, ge=1, description="most configurations tried, the preset's own first")
     space: str = Field("curriculum", description="name of a file in tune/spaces, or a path to one")
+    opponent_space: str = Field("real-only", description="likewise, of real-only")
     objective: Literal["linear", "transfer", "weighted"] = Field("linear", description="what a trial is chosen by")
     transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
-    reduction_factor: float = Field(2.0, gt=1, description="ASHA keeps one in this many at every rung")
+    keep_one_in: float | None = Field(
+        None, gt=1, description="of a rung's runs go on; none means 3, and 2 of more than 12 budgets or to stop"
+    )
     startup_trials: int = Field(
-        4, ge=0, description="random trials after the preset's own, before TPE models the space"
+        4, ge=0, description="random trials after the preset's own that have a score before TPE models the space"
     )
     confirm_top: Count = Field(2, description="best configurations retrained on fresh seeds")
     confirm_seeds: int = Field(3, ge=1, description="fresh seeds a configuration and baseline")
-    seed: int = Field(0, ge=0, description="seed of sampler and scheduler")
+    seed: int = Field(0, ge=0, description="seed of the sampler")
+
+    @property
+    def keeps_one_in(self) -> float:
+        """`keep_one_in`, or what suits the algorithm and its budget."""
+        if self.keep_one_in is not None:
+            return self.keep_one_in
+        return 3.0 if self.algorithm == "halving" and self.budgets <= 12 else 2.0
 
 
 class ComputeConfig(Section):

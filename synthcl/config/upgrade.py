@@ -12,6 +12,7 @@ MOVED: dict[str, str] = {
     "gan": "synthetic.gan",
     "method": "synthetic.gan",
     "method.views_per_image": "training.views_per_image",
+    "search.reduction_factor": "search.keep_one_in",
     "training.temperature": "terms.contrast.temperature",
 }
 """fields, and sections with all their fields, that stand elsewhere today; the longest entry holds"""
@@ -20,6 +21,8 @@ REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 ADDED: dict[str, Any] = {"method.views_per_pair": 4}
 """fields that a recorded configuration may lack, and what was done before there was a choice"""
 
+_SEARCHED_BY_STOPPING = {"algorithm": "stopping", "opponent_share": 0.0, "opponent_space": "real-only"}
+"""what a search did when its section had a `reduction_factor`"""
 _OF_KIND = {"conv": ("width",), "resnet18": ("stem",), "resnet50": ("stem",)}
 _RAMPS = {"constant": (), "step": ("end", "ramp_begin")}
 """of schedules: fields beside `start` where not all are read"""
@@ -90,6 +93,9 @@ def upgrade(tree: Any) -> Any:
         if isinstance(tree.get(section), dict):
             tree[section].setdefault(field, value)
     _drop_unread(tree)
+    if isinstance(tree.get("search"), dict) and "reduction_factor" in tree["search"]:
+        tree["search"] = _SEARCHED_BY_STOPPING | tree["search"]
+        tree["search"].setdefault("budgets", tree["search"].get("trials", 8))
     moved = False
     for section in [section for section in tree if isinstance(tree[section], dict)]:
         for field in list(tree[section]):

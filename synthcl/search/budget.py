@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from synthcl.comparison.arms import BASELINES, OWN
+from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.runs.disk import checkpoint_bytes
 from synthcl.runs.location import is_uri
-from synthcl.search.space import Space
+from synthcl.search.sides import Spaces, rung_images
 
 
-def describe(config: Config, space: Space) -> str:
+def describe(config: Config, spaces: Spaces) -> str:
     """The plan of a search: runs, steps, images, views and disk, an upper bound where early stopping saves some.
 
     Where the configuration's own values lie outside the space, the plan names them.
     """
     training, search = config.training, config.search
-    runs = search.trials + len(BASELINES)
     confirms = confirm_runs(config)
+    whole = training.steps * training.batch_images
+    how = search.algorithm if search.algorithm == "random" else f"{search.algorithm} (one in {search.keeps_one_in:g})"
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
     place = storage if is_uri(storage) else str(Path(storage).expanduser().absolute())
     most = "at most " if config.gan.warmup_passes_max else ""
+    own, others = (len(space.dimensions) for space in (spaces.method, spaces.opponent))
     rows = {
-        "search": f"{search.trials} trials over {len(space.dimensions)} dimensions and {len(BASELINES)} baselines "
-        f"({', '.join(BASELINES)}), rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
-        "confirm": f"{confirms} runs: the best {search.confirm_top}, {OWN}, the baselines and a control, "
-        f"{search.confirm_seeds} seeds each",
+        "search": f"{search.budgets:g} budgets of {whole / 1000:.1f} kimg over {own} dimensions by {how}, "
+        f"rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
+        "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions",
+        "confirm": f"{confirms} runs: the best {search.confirm_top} of each, {OWN} and the baselines "
+        f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
-        "images": f"at most {(runs + confirms) * training.steps * training.batch_images / 1000:.0f} kimg, "
-        f"after a GAN warm-up of {most}{config.gan.warmup_kimg:g} kimg",
+        "images": f"at most {(search.budgets + confirms) * whole / 1000:.0f} kimg, "
+        f"after a GAN warm-up of {most}{config.gan.warmup_kimg:g} kimg, and one for each fresh seed",
         "disk": f"{(confirms + 1) * checkpoint / 2**20:.0f} MiB of checkpoints in the end "
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
     }
+    if not search.opponent_share:
+        del rows["opponent"]
+    space = spaces.method
     if outside := space.outside(config):
         fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
         rows["outside"] = f"{fields}; the first trial draws these fields at random, as your values are not in the space"
@@ -43,6 +50,18 @@ def describe(config: Config, space: Space) -> str:
 
 
 def confirm_runs(config: Config) -> int:
-    """Runs of the confirm stage: the best configurations, the one the search began with, the baselines and a control,
-    each with every fresh seed."""
-    return (config.search.confirm_top + len((OWN, *BASELINES)) + 1) * config.search.confirm_seeds
+    """Runs of the confirm stage: the best of method and opponent, the configuration's own and the baselines, each with
+    every fresh seed."""
+    sides = 2 if config.search.opponent_share else 1
+    return (sides * config.search.confirm_top + len((OWN, *BASELINES))) * config.search.confirm_seeds
+
+
+def kept_checkpoints(config: Config) -> int:
+    """Checkpoints that may be on disk at a time: of paused runs, less the worse half, or of the confirm runs."""
+    rungs = rung_images(config)
+    share, per_run, before = 1.0, 0.0, 0
+    for rung in rungs:
+        per_run += share * (rung - before) / rungs[-1]
+        share, before = share / config.search.keeps_one_in, rung
+    paused = config.search.budgets / per_run if config.search.algorithm == "halving" else 0.0
+    return max(confirm_runs(config), math.ceil(paused / 2)) + 1

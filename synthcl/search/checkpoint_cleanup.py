@@ -1,11 +1,11 @@
-"""What is kept of trials that ended: the checkpoint of the best, until the confirm runs train anew."""
+"""Which checkpoints of a search stay: of runs that may go on, and that of the best, until confirm runs train anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -13,15 +13,21 @@ from synthcl.core.errors import first_line
 from synthcl.core.progress import say
 from synthcl.runs import checkpoint_store
 from synthcl.runs.location import below
-from synthcl.search.optuna_search import load_study
+from synthcl.search.study import load_study
+
+FEWEST = 4
+"""runs at a rung before any of its checkpoints is dropped"""
 
 
-class Prune(Callback):
-    """Deletes the checkpoint of a trial once the study has its end, which is never trained again.
+class CheckpointCleanup(Callback):
+    """Deletes the checkpoint of a run that has ended, or that waits in the worse half of its rung.
+
+    One of the worse half goes on only if the half grows far beneath it; then it is trained from its beginning, to the
+    same numbers.
 
     Args:
-        journal: of the study, which exists.
-        root: folder or URI of the stage's trials.
+        journal: of the studies, which exist.
+        root: folder or URI of the stage's runs.
     """
 
     def __init__(self, journal: Path, root: str) -> None:
@@ -30,16 +36,28 @@ class Prune(Callback):
         self._told = False
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        ended = [each for each in self._study.trials if each.state.is_finished()]
-        scores = {each.user_attrs["label"]: each.value for each in ended if each.state is TrialState.COMPLETE}
-        best = max(scores, key=lambda label: scores[label] or 0.0, default=None)
-        labels = {each.user_attrs["label"] for each in ended if "label" in each.user_attrs}
-        for label in labels - {best} - self._gone:
+        for label in dropped(self._study.trials) - self._gone:
             try:
                 checkpoint_store.forget(below(self._root, label))
-            except OSError as error:  # it is tried again when the next trial ends
+            except OSError as error:  # it is tried again when the next leg ends
                 if not self._told:
                     say(f"checkpoints may stay: that of {label} cannot be deleted now ({first_line(error)})")
                 self._told = True
             else:
                 self._gone.add(label)
+
+
+def dropped(runs: list[FrozenTrial]) -> set[str]:
+    """Labels of the runs whose checkpoints are not needed."""
+    labels = {run.user_attrs["label"] for run in runs if run.state.is_finished() and "label" in run.user_attrs}
+    complete = {run.user_attrs["label"]: run.value for run in runs if run.state is TrialState.COMPLETE}
+    labels -= {max(complete, key=lambda label: complete[label] or 0.0, default="")}
+    for arm in {run.user_attrs.get("arm") for run in runs}:
+        own = [run for run in runs if run.user_attrs.get("arm") == arm and "diverged" not in run.user_attrs]
+        for rung in {images for run in own for images in run.intermediate_values}:
+            there = sorted(
+                (run for run in own if rung in run.intermediate_values), key=lambda run: -run.intermediate_values[rung]
+            )
+            worse = there[(len(there) + 1) // 2 :] if len(there) >= FEWEST else []
+            labels |= {run.user_attrs["label"] for run in worse if run.user_attrs.get("until") == rung}
+    return labels

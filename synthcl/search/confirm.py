@@ -30,7 +30,9 @@ def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, A
         for seed in results.confirm_seeds(config):
             label = f"{name}-seed{seed}"
             if not _record(folder, label).is_file():
-                plan.append({"label": label, "name": name, "overrides": overrides | {"training.seed": seed}})
+                plan.append(
+                    {"label": label, "name": name, "overrides": overrides | dict.fromkeys(results.OF_A_SEED, seed)}
+                )
     return plan
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from synthcl.comparison.arms import BASELINES, CONTROL, OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Estimate, Statistic, mean_difference
+from synthcl.comparison.bootstrap import Estimate, Statistic
+from synthcl.comparison.student import paired_difference
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
+from synthcl.search import results
 
 _BySeed = dict[int, dict[str, float]]
 """seed -> scores by metric"""
@@ -27,13 +30,19 @@ class Row:
     seeds: tuple[int, ...]
     missing_seeds: tuple[int, ...]
     images: int
+    seconds: float
+    """wall time of a run, scoring included, mean over seeds"""
     scores: dict[str, Statistic]
     difference: dict[str, Estimate]
-    """to the reference, over the seeds that both have"""
+    """to the best real-only found, over the seeds that both have"""
 
     @property
     def is_baseline(self) -> bool:
         return _is_baseline(self.name)
+
+    @property
+    def is_real_only(self) -> bool:
+        return is_real_only(self.name)
 
     def score(self, metric: str) -> float:
         return self.scores[metric].mean if metric in self.scores else nan
@@ -49,6 +58,15 @@ class Leaderboard:
     objective: str
     best: dict[str, str]
     unconfirmed: tuple[str, ...]
+    headline: str
+    """the metric that the verdict is about"""
+    opponent: str | None
+    """the real-only row with the best mean validation score, which others are compared with"""
+
+    @property
+    def contender(self) -> Row | None:
+        """The row of the method with the best mean validation score: a trial, or the configuration's own."""
+        return next((row for row in self.rows if not row.is_real_only and row.name not in BASELINES), None)
 
     @property
     def winner(self) -> Row | None:
@@ -64,6 +82,8 @@ class Leaderboard:
         return {
             "objective": self.objective,
             "winner": self.winner.name if self.winner else None,
+            "opponent": self.opponent,
+            "verdict": verdict(self)[0],
             "best": self.best,
             "unconfirmed": list(self.unconfirmed),
             "rows": [
@@ -74,8 +94,9 @@ class Leaderboard:
                     "seeds": list(row.seeds),
                     "missing_seeds": list(row.missing_seeds),
                     "images": row.images,
+                    "seconds": row.seconds,
                     "scores": plain(row.scores),
-                    f"minus {REAL_ONLY}": plain(row.difference),
+                    "minus opponent": plain(row.difference),
                 }
                 for row in self.rows
             ],
@@ -95,14 +116,18 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         name: {int(run.seed): names.renamed(run.metrics, config) for run in runs.itertuples()}
         for name, runs in confirmed.groupby("name")
     }
+    real = {
+        str(name): fmean(values["score"] for values in runs.values())
+        for name, runs in scores.items()
+        if is_real_only(str(name))
+    }
+    opponent = max(real, key=lambda name: real[name], default=None)
     rows = []
     for name, runs in confirmed.groupby("name"):
         own = scores[name]
         metrics = list(dict.fromkeys(metric for values in own.values() for metric in values))
         differences = {
-            metric: _paired_difference(metric, own, scores.get(REAL_ONLY, {}))
-            for metric in metrics
-            if name != REAL_ONLY
+            metric: _paired_difference(metric, own, scores.get(opponent, {})) for metric in metrics if name != opponent
         }
         statistics = {
             metric: Statistic.of([own[s][metric] for s in sorted(own) if metric in own[s]]) for metric in metrics
@@ -111,10 +136,11 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         rows.append(
             Row(
                 name=str(name),
-                overrides={path: value for path, value in first.overrides.items() if path != "training.seed"},
+                overrides={path: value for path, value in first.overrides.items() if path not in results.OF_A_SEED},
                 seeds=tuple(sorted(own)),
                 missing_seeds=tuple(seed for seed in seeds if seed not in own),
                 images=int(runs.images.max()),
+                seconds=float(runs.seconds.mean()),
                 scores={metric: value for metric, value in statistics.items() if value},
                 difference={metric: value for metric, value in differences.items() if value},
             )
@@ -128,13 +154,15 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         if any(metric in row.scores for row in rows)
     }
     unconfirmed = tuple(name for name in chosen if name not in scores)
-    return Leaderboard(tuple(rows), columns, differences_shown, config.search.objective, best, unconfirmed)
+    headline = f"test/{names.headline(config)}"
+    objective = config.search.objective
+    return Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
 
 
 def _paired_difference(metric: str, own: _BySeed, others: _BySeed) -> Estimate | None:
     """Over the seeds that both have."""
     shared = sorted(seed for seed in own.keys() & others.keys() if metric in own[seed] and metric in others[seed])
-    return mean_difference([own[seed][metric] for seed in shared], [others[seed][metric] for seed in shared])
+    return paired_difference([own[seed][metric] for seed in shared], [others[seed][metric] for seed in shared])
 
 
 def winning_trial(board: Leaderboard, trials: pd.DataFrame, config: Config) -> str | None:
@@ -157,7 +185,12 @@ def winning_trial(board: Leaderboard, trials: pd.DataFrame, config: Config) -> s
 
 def _is_baseline(name: str) -> bool:
     """Whether the search did not find it."""
-    return name in (*BASELINES, OWN) or name.startswith(CONTROL)
+    return name in (*BASELINES, OWN) or is_real_only(name)
+
+
+def is_real_only(name: str) -> bool:
+    """Whether a row is of real images alone: the configuration's own, a tuned one, or a control of earlier versions."""
+    return name == REAL_ONLY or results.is_opponent(name) or name.startswith(CONTROL)
 
 
 def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
@@ -176,15 +209,41 @@ def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
 
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, heading first."""
-    table = [["", *board.columns, *board.differences, "n"]]
+    table = [["", *board.columns, *board.differences, "n", "seconds"]]
     for row in board.rows:
         scores = [str(row.scores.get(metric, "-")) for metric in board.columns.values()]
         gains = [row.difference.get(metric) for metric in board.differences.values()]
         differences = ["-" if gain is None else gain.signed() for gain in gains]
-        if row.name == REAL_ONLY:
+        if row.name == board.opponent:
             differences = ["reference" for _ in gains]
-        table.append([row.name, *scores, *differences, str(len(row.seeds))])
+        table.append([row.name, *scores, *differences, str(len(row.seeds)), f"{row.seconds:.0f}"])
     return table
+
+
+def _against_the_opponent(board: Leaderboard) -> str:
+    """Whether the generator pays, by how much, and how sure that is."""
+    contender, opponent = board.contender, board.opponent
+    if contender is None or opponent is None:
+        return "No verdict: of method and real-only, one has not been confirmed."
+    found = contender.difference.get(board.headline)
+    if found is None:
+        return f"No verdict: {contender.name} and {opponent} have no seed in common."
+    how = f"on test (linear, {found.n} seed{'s' * (found.n > 1)})"
+    if found.low is None or found.high is None:
+        return (
+            f"No verdict from one seed: {contender.name} minus {opponent}, the best real-only, {found.signed()} {how}."
+        )
+    if found.low > 0:
+        gain = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        return f"{contender.name} beats the best real-only found ({opponent}) by {gain} points {how}."
+    if found.high < 0:
+        return (
+            f"Real images alone are better here; the generator does not pay: {contender.name} minus {opponent} "
+            f"{found.signed()} points {how}."
+        )
+    return (
+        f"{contender.name} is not told apart from the best real-only found ({opponent}): {found.signed()} points {how}."
+    )
 
 
 def verdict(board: Leaderboard) -> list[str]:
@@ -192,7 +251,8 @@ def verdict(board: Leaderboard) -> list[str]:
     winner = board.winner
     if winner is None:
         return ["No configuration has been confirmed on fresh seeds yet, so there is no leaderboard and no winner."]
-    sentences = [f"Winner by mean validation score ({board.objective}): {winner.name}."]
+    sentences = [_against_the_opponent(board)]
+    sentences.append(f"Winner by mean validation score ({board.objective}): {winner.name}.")
     if not all(row.is_baseline for row in board.rows):
         if winner.is_baseline:
             sentences.append(f"No searched curriculum beat the baseline {winner.name} on validation in this run.")

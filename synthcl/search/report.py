@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
-from synthcl.comparison.arms import BASELINES, REAL_ONLY
+from synthcl.comparison.arms import BASELINES
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.tables import fitted, markdown, terminal_columns
@@ -23,10 +23,10 @@ from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
 from synthcl.search import figures, leaderboard, results
 from synthcl.search.leaderboard import Leaderboard, Row
-from synthcl.search.optuna_search import RecordedStudy
 from synthcl.search.settings import changes
+from synthcl.search.study import RecordedStudy
 
-INTERVALS = "Brackets: 95 % bootstrap intervals over seeds; of five seeds they hold in 92 % of cases, of three in 75 %."
+INTERVALS = "Brackets: Student's 95 % intervals over seeds."
 
 Note = tuple[str, str]
 """title of a figure, and its file relative to the report, or why there is none"""
@@ -65,7 +65,7 @@ def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
         lines = [
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
             fitted(leaderboard.cells(board), terminal_columns()),
-            f"Δ: difference to {REAL_ONLY} in points, paired by seed. Seeds {_span(seeds)}.",
+            f"Δ: difference to {board.opponent} in points, paired by seed. Seeds {_span(seeds)}; seconds of a run.",
             INTERVALS,
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])
@@ -129,17 +129,20 @@ def _document(
     config: Config, folder: Path, trials: pd.DataFrame, board: Leaderboard, seeds: list[int], drawn: list[Note]
 ) -> str:
     """report.md"""
-    parts = [f"# {config.name}"]
+    said, *more = leaderboard.verdict(board)
+    parts = [f"# {config.name}", f"**{said}**"]
     if board.rows:
         parts += [
             markdown(leaderboard.cells(board)),
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
             f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
-            f"Δ: difference to {REAL_ONLY} in points, paired by seed. {INTERVALS}",
+            f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
+            "All rows have the same steps and views; seconds are the wall time of a run, scoring included. "
+            "A seed is a whole repetition: its own draw of images, labels and validation cut, and its own GAN.",
             _budgets(config, board)
             + " The test split was read once, at the end of these runs; every choice was made on validation.",
         ]
-    parts.append("  \n".join(leaderboard.verdict(board)))
+    parts.append("  \n".join(more))
     if board.winner:
         own = config.with_overrides(board.winner.overrides)
         changed = changes(own, config)

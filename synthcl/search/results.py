@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from synthcl.comparison.arms import ARMS, BASELINES, CONTROL, OWN
+from synthcl.comparison.arms import ARMS, BASELINES, OWN, REAL_ONLY, apply_arm
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
-from synthcl.search.optuna_search import RecordedStudy, load_study
+from synthcl.search.study import RecordedStudy, load_study
 
 JOURNAL = "study.journal"
 FIRST_FRESH_SEED = 1000
 """confirm seeds are training.seed + 1000, + 1001, ...: none that a trial was chosen with"""
+
+OF_A_SEED = ("training.seed", "data.split_seed")
+"""what a fresh seed decides: a confirm run is a whole repetition, with images, labels and GAN of its own"""
 
 FEWEST_RATED = 24
 """Scored trials below which chance decides importances: a field that explains half of the scores' variance ranks first
@@ -64,7 +68,8 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
         config: names the data set whose linear score is shown.
 
     Returns:
-        label; baseline (bool); state: complete, pruned, diverged, failed, running or waiting; reason of a
+        label; baseline (bool): whether it is of real-only; state: complete, pruned, diverged, failed, running, paused
+        (not sent beyond the rung it has reached) or waiting; reason of a
         divergence; images seen; score at the last rung, in percent (none before the first and after a divergence);
         linear and transfer on validation (complete trials only); overrides (none of a baseline);
         curve {images: score}; rungs {images: score} by the measure of the early rungs alone, which a run of an
@@ -109,6 +114,8 @@ def _rungs(curve: dict[int, float], metrics: dict[str, Any], *, last: bool) -> d
 def _state(trial: FrozenTrial) -> str:
     if "diverged" in trial.user_attrs:
         return "diverged"
+    if trial.state is TrialState.RUNNING and trial.user_attrs.get("until", math.inf) in trial.intermediate_values:
+        return "paused"
     return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
 
@@ -122,26 +129,37 @@ def confirm_frame(folder: Path) -> pd.DataFrame:
 
 
 def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
-    """What is due to be confirmed: the baselines, the configuration's own curriculum, the best, and the control of the
-    best one."""
-    best = best_names(trials, config)
-    return [*BASELINES, OWN, *best, *(CONTROL + label for label in best[:1])]
+    """What is due to be confirmed: the baselines, the configuration's own curriculum, the best ones, and the best ones
+    of real images alone."""
+    return [*BASELINES, OWN, *best_names(trials, config), *best_opponents(trials, config)]
 
 
 def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
     """The best complete trials by score, best first; the one that is the configuration itself is none of them."""
-    finished = trials[(trials.state == "complete") & ~trials.baseline].sort_values(
-        "score", ascending=False, kind="stable"
-    )
-    found = [row.label for row in finished.itertuples() if config.with_overrides(row.overrides) != config]
+    return _best(trials[~trials.baseline], config, config)
+
+
+def best_opponents(trials: pd.DataFrame, config: Config) -> list[str]:
+    """The best complete runs of the opponent likewise; the configuration's own real-only is none of them."""
+    own = apply_arm(config, REAL_ONLY)
+    return _best(trials[trials.label.map(is_opponent).astype(bool)], own, config)
+
+
+def _best(trials: pd.DataFrame, own: Config, config: Config) -> list[str]:
+    finished = trials[trials.state == "complete"].sort_values("score", ascending=False, kind="stable")
+    found = [row.label for row in finished.itertuples() if own.with_overrides(row.overrides) != own]
     return found[: config.search.confirm_top]
+
+
+def is_opponent(name: str) -> bool:
+    """Whether a run is one of real images alone that the search has tuned, such as `real-only-004`."""
+    return name.startswith(f"{REAL_ONLY}-")
 
 
 def overrides_of(name: str, trials: pd.DataFrame) -> dict[str, Any]:
     """The overrides of one of `chosen_names`."""
     searched = dict(zip(trials.label, trials.overrides, strict=True))
-    arm, _, label = name.partition("+")
-    return searched.get(label or name, {}) | ARMS.get(arm, {})
+    return searched.get(name, {}) | (ARMS[REAL_ONLY] if is_opponent(name) else ARMS.get(name, {}))
 
 
 def confirm_seeds(config: Config) -> list[int]:

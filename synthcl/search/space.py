@@ -41,6 +41,7 @@ class Dimension(Section):
     low: int | float | None = Field(None, description="smallest value; whole numbers low and high make it an integer")
     high: int | float | None = Field(None, description="largest value")
     log: bool = Field(False, description="search the logarithm")
+    relative: bool = Field(False, description="low and high are multiples of the configuration's own value")
     when: dict[str, tuple[bool | int | float | str, ...]] = Field({}, description="earlier field: values it exists for")
 
     @field_validator("when")
@@ -58,6 +59,25 @@ class Dimension(Section):
         elif self.log and self.low <= 0:
             raise ValueError(f"log needs low above 0, got low={self.low}")
         return self
+
+    def resolved(self, own: Any) -> Dimension:
+        """With bounds as they are, of a configuration that has this value of the field.
+
+        Raises:
+            ValueError: where a multiple of it says nothing.
+        """
+        if not self.relative:
+            return self
+        if (
+            self.low is None
+            or self.high is None
+            or not isinstance(own, int | float)
+            or isinstance(own, bool)
+            or not own
+        ):
+            raise ValueError(f"relative needs low and high, and a number other than 0; the configuration has {own!r}")
+        ends = sorted((float(self.low * own), float(self.high * own)))
+        return self.model_copy(update={"low": ends[0], "high": ends[1], "relative": False})
 
     def suggest(self, trial: optuna.trial.BaseTrial, path: str) -> bool | int | float | str | None:
         """A value of this dimension, asked of Optuna."""
@@ -156,6 +176,7 @@ def load_space(file: Path, config: Config) -> Space:
             f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
         )
     dimensions: dict[str, Dimension] = {}
+    own_values = flat(config.model_dump(mode="json"))
     for path, entry in ((path_today(str(path)), entry) for path, entry in tree.items()):
         if path.split(".")[0] not in SEARCHED:
             raise UserError(
@@ -163,11 +184,13 @@ def load_space(file: Path, config: Config) -> Space:
                 f"and search fields of {', '.join(SEARCHED)}"
             )
         try:
-            dimensions[path] = Dimension.model_validate(entry)
+            dimensions[path] = Dimension.model_validate(entry).resolved(own_values.get(path))
         except ValidationError as error:
             reason = error.errors()[0]
             where = ".".join(map(str, (path, *reason["loc"])))
             raise UserError(f"space {str(file)!r}: {where}: {reason['msg'].removeprefix('Value error, ')}") from None
+        except ValueError as error:
+            raise UserError(f"space {str(file)!r}: {path}: {error}") from None
         for field, values in dimensions[path].when.items():
             if field not in list(dimensions)[:-1]:
                 raise UserError(f"space {str(file)!r}: {path}: when names {field!r}, which is no earlier dimension")

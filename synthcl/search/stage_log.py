@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from synthcl.comparison.arms import BASELINES, CONTROL
+from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.core.progress import Progress, say
@@ -26,51 +26,54 @@ class StageLog(Callback):
         base: the configuration the trials' overrides change.
         storage: where TensorBoard logs and samples go.
         stage: such as 'search-1' or 'confirm-1'.
-        total: trials of the stage that are left.
+        images: that are left to train.
     """
 
-    def __init__(self, base: Config, storage: Storage, stage: str, total: int) -> None:
-        self.base, self.storage, self.total = base, storage, total
+    def __init__(self, base: Config, storage: Storage, stage: str, images: float) -> None:
+        self.base, self.storage, self.kimg = base, storage, images / 1000
         self.stage, self.root = stage.split("-")[0], storage.ray_uri(stage)
         self._best = (float("-inf"), "")
         self._logs: dict[str, RunLog] = {}
         self._progress: Progress | None = None
         self._told = False
-        confirmed = f"{CONTROL}trial-000-seed{max(results.confirm_seeds(base))}"
-        longest = confirmed if self.stage == "confirm" else max(BASELINES, key=len)
-        self._width = len(longest) + 2
+        self._heard: dict[str, int] = {}
+        longest = max((OWN, *BASELINES, f"{REAL_ONLY}-000"), key=len)
+        confirmed = f"{longest}-seed{max(results.confirm_seeds(base))}"
+        self._width = len(confirmed if self.stage == "confirm" else longest) + 2
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
-        self._progress = Progress(self.stage, self.total, "run")
+        self._progress = Progress(self.stage, self.kimg, "kimg")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if self._progress is not None:
             self._progress.look()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if trial.trial_id not in self._logs:
-            folder = self.storage.folder / "tensorboard" / label(trial)
-            self._logs[trial.trial_id] = RunLog(folder, resolve(self.base, trial.config))
+        name = label(trial)
+        self._heard.setdefault(name, trial.config.get("heard", 0))
+        if name not in self._logs:
+            self._logs[name] = RunLog(self.storage.folder / "tensorboard" / name, resolve(self.base, trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        report = Report.from_dict(result)
-        self._logs[trial.trial_id].report(report)
+        report, name = Report.from_dict(result), label(trial)
+        self._logs[name].report(report)
         if report.score is not None:
             whole = report.ended and not report.failure  # rungs before the last have another measure
-            if whole and self.stage == "search" and label(trial) not in BASELINES:
-                self._best = max(self._best, (report.score, label(trial)))
+            if whole and self.stage == "search" and not results.is_opponent(name):
+                self._best = max(self._best, (report.score, name))
             state = f"diverged: {report.failure}" if report.failure else f"{report.score:6.2f}"
             say(f"{self._start(trial)}{report.images / 1000:8.1f} kimg {report.progress:5.0%}  {state}")
         if report.rolled_back:
             say(f"{self._start(trial)}{'':14} {report.rolled_back}")
         if report.resumable:
             self._keep_samples(trial, report.images)
+        if self._progress is not None and report.images > self._heard[name]:
+            self._progress.advance((report.images - self._heard[name]) / 1000)
+        self._heard[name] = max(self._heard[name], report.images)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if trial.last_result and not Report.from_dict(trial.last_result).ended:
-            say(f"{self._start(trial)}{'':14} stopped early")
         self._finish(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -98,15 +101,13 @@ class StageLog(Callback):
             target = self.storage.folder / "samples" / label(trial) / f"{images:012d}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(png)
-            self._logs[trial.trial_id].samples(pixels, images)
+            self._logs[label(trial)].samples(pixels, images)
 
     def _finish(self, trial: Trial) -> None:
-        if log := self._logs.pop(trial.trial_id, None):
+        if log := self._logs.pop(label(trial), None):
             log.close()
-        if self._progress is not None:
-            if self._best[1]:
-                self._progress.describe(note=f"best {self._best[0]:.2f} ({self._best[1]})")
-            self._progress.advance()
+        if self._progress is not None and self._best[1]:
+            self._progress.describe(note=f"best {self._best[0]:.2f} ({self._best[1]})")
         try:
             self.storage.push()
         except UserError as error:  # what could not be sent is sent with the next run's
@@ -119,3 +120,8 @@ class StageLog(Callback):
 def label(trial: Trial) -> str:
     """The run's name in every list, folder and figure."""
     return label_of(trial.config)
+
+
+def leg_name(trial: Trial) -> str:
+    """Of one leg, as Tune names its folder: the run, and the images it goes to."""
+    return label(trial) + (f"@{until}" if (until := trial.config.get("until")) else "")

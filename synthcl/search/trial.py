@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from ray import tune
@@ -15,31 +17,55 @@ from synthcl.config.schema import Config
 from synthcl.core.report import Report
 from synthcl.runs.location import below
 from synthcl.runs.session import evaluation, reports, trainer_of
-from synthcl.training.networks import GanState
+from synthcl.training.networks import Gans
+from synthcl.training.trainer import Trainer
+
+
+class _Leg:
+    """Where a leg begins and ends, in images seen; without both it is a whole run."""
+
+    def __init__(self, trial_config: dict[str, Any]) -> None:
+        self.heard, self._until = trial_config.get("heard", 0), trial_config.get("until", math.inf)
+
+    def unheard(self, next_report: Callable[[], Report]) -> dict[str, Any]:
+        """The next report as Tune takes it; a run that goes on begins with that of its checkpoint, which is known."""
+        report = next_report()
+        if self.heard and report.images == self.heard and not report.ended:
+            report = next_report()
+        self.heard = 0
+        return report.as_dict() | {"done": report.ended or report.images >= self._until}
 
 
 class CurriculumTrial(tune.Trainable):
     """Trains one configuration, a leg per Tune iteration, and goes on where another process of the trial ended."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str
+        self, config: dict[str, Any], base: Config, gans: Gans, test: bool, root: str
     ) -> None:
         """
         Args:
-            config: `{"label": ..., "overrides": {dotted field: value}}`.
+            config: `{"label": ..., "overrides": {dotted field: value}}`, and of a leg `heard` and `until`, images seen
+                at its beginning and at its end; without them it is a whole run.
             base: the configuration the overrides change.
-            gan: the warmed-up GAN that all trials share.
+            gans: the warmed-up GAN of each draw of images, by its seed.
             test: whether the last rung also reads the test split (the confirm stage only).
             root: folder or URI of the stage's trials.
         """
         preemption.catch_signals(signal.SIGTERM)
-        self._base, self._gan, self._test, self._root = base, gan, test, root
+        self._base, self._gans, self._test, self._root = base, gans, test, root
+        self._name, self._trainer = "", cast(Trainer, None)  # none yet
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this process: half a second where a new process costs ten."""
+        leg, name = _Leg(new_config), label_of(new_config)
+        if leg.heard and name == self._name and self._trainer.images_seen == leg.heard:
+            self._leg, leg.heard = leg, 0  # the same run goes on where this process has left it
+            return True
         config = resolve(self._base, new_config)
-        self._trainer = trainer_of(config, self._gan, torch.device("cuda" if has_gpu() else "cpu"))
+        self._trainer = trainer_of(
+            config, self._gans[config.data.split_seed], torch.device("cuda" if has_gpu() else "cpu")
+        )
         self._reports = reports(
             self._trainer,
             place_of(new_config, self._root),
@@ -47,39 +73,40 @@ class CurriculumTrial(tune.Trainable):
             preemption.checkpoint_requested,
             preemption.must_leave,
         )
+        self._name, self._leg = name, leg
         return True
 
     def step(self) -> dict[str, Any]:
-        """A leg, or the one whose report an interruption may have lost."""
-        return _result(next(self._reports))
+        """A stretch of the leg, or the one whose report an interruption may have lost."""
+        return self._leg.unheard(lambda: next(self._reports))
 
 
 class WorkerPoolTrial(tune.Trainable):
     """A trial of several workers, which outlive it as the process of a `CurriculumTrial` does."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], base: Config, gan: GanState | None, test: bool, root: str
+        self, config: dict[str, Any], base: Config, gans: Gans, test: bool, root: str
     ) -> None:
         """As `CurriculumTrial.setup`."""
-        self._pool = WorkerPool(base, gan, root, test=test)
+        self._pool = WorkerPool(base, gans, root, test=test)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Give the next trial to the same workers."""
         self._name, self._overrides, self._heard_seconds = label_of(new_config), overrides_of(new_config), 0.0
+        self._leg = _Leg(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
+        return self._leg.unheard(self._next)
+
+    def _next(self) -> Report:
         report = self._pool.leg(self._name, self._overrides, self._heard_seconds)
         self._heard_seconds = report.seconds
-        return _result(report)
+        return report
 
     def cleanup(self) -> None:
         self._pool.close()
-
-
-def _result(report: Report) -> dict[str, Any]:
-    return report.as_dict() | {"done": report.ended}
 
 
 def label_of(trial_config: dict[str, Any]) -> str:

@@ -37,6 +37,8 @@ class Optimizers:
 
 GanState = dict[str, dict[str, Tensor]]
 """{"generator": state dict of the averaged G, "discriminator": state dict of D}"""
+Gans = dict[int, GanState | None]
+"""by the seed of a draw of images; None where nothing synthetic is made"""
 
 
 def make_networks(config: Config, gan: GanState | None, device: torch.device) -> Networks:

@@ -169,7 +169,7 @@ def test_a_plan_for_a_part_of_a_trial_is_refused():
 
 def test_a_search_of_trials_that_do_nothing_reports_what_trials_report():
     trial = scale.NoOp.__new__(scale.NoOp)
-    trial.setup({"label": "trial-000", "overrides": {}}, images=[10, 20, 40])
+    trial.setup({"label": "trial-000", "overrides": {}, "heard": 0, "until": 40}, images=[10, 20, 40])
     reports = [trial.step() for _ in range(3)]
     assert [report["progress"] for report in reports] == [0.25, 0.5, 1.0]
     assert [report["done"] for report in reports] == [False, False, True]

@@ -1,24 +1,19 @@
-"""The replay of searches counts images as a real search spends them, and its curves are what was recorded."""
+"""The played searches spend images as real ones do, and their yardstick is exact."""
 
 import json
 import sys
-from datetime import datetime, timedelta
 
+import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
 from small_trainer import SMALL
 from tiny_run import TINY
 
-from benchmarks.search import curves
-from benchmarks.search import efficiency as search_efficiency
+from benchmarks.search import curves, efficiency
 from benchmarks.search.curves import Curve
-from benchmarks.search.replay import search_until
 from benchmarks.search.surrogate import Surrogate
 from synthcl.config.presets import load_preset
 from synthcl.core.errors import UserError
-from synthcl.search.asha import RungScheduler
-from synthcl.search.optuna_search import STUDY, journal
 from synthcl.search.space import load_space
 
 SPACE = """
@@ -37,53 +32,6 @@ def space(tmp_path):
     return load_space(file, CONFIG)
 
 
-SOME = ("random", "random, ASHA keeps 1/2", "TPE, ASHA keeps 1/4", "TPE, Hyperband")
-
-
-class InOrder:
-    def __init__(self, *scores):
-        self.scores, self.heard = scores, []
-        self._left = list(range(len(scores)))
-
-    def suggest(self, trial_id):
-        return {"label": trial_id, "overrides": {"at": self._left.pop(0)}} if self._left else None
-
-    def on_trial_result(self, trial_id, result):
-        self.heard.append((trial_id, result["images"], result["progress"]))
-
-    def on_trial_complete(self, trial_id, result):
-        self.heard.append((trial_id, result["images"], "end"))
-
-    def curve(self, overrides):
-        return dict(zip((200, 500, 1000), self.scores[overrides["at"]], strict=True))
-
-
-def search(searcher, target, workers=1, scheduler=None, most_trials=9):
-    return search_until(target, searcher, scheduler, searcher.curve, workers, most_trials)
-
-
-def test_a_search_that_stops_nothing_spends_whole_budgets():
-    searcher = InOrder((50, 60, 70), (50, 60, 80), (50, 60, 90))
-    found = search(searcher, 80)
-    assert (found.images, found.trials, found.overrides) == (2000, 2, {"at": 1})
-    assert searcher.heard[:3] == [("id0", 200, 0.2), ("id0", 500, 0.5), ("id0", 1000, "end")]
-    assert search(InOrder((50, 60, 70)), 80) is None
-    assert search(InOrder((50, 60, 70), (50, 60, 90)), 80, most_trials=1) is None
-
-
-def test_trials_under_way_are_paid_for():
-    assert search(InOrder((50, 60, 70), (50, 60, 80), (50, 60, 90)), 90, workers=2).images == 3 * 1000
-    assert search(InOrder((50, 60, 90), (50, 60, 80)), 90, workers=2).images == 2 * 1000  # 500 of them between rungs
-
-
-def test_the_products_scheduler_stops_at_its_rungs():
-    curve_of_losers = [(40, 99, 99), (44, 99, 99)]  # below the median of those before them
-    searcher = InOrder((50, 60, 70), *curve_of_losers, (55, 65, 80))
-    found = search(searcher, 80, scheduler=RungScheduler(CONFIG))
-    assert found.images == 1000 + 2 * 200 + 1000
-    assert [heard for heard in searcher.heard if heard[2] == "end"][1:] == [("id1", 200, "end"), ("id2", 200, "end")]
-
-
 def recorded(space, count=40):
     """Curves that the temperature alone decides."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -94,13 +42,55 @@ def recorded(space, count=40):
     return [Curve(number, 0, point, scores[number]) for number, point in enumerate(points)] + repeats
 
 
-def test_the_surrogate_knows_what_the_curves_told_and_draws_the_same_run_twice(space):
-    surrogate = Surrogate(CONFIG, recorded(space)[:-2])
+@pytest.fixture
+def surrogate(space):
+    return Surrogate(CONFIG, recorded(space)[:-2])
+
+
+def test_the_surrogate_knows_what_the_curves_told(surrogate):
     assert min(surrogate.explained.values()) > 0.95
     point = {"terms.contrast.temperature": 0.3, "synthetic.gan.generator_learning_rate": 1e-3}
     assert surrogate.mean(point)[1000] == pytest.approx(83, abs=0.3)
-    assert surrogate.draw(point, 1) == surrogate.draw(point, 1)
-    assert len({surrogate.draw(point, seed)[1000] for seed in range(5)}) > 1
+
+
+def test_residuals_are_those_of_one_run_and_have_the_recorded_covariance(surrogate):
+    noise = np.random.default_rng(0).multivariate_normal([0, 0, 0], [[4, 1, 0], [1, 2, 0.5], [0, 0.5, 1]], 400)
+    surrogate._root = np.linalg.cholesky(np.cov(noise, rowvar=False))
+    assert surrogate.normal_residual((1, 2)) == surrogate.normal_residual((1, 2)) != surrogate.normal_residual((1, 3))
+    drawn = np.array([[*surrogate.normal_residual((0, at)).values()] for at in range(4000)])
+    np.testing.assert_allclose(np.cov(drawn, rowvar=False), np.cov(noise, rowvar=False), atol=0.3)
+
+
+def test_a_steep_top_is_stretched_and_nothing_else(surrogate, monkeypatch):
+    flat, steep = (efficiency.Surface(surrogate, (200, 500, 1000), steep) for steep in (False, True))
+    low, high = ({"terms.contrast.temperature": t, "synthetic.gan.generator_learning_rate": 1e-3} for t in (0.1, 0.45))
+    assert steep.expected(low) == flat.expected(low)
+    assert flat.worth(high) > efficiency.STEEP_ABOVE
+    over = flat.worth(high) - efficiency.STEEP_ABOVE
+    assert steep.worth(high) == pytest.approx(efficiency.STEEP_ABOVE + efficiency.STEEPNESS * over)
+
+
+def test_random_search_is_worth_what_brute_force_says(space, surrogate, monkeypatch):
+    monkeypatch.setattr(efficiency, "DRAWS", 2000)
+    surface = efficiency.Surface(surrogate, (200, 500, 1000))
+    yard = efficiency.random_search(surface, space)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=7))
+    worth = []
+    for repeat in range(200):
+        points = [space.sample(study.ask()) for _ in range(4)]
+        at = max(range(4), key=lambda n: surface.score(points[n], 1000, (5, repeat, n)))
+        worth.append(surface.worth(points[at]))
+    assert yard.worth[4] == pytest.approx(np.mean(worth), abs=4 * np.std(worth) / 200**0.5)
+    assert yard.worth[4] < yard.worth[16] < yard.worth[64] <= yard.best
+
+
+@pytest.mark.parametrize("method", efficiency.METHODS)
+def test_a_search_hands_over_a_complete_run_within_its_budget(space, surrogate, method):
+    surface = efficiency.Surface(surrogate, (200, 500, 1000))
+    found = efficiency.search(surface, space, method, 4, 0, 2, target=0.0)
+    assert 80 < found.worth < 85.5
+    assert found.begun >= 4
+    assert found.old <= 4
 
 
 def write(file, config, space, some):
@@ -109,38 +99,21 @@ def write(file, config, space, some):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_every_method_gets_a_ratio_to_random(space, tmp_path, monkeypatch, capsys):
+def test_every_method_is_played_on_both_surfaces(space, tmp_path, monkeypatch, capsys):
     (tmp_path / "space.yaml").write_text(space.text)
     config = CONFIG.with_overrides({"search.space": str(tmp_path / "space.yaml")})
     (tmp_path / "preset.yaml").write_text(config.model_dump_json())
-    monkeypatch.setattr(search_efficiency, "PRESET", tmp_path / "preset.yaml")
-    monkeypatch.setattr(search_efficiency, "SET", 4)
-    monkeypatch.setattr(search_efficiency, "RUNGS", CONFIG.evaluation.rungs)
-    methods = {name: search_efficiency.METHODS[name] for name in SOME}
-    monkeypatch.setattr(search_efficiency, "METHODS", methods)
-    monkeypatch.setattr(search_efficiency, "PROPOSED", tuple(methods))
+    monkeypatch.setattr(efficiency, "PRESET", tmp_path / "preset.yaml")
+    monkeypatch.setattr(efficiency, "RUNGS", CONFIG.evaluation.rungs)
+    monkeypatch.setattr(efficiency, "DRAWS", 1000)
     write(tmp_path / "curves.jsonl", CONFIG, space, recorded(space))
-    arguments = ["--curves", str(tmp_path / "curves.jsonl"), "--seeds", "2", "--cores", "1"]
-    monkeypatch.setattr(sys, "argv", ["search_efficiency", *arguments])
-    search_efficiency.main()
-    ratios = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert ratios.keys() >= methods.keys()
-    assert ratios["random"] == ratios["recorded: random"] == 1
-    assert 0 < ratios["recorded: random, ASHA keeps 1/2"] < 1
-
-
-def test_a_live_search_spent_what_its_trials_had_begun_until_the_target(tmp_path):
-    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
-    start = datetime(2026, 1, 1)
-    trials = [("real-only", 0, 1, 99.0, 1000), ("a", 0, 2, 70.0, 1000), ("b", 2, 3, None, 200), ("c", 2, 5, 90.0, 1000)]
-    for label, begins, ends, value, images in [*trials, ("d", 4, 9, 95.0, 1000), ("e", 6, 9, 95.0, 1000)]:
-        attributes = {"label": label, "images": images} | ({"arm": label} if label == "real-only" else {})
-        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        trial = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
-        trial.datetime_start, trial.datetime_complete = (start + timedelta(hours=hours) for hours in (begins, ends))
-        study.add_trial(trial)
-    assert search_efficiency.study_spent(tmp_path / "study.journal", 90.0, 1000) == 1 + 0.2 + 1 + 1
-    assert search_efficiency.study_spent(tmp_path / "study.journal", 96.0, 1000) is None
+    arguments = ["--curves", str(tmp_path / "curves.jsonl"), "--seeds", "2", "--budgets", "2,4", "--cores", "1"]
+    monkeypatch.setattr(sys, "argv", ["efficiency", *arguments])
+    efficiency.main()
+    out = capsys.readouterr().out
+    assert out.count("the best of 1,000 configurations is worth") == 2
+    for method in efficiency.METHODS:
+        assert sum(method in line for line in out.splitlines()) >= 2, method
 
 
 def test_recording_goes_on_where_it_ended_and_refuses_curves_of_another_configuration(space, tmp_path):

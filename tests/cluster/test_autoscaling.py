@@ -10,7 +10,7 @@ from program import ROOT
 from tiny_run import TINY, arguments
 
 from synthcl import load_encoder
-from synthcl.search.optuna_search import load_study
+from synthcl.search.study import load_study
 
 SECONDS = 500
 
@@ -31,7 +31,8 @@ def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encod
         "compute.address": cluster.address,
         "compute.storage": (tmp_path / "runs").as_uri(),
         "compute.workers_per_trial": workers,
-        "search.trials": 1,
+        "search.budgets": 2,
+        "search.opponent_share": 0,
         "evaluation.rungs": [1.0],
     }
     search = [sys.executable, str(ROOT / "tune/search.py"), *arguments(TINY | own)]
@@ -45,6 +46,6 @@ def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encod
 
     run = tmp_path / "runs/grown"
     ended = load_study(run / "study.journal").trials
-    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in ended)
+    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
     assert (run / "report.md").is_file()
     assert load_encoder(run / "encoder.safetensors").training is False

@@ -26,8 +26,8 @@ from synthcl.data import open_split
 from synthcl.runs.export import load_any
 from synthcl.runs.storage import Storage
 from synthcl.search import fault_tolerance, results, stages
-from synthcl.search.optuna_search import load_study
-from synthcl.search.space import load_space
+from synthcl.search.sides import load_spaces
+from synthcl.search.study import load_study
 from synthcl.training import trainer
 from synthcl.training.step import joint_step
 from synthcl.training.trainer import Trainer
@@ -174,21 +174,23 @@ def test_what_a_dead_actor_holds_is_freed_and_nothing_else(local_ray):
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two CPUs")
 def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_path, monkeypatch, local_ray):
     overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2}
-    config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256, "search.trials": 1})
-    space = load_space(ROOT / "tune/spaces/curriculum.yaml", config)
+    config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256})
+    spaces = load_spaces(config, ROOT / "tune/spaces")
     storage = Storage(config.compute.storage, config.name)
     storage.folder.mkdir(parents=True)
-    monkeypatch.setattr(stages, "BASELINES", ("real-only",))
     connect(config)
     gan = warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
 
-    stages._search(config, space, storage, gan, {"name": "search-1", "kind": "search", "trials": 1})
-    ended = load_study(storage.folder / "study.journal").trials
-    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
-    assert all(len(trial.intermediate_values) == 3 for trial in ended)
-    assert len(list((storage.folder / "search-1/workers").iterdir())) == 1  # both by the same workers
+    stages._search(config, spaces, storage, {0: gan}, {"name": "search-1", "kind": "search", "budgets": 4})
+    runs = load_study(storage.folder / "study.journal").trials
+    assert {trial.user_attrs.get("arm") for trial in runs} == {None, "real-only"}
+    whole = [trial for trial in runs if trial.state is TrialState.COMPLETE]
+    assert len(whole) >= 2
+    assert all(len(trial.intermediate_values) == 3 for trial in whole if not trial.number)
+    assert all(trial.user_attrs["until"] in trial.intermediate_values for trial in runs)
+    assert len(list((storage.folder / "search-1/workers").iterdir())) == 1  # all by the same workers
     monkeypatch.setattr(results, "chosen_names", lambda trials, config: ["real-only"])
-    stages._confirm(config, storage, gan, {"name": "confirm-1", "kind": "confirm"})
+    stages._confirm(config, storage, {"name": "confirm-1", "kind": "confirm"})
     saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())
     encoder, _ = load_any(storage.folder / saved["checkpoint"])
     assert encoder.training is False

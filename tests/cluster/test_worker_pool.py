@@ -52,7 +52,7 @@ def serve(tmp_path, monkeypatch):
     monkeypatch.setattr("synthcl.runs.session.unlabelled_images", lambda data, device: random_images())
     monkeypatch.setattr(train_workers, "evaluation", lambda config, test: lambda trainer, last: {"score": trainer.step})
     base = tiny_config({"evaluation.rungs": RUNGS})
-    settings = {"base": base, "gan": untrained_gan(base), "root": str(tmp_path), "test": False}
+    settings = {"base": base, "gans": {0: untrained_gan(base)}, "root": str(tmp_path), "test": False}
 
     def served(mailbox):
         while True:

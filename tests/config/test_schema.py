@@ -89,7 +89,9 @@ BAD_OVERRIDES = [
     ("evaluation.max_label_images=0", r"max_label_images = 0: .*greater than or equal to 1"),
     ("evaluation.transfer=digits", r"evaluation\.transfer = 'digits': .*tuple"),
     ("search.trials=0", r"search\.trials = 0: .*greater than or equal to 1"),
-    ("search.reduction_factor=1", r"search\.reduction_factor = 1: .*greater than 1"),
+    ("search.keep_one_in=1", r"search\.keep_one_in = 1: .*greater than 1"),
+    ("search.algorithm=asha", r"search\.algorithm = 'asha': .*'halving', 'stopping' or 'random'"),
+    ("search.opponent_share=1", r"search\.opponent_share = 1: .*less than 1"),
     ("search.objective=accuracy", r"search\.objective = 'accuracy': .*'linear', 'transfer' or 'weighted'"),
     ("compute.workers_per_trial=0", r"compute\.workers_per_trial = 0: .*greater than or equal to 1"),
     (

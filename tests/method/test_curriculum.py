@@ -10,6 +10,7 @@ from small_trainer import tiny_config
 from synthcl.comparison.arms import ARMS, apply_arm
 from synthcl.core.plugin import members
 from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
 from synthcl.method.curriculum.ramps import Exponential, Linear
 from synthcl.method.curriculum.schedule import Schedule
@@ -86,6 +87,35 @@ def test_schedule_refuses_what_it_cannot_evaluate():
         Linear(start=0.0, end=1.0, ramp_begin=0.6, ramp_end=0.5)
     with pytest.raises(ValidationError, match="Field required"):
         Linear(start=0.0)
+
+
+def test_a_curve_goes_through_its_knots_in_straight_lines_of_its_scale():
+    knots = {"start": 0.1, "third": 0.4, "two_thirds": 0.8, "end": 0.2}
+    curve = Piecewise(**knots)
+    assert [curve.value_at(p) for p in (0, 1 / 3, 2 / 3, 1)] == pytest.approx(list(knots.values()))
+    assert [curve.value_at(p) for p in (1 / 6, 1 / 2, 5 / 6)] == pytest.approx([0.25, 0.6, 0.5])
+    log = Piecewise(**knots, scale="log")
+    assert log.value_at(1 / 6) == pytest.approx(0.2)  # the geometric mean
+    assert curve.bounds == log.bounds == (0.1, 0.8)
+    with pytest.raises(ValidationError, match="scale log needs values above 0; the smallest is 0"):
+        Piecewise(**knots | {"start": 0.0}, scale="log")
+
+
+def test_a_table_holds_or_joins_its_points():
+    points = [(0.0, 0.3), (0.25, 0.5), (0.75, 0.1)]
+    step, linear = (Table(points=points, interpolation=kind) for kind in ("step", "linear"))
+    assert [step.value_at(p) for p in (0, 0.249, 0.25, 0.5, 0.75, 1)] == [0.3, 0.3, 0.5, 0.5, 0.1, 0.1]
+    assert [linear.value_at(p) for p in (0, 0.125, 0.25, 0.5, 0.75, 1)] == pytest.approx([0.3, 0.4, 0.5, 0.3, 0.1, 0.1])
+    for wrong in ([(0.1, 1.0)], [(0.0, 1.0), (0.0, 2.0)], [(0.0, 1.0), (1.5, 2.0)]):
+        with pytest.raises(ValidationError, match="must begin at 0, rise, and end at 1 at most"):
+            Table(points=wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_a_schedule_s_own_values_replays_it(kind):
+    schedule = ramp(kind)
+    replay = Table(points=[(p, schedule.value_at(p)) for p in GRID])
+    assert [replay.value_at(p) for p in GRID] == [schedule.value_at(p) for p in GRID]
 
 
 def test_a_number_stands_for_a_constant():

@@ -39,7 +39,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term custom": {"code": f"{HERE}:spread"},
     "view custom": {"code": f"{HERE}:dim", "numbers": 2},
     "schedule constant": {"start": 0.5},
-} | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in SCHEDULES if kind != "constant"}
+    "schedule piecewise": {"start": 0.25, "third": 0.5, "two_thirds": 0.75, "end": 0.5},
+    "schedule table": {"points": [[0.0, 0.25], [0.5, 0.75]]},
+} | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in ("linear", "cosine", "step", "exponential")}
 
 
 def make_encoder(channels: int) -> nn.Module:

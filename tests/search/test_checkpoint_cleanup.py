@@ -13,8 +13,8 @@ from small_trainer import CPU, random_images, tiny_config, untrained_gan
 from synthcl.core.report import Report
 from synthcl.runs import checkpoint_store
 from synthcl.runs.location import below
-from synthcl.search.checkpoint_cleanup import Prune
-from synthcl.search.optuna_search import STUDY, journal
+from synthcl.search.checkpoint_cleanup import CheckpointCleanup, dropped
+from synthcl.search.study import STUDY, journal
 from synthcl.training.trainer import Trainer
 
 s3, bucket = buckets.s3, buckets.bucket
@@ -35,7 +35,7 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
     labels = [f"trial-{number:03d}" for number in range(5)]
     for label in labels:
         checkpoint_store.keep(trainer, below(root, label), Report(images=0, progress=0.0))
-    prune = Prune(tmp_path / "study.journal", root)
+    cleanup = CheckpointCleanup(tmp_path / "study.journal", root)
 
     def ends(label, state, value=None):
         study.add_trial(
@@ -47,7 +47,7 @@ def test_losers_lose_their_checkpoints_and_running_trials_keep_theirs(tmp_path, 
                 user_attrs={"label": label},
             )
         )
-        prune.on_trial_complete(0, [], SimpleNamespace())
+        cleanup.on_trial_complete(0, [], SimpleNamespace())
         return [other for other in labels if checkpoint_store.samples(below(root, other))]
 
     assert ends("trial-000", TrialState.COMPLETE, 50.0) == labels
@@ -64,9 +64,9 @@ def test_the_journal_is_read_on_and_not_again_when_a_trial_ends(tmp_path, monkey
     study = optuna.create_study(study_name=STUDY, storage=journal(file), direction="maximize")
     study.add_trial(optuna.trial.create_trial(value=50.0, user_attrs={"label": "trial-000"}))
     read = JournalFileBackend.read_logs
-    prune = Prune(file, str(tmp_path))
+    cleanup = CheckpointCleanup(file, str(tmp_path))
     monkeypatch.setattr(JournalFileBackend, "read_logs", lambda self, start: begun.append(start) or read(self, start))
-    prune.on_trial_complete(0, [], SimpleNamespace())
+    cleanup.on_trial_complete(0, [], SimpleNamespace())
     assert begun
     assert min(begun) > 0
 
@@ -75,19 +75,39 @@ def test_a_checkpoint_that_cannot_be_deleted_is_told_once_and_deleted_later(tmp_
     study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
     for number, value in enumerate((50.0, 40.0, 30.0)):
         study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"label": f"trial-{number:03d}"}))
-    prune, asked = Prune(tmp_path / "study.journal", str(tmp_path)), []
+    cleanup, asked = CheckpointCleanup(tmp_path / "study.journal", str(tmp_path)), []
 
     def away(place):
         asked.append(place)
         raise OSError("AWS Error NETWORK_CONNECTION during HeadObject")
 
     monkeypatch.setattr(checkpoint_store, "forget", away)
-    prune.on_trial_complete(0, [], SimpleNamespace())
-    prune.on_trial_complete(0, [], SimpleNamespace())
+    cleanup.on_trial_complete(0, [], SimpleNamespace())
+    cleanup.on_trial_complete(0, [], SimpleNamespace())
     assert len(asked) == 4
     assert capsys.readouterr().out.count("cannot be deleted now (AWS Error NETWORK_CONNECTION") == 1
     monkeypatch.setattr(checkpoint_store, "forget", asked.append)
     asked.clear()
-    prune.on_trial_complete(0, [], SimpleNamespace())
-    prune.on_trial_complete(0, [], SimpleNamespace())
+    cleanup.on_trial_complete(0, [], SimpleNamespace())
+    cleanup.on_trial_complete(0, [], SimpleNamespace())
     assert sorted(asked) == [below(str(tmp_path), label) for label in ("trial-001", "trial-002")]
+
+
+def test_of_paused_runs_the_better_half_of_every_rung_keeps_its_checkpoint():
+    def run(number, *scores, until=None, state=TrialState.RUNNING, **more):
+        told = dict(zip((125, 250, 1000), scores, strict=False))
+        attributes = {"label": f"run-{number}", "until": until or max(told, default=125), **more}
+        value = scores[-1] if state is TrialState.COMPLETE else None
+        return optuna.trial.create_trial(state=state, value=value, intermediate_values=told, user_attrs=attributes)
+
+    three = [run(0, 50.0), run(1, 60.0), run(2, 40.0)]
+    assert dropped(three) == set()
+    assert dropped([*three, run(3, 45.0)]) == {"run-2", "run-3"}
+    assert dropped([*three, run(3, 45.0, until=250)]) == {"run-2"}  # on its way
+    assert dropped([*three, run(3, until=125)]) == set()  # without a score yet
+    assert dropped([*three, run(3, 45.0, arm="real-only")]) == set()  # of another contest
+    upper = [run(number, 70.0 + number, 60.0 - number) for number in range(4, 8)]
+    assert dropped([*three, *upper]) == {"run-0", "run-1", "run-2", "run-6", "run-7"}
+    done = run(8, 80.0, 81.0, 82.0, state=TrialState.COMPLETE)
+    beaten = run(9, 80.0, 81.0, 79.0, state=TrialState.COMPLETE)
+    assert dropped([done, beaten]) == {"run-9"}

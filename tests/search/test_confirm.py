@@ -11,10 +11,12 @@ REPORT = {"images": 8192, "seconds": 12.5, "score": 80.0, "test/knn/x": 70.0, "h
 
 
 def test_only_runs_without_a_record_are_left(tmp_path):
-    folder, config = make_run(tmp_path), run_config(tmp_path)
+    folder, config = make_run(tmp_path, opponents=True), run_config(tmp_path)
     trials = results.trials_frame(results.open_study(folder), config)
     left = confirm.left(trials, config, folder)
-    assert {run["name"] for run in left} == {"real-only+trial-002"}  # the control has no records there
+    assert {run["name"] for run in left} == {"real-only-001", "real-only-003"}  # which have no records there
+    for run in left:  # a seed is a whole repetition
+        assert run["overrides"]["training.seed"] == run["overrides"]["data.split_seed"] in SEEDS
     (folder / "confirm" / f"trial-004-seed{SEEDS[1]}.json").unlink()
     more = [run for run in confirm.left(trials, config, folder) if run not in left]
     assert [(run["label"], run["overrides"]["training.seed"]) for run in more] == [("trial-004-seed1001", 1001)]

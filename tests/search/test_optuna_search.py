@@ -1,15 +1,25 @@
-"""The study behind Tune: how trials end in it, and that an interrupted one goes on."""
+"""The studies behind Tune: runs by legs, how they end in the journal, and that a search killed anywhere goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
+from benchmarks.search.replay import play, report
 from synthcl import load_preset
-from synthcl.comparison.arms import BASELINES
-from synthcl.search.optuna_search import STUDY, StudySearch, load_study
-from synthcl.search.optuna_search import journal as store
+from synthcl.search import proposals
+from synthcl.search.contest import HOPELESS_RUNS, Contest
+from synthcl.search.optuna_search import StudySearch
+from synthcl.search.sides import ALGORITHMS
 from synthcl.search.space import load_space
+from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study
+from synthcl.search.time_limit import TimeLimit
 
 CONFIG = load_preset("fashion-mini")
 KIND, START, END = (f"curriculum.hardness.{field}" for field in ("kind", "start", "end"))
@@ -18,13 +28,16 @@ curriculum.hardness.kind: {choices: [constant, linear]}
 curriculum.hardness.start: {low: 0.1, high: 1.0}
 curriculum.hardness.end: {low: 0.1, high: 1.0, when: {curriculum.hardness.kind: [linear]}}
 """
+RUNGS = (125, 250, 500, 1000)
 
 
 @pytest.fixture
-def space(tmp_path):
+def contest(tmp_path):
     file = tmp_path / "space.yaml"
     file.write_text(SPACE)
-    return load_space(file, CONFIG)
+    next_leg, is_out = ALGORITHMS["halving"]
+    space = load_space(file, CONFIG)
+    return Contest(STUDY, "trial", "joint", space, {START: 0.25}, next_leg, is_out, RUNGS, 8.0, None, 2, 3.0, 0, 4)
 
 
 @pytest.fixture
@@ -32,224 +45,237 @@ def journal(tmp_path):
     return tmp_path / "study.journal"
 
 
-def report(score, images=100, progress=0.5, **more):
-    return {"score": score, "images": images, "progress": progress, "diverged": False, "val/ridge/x": score, **more}
+def by(algorithm, contest):
+    next_leg, is_out = ALGORITHMS[algorithm]
+    return replace(contest, next_leg=next_leg, is_out=is_out)
 
 
-def test_baselines_come_first_without_parameters_and_then_the_presets_own_point(space, journal):
-    point = {"curriculum.hardness.kind": "constant", "curriculum.hardness.start": 0.25}
-    searcher = StudySearch(space, journal, 0, 4, first_point=point)
-    suggestions = [searcher.suggest(f"id{i}") for i in range(4)]
-    assert [s["label"] for s in suggestions[:2]] == list(BASELINES)
-    assert suggestions[2]["overrides"] == point
-    assert suggestions[3]["overrides"] != point
-    for trial in load_study(journal).trials:
-        assert bool(trial.params) == ("arm" not in trial.user_attrs)
+def easy(label, overrides, images):
+    """Better where hardness begins higher, and later; no two runs alike."""
+    return 50 + 10 * overrides.get(START, 0.0) + images / 1000 + int(label[-3:]) / 1e4
 
 
-def test_baselines_have_a_study_of_their_own_and_are_listed_first(space, journal):
-    searcher = StudySearch(space, journal, 0, 4, first_point={"curriculum.hardness.start": 0.25})
-    labels = [searcher.suggest(f"id{i}")["label"] for i in range(4)]
-    searcher.on_trial_complete("id1", report(70.0, 200, 1.0))
-    assert labels == ["real-only", "frozen-gan", "trial-000", "trial-001"]
-    assert [trial.user_attrs["label"] for trial in load_study(journal).trials] == labels
-    assert [trial.user_attrs["label"] for trial in searcher.study.trials] == labels[2:]
-    assert searcher.ended == 1
+def images_of(legs):
+    return sum(leg["until"] - leg["heard"] for leg in legs)
 
 
-def search(searcher, trials, at_a_time=1):
-    """Proposals in the order they begin; the longest running ends when all places are taken, and is told its score."""
-    begun, ended = [], 0
-    while len(begun) < trials:
-        if len(begun) - ended == at_a_time:
-            suggested = begun[ended]
-            score = 99.0 if suggested["label"] in BASELINES else 50 + 10 * suggested["overrides"][START]
-            searcher.on_trial_complete(f"id{ended}", report(score, 200, 1.0))
-            ended += 1
-        begun.append(searcher.suggest(f"id{len(begun)}"))
-    return [suggested["overrides"] for suggested in begun if suggested["label"] not in BASELINES]
+def states(journal):
+    return Counter(trial.state.name for trial in load_study(journal).trials)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 4])
-def test_what_is_proposed_does_not_depend_on_baselines_even_if_they_are_best(space, tmp_path, at_a_time):
-    """TPE's good trials are trials; baselines among the trials would be its best ones and hold no parameters."""
-    alone, beside = (
-        StudySearch(space, tmp_path / f"{len(baselines)}.journal", 0, 4, baselines, {START: 0.25})
-        for baselines in ((), BASELINES)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_search_spends_what_it_promised_and_ends_with_enough_complete_runs(contest, journal, algorithm, workers):
+    legs = play(StudySearch([by(algorithm, contest)], journal), easy, workers)
+    assert 8000 - 1000 < images_of(legs) <= 8000
+    complete = [trial for trial in load_study(journal).trials if trial.state is TrialState.COMPLETE]
+    assert len([trial for trial in complete if trial.number]) >= contest.finish
+    reached = Counter()
+    for leg in legs:
+        assert leg["heard"] == reached[leg["label"]]  # every leg begins where the run's last one ended
+        reached[leg["label"]] = leg["until"]
+    if algorithm == "halving":
+        assert states(journal)["RUNNING"] > 5  # paused
+        assert len(reached) > 12
+    else:
+        assert not states(journal)["RUNNING"]
+
+
+def test_the_first_run_is_the_configurations_own(contest, journal):
+    searcher = StudySearch([contest], journal)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert first == {"label": "trial-000", "overrides": first["overrides"], "heard": 0, "until": 125}
+    assert first["overrides"][START] == 0.25
+    assert second["label"] == "trial-001"
+    assert second["overrides"][START] != 0.25
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("cut", [1, 2, 5, 11])
+def test_a_search_that_is_killed_goes_on_as_the_unbroken_one(contest, tmp_path, algorithm, cut):
+    contest = by(algorithm, contest)
+    unbroken = play(StudySearch([contest], tmp_path / "unbroken.journal"), easy)
+    journal, told = tmp_path / "broken.journal", []
+    while True:
+        legs = play(StudySearch([contest], journal), easy, legs=cut)
+        told += legs[:cut]
+        if len(legs) < cut or legs[cut:] == []:
+            rest = play(StudySearch([contest], journal), easy)
+            told += rest
+            break
+    assert [leg | {"score": 0} for leg in told] == [leg | {"score": 0} for leg in unbroken]
+
+
+def test_what_was_under_way_is_given_out_again_first_and_nothing_else_twice(contest, journal):
+    searcher = StudySearch([contest], journal)
+    begun = [searcher.suggest(f"id{i}") for i in range(3)]
+    searcher.on_trial_complete("id1", report(125, 60.0))
+    again = StudySearch([contest], journal)
+    found = [again.suggest(f"again{i}") for i in range(3)]
+    assert found[:2] == [begun[0], begun[2]]
+    assert found[2]["label"] == "trial-003"
+
+
+def test_two_contests_share_the_workers_in_proportion_to_their_budgets(contest, journal):
+    opponent = replace(contest, study=OPPONENT_STUDY, prefix="real-only", arm="real-only", budgets=4.0)
+    legs = play(StudySearch([contest, opponent], journal), easy, workers=2)
+    mine, others = ([leg for leg in legs if leg["label"].startswith(prefix)] for prefix in ("trial-", "real-only-"))
+    assert 7000 < images_of(mine) <= 8000
+    assert 3000 < images_of(others) <= 4000
+    half = [leg["label"][:4] for leg in legs[: len(legs) // 2]]
+    assert 0.2 < half.count("real") / len(half) < 0.5
+    assert all(
+        leg["overrides"]["curriculum.synthetic_fraction"] == {"kind": "constant", "start": 0.0} for leg in others
     )
-    if at_a_time == 1:
-        assert search(beside, 16 + len(BASELINES)) == search(alone, 16)
-        return
-    for arm in BASELINES:  # else they hold places at first, and trials begin in another order
-        beside.suggest(arm)
-        beside.on_trial_complete(arm, report(99.0, 200, 1.0))
-    assert search(beside, 16, at_a_time) == search(alone, 16, at_a_time)
+    alone = play(StudySearch([contest], journal.with_name("alone.journal")), easy)
+    beside = play(StudySearch([contest, opponent], journal.with_name("b.journal")), easy)
+    assert [leg for leg in beside if leg["label"].startswith("trial")] == alone
 
 
-@pytest.mark.parametrize("at_a_time", [1, 2, 4])
+def test_an_extended_search_goes_on_with_paused_runs_too(contest, journal):
+    play(StudySearch([contest], journal), easy)
+    paused = {t.user_attrs["label"] for t in load_study(journal).trials if t.state is TrialState.RUNNING}
+    more = play(StudySearch([replace(contest, budgets=12.0)], journal), easy)
+    assert 3000 < images_of(more) <= 4001
+    assert paused & {leg["label"] for leg in more}
+    assert play(StudySearch([replace(contest, budgets=12.0)], journal), easy) == []
+
+
+def test_paused_runs_are_shown_to_tpe_as_pruned_at_their_rung(contest, journal):
+    searcher = StudySearch([contest], journal)
+    for name, score in (("a", 60.0), ("b", 50.0)):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, report(125, score))
+    searcher.suggest("c")
+    field = searcher._fields[0]
+    seen = [proposals.view_of(field._frozen[run.number], run) for run in proposals.laid_out(field.runs)]
+    assert [trial.state for trial in seen] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
+    assert [trial.intermediate_values for trial in seen] == [{125: 60.0}, {125: 50.0}, {}]
+
+
+def test_tpe_is_asked_on_the_best_and_the_latest_alone(contest):
+    from synthcl.search.legs import Run
+
+    runs = [Run(n, {125: float(n % 97)}, 125, "paused", 125) for n in range(500)]
+    shown = proposals.laid_out(runs)
+    assert len(shown) <= proposals.BEST + proposals.LATEST
+    assert [run.number for run in shown[-proposals.LATEST :]] == list(range(500 - proposals.LATEST, 500))
+    assert {run.number for run in runs if run.scores[125] == 96} <= {run.number for run in shown}
+    failed = replace(runs[-1], failed=True)
+    assert failed not in proposals.laid_out([*runs[:-1], failed])
+
+
 @pytest.mark.parametrize("startup", [0, 1, 4])
-@pytest.mark.parametrize("first_point", [None, {KIND: "linear", START: 0.25, END: 0.5}])
-def test_as_many_trials_are_random_as_asked_for_beside_the_presets_own(
-    space, tmp_path, at_a_time, startup, first_point
-):
-    """Those that begin before so many have ended are random, too: as many as run beside the one that ends."""
-
-    def proposals(sampler=None):
-        name = "random" if sampler else "tpe"
-        searcher = StudySearch(space, tmp_path / f"{name}.journal", 3, startup, (), first_point)
-        searcher.study.sampler = sampler or searcher.study.sampler
-        return search(searcher, 16, at_a_time)
-
-    tpe, random = proposals(), proposals(RandomSampler(seed=3))  # TPE draws its random trials by the same seed
-    own = 0 if first_point is None else 1
-    assert tpe[:own] == random[:own] == [first_point][:own]
-    expected = startup + at_a_time - 1 if startup + own else 0
-    same = [a == b for a, b in zip(tpe[own:], random[own:], strict=True)]
-    assert same == [True] * expected + [False] * (16 - own - expected)
+def test_as_many_runs_are_random_as_asked_for_beside_the_presets_own(contest, journal, monkeypatch, startup):
+    contest = by("random", replace(contest, startup_trials=startup, budgets=12.0))
+    tpe = [leg["overrides"] for leg in play(StudySearch([contest], journal), easy)]
+    monkeypatch.setattr(proposals, "tpe", lambda seed, startup_trials: RandomSampler(seed=seed))
+    random = [leg["overrides"] for leg in play(StudySearch([contest], journal.with_name("r.journal")), easy)]
+    same = [a == b for a, b in zip(tpe, random, strict=True)]
+    assert same[: startup + 1] == [True] * (startup + 1)
+    assert not any(same[startup + 1 :])
 
 
-def old_journal(journal, *trials):
-    """As it was when baselines were in the one study: the preset's point waits, and these (label, state) have begun."""
-    study = optuna.create_study(study_name=STUDY, storage=store(journal), direction="maximize")
-    study.enqueue_trial({START: 0.25})
-    for label, state in trials:
-        attributes = {"label": label} | ({"arm": label} if label in BASELINES else {})
-        value = 70.0 if state is TrialState.COMPLETE else None
-        study.add_trial(optuna.trial.create_trial(state=state, value=value, user_attrs=attributes))
+def test_runs_end_in_the_journal_as_they_ended(contest, journal):
+    contest = by("stopping", replace(contest, keep_one_in=2.0, budgets=20.0))
+    searcher = StudySearch([contest], journal)
+    for name in ("good", "stopped", "diverged", "broken"):
+        searcher.suggest(name)
+    searcher.on_trial_complete("good", report(125, 60.0))
+    searcher.on_trial_complete("stopped", report(125, 50.0))
+    diverged = report(125, 0.0) | {"diverged": True, "reason": "loss became nan"}
+    searcher.on_trial_complete("diverged", diverged)
+    searcher.on_trial_complete("broken", None, error=True)
+    for until in (250, 500, 1000):
+        leg = searcher.suggest(f"good {until}")
+        assert (leg["label"], leg["until"]) == ("trial-000", until)
+        searcher.on_trial_complete(f"good {until}", report(until, 60.0 + until / 1000))
+    good, stopped, diverged, broken = load_study(journal).trials
+    assert (good.state, good.value) == (TrialState.COMPLETE, 61.0)
+    assert good.intermediate_values == {125: 60.0, 250: 60.25, 500: 60.5, 1000: 61.0}
+    assert good.user_attrs["metrics"] == {"score": 61.0, "val/ridge/x": 61.0}
+    assert (stopped.state, stopped.intermediate_values) == (TrialState.PRUNED, {125: 50.0})
+    assert stopped.user_attrs["images"] == 125
+    assert (diverged.state, diverged.user_attrs["diverged"]) == (TrialState.PRUNED, "loss became nan")
+    assert broken.state is TrialState.FAIL
 
 
-def test_a_study_that_holds_its_baselines_is_continued_and_extended(space, journal):
-    old_journal(journal, ("real-only", TrialState.COMPLETE), ("frozen-gan", TrialState.RUNNING))
-    searcher = StudySearch(space, journal, 0, 4, first_point={START: 0.25})
-    assert searcher.ended == 1
-    suggested = [searcher.suggest(f"id{i}") for i in range(3)]
-    assert [each["label"] for each in suggested] == ["frozen-gan", "trial-000", "trial-003"]
-    assert suggested[1]["overrides"][START] == 0.25
-    for i in range(3):
-        searcher.on_trial_complete(f"id{i}", report(60.0 + i, 200, 1.0))
-    trials = load_study(journal).trials
-    assert [trial.user_attrs["label"] for trial in trials] == ["trial-000", "real-only", "frozen-gan", "trial-003"]
-    assert [trial.value for trial in trials] == [61.0, 70.0, 60.0, 62.0]
-    extended = StudySearch(space, journal, 0, 4, first_point={START: 0.25})
-    assert extended.ended == 4
-    assert extended.suggest("more")["label"] == "trial-004"
-
-
-def test_a_baseline_that_an_old_study_lacks_is_run_once(space, journal):
-    old_journal(journal, ("real-only", TrialState.COMPLETE))
-    assert StudySearch(space, journal, 0, 4).suggest("a")["label"] == "frozen-gan"
-    searcher = StudySearch(space, journal, 0, 4)
-    assert [searcher.suggest(trial_id)["label"] for trial_id in "abc"] == ["frozen-gan", "trial-000", "trial-002"]
-
-
-def test_a_score_that_is_no_number_fails_its_trial_and_not_the_search(space, journal):
-    searcher = StudySearch(space, journal, 0, 4, baselines=())
+def test_a_report_between_rungs_says_nothing_and_one_told_again_is_known(contest, journal):
+    searcher = StudySearch([contest], journal)
     searcher.suggest("a")
-    with pytest.warns(UserWarning, match="nan is not acceptable"):
-        searcher.on_trial_complete("a", report(float("nan"), 200, 1.0))
+    searcher.on_trial_result("a", report(60))
+    assert load_study(journal).trials[0].intermediate_values == {}
+    searcher.on_trial_result("a", report(125, 70.0))
+    again = StudySearch([contest], journal)
+    assert again.suggest("b")["label"] == "trial-001"  # its leg had ended, though nobody had said so
+    (first, _) = load_study(journal).trials
+    assert first.intermediate_values == {125: 70.0}
+
+
+def test_a_score_that_is_no_number_fails_its_run_and_not_the_search(contest, journal):
+    searcher = StudySearch([by("random", contest)], journal)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", report(1000, float("nan")))
     assert [trial.state for trial in load_study(journal).trials] == [TrialState.FAIL]
 
 
-def test_tune_keeps_nothing_of_the_searcher_beside_the_journal(space, journal, tmp_path):
+def test_a_search_in_which_all_that_begins_fails_is_over_soon(contest, journal):
+    searcher = StudySearch([contest], journal)
+    for number in range(HOPELESS_RUNS):
+        assert searcher.suggest(f"id{number}") != Searcher.FINISHED
+        searcher.on_trial_complete(f"id{number}", None, error=True)
+    assert searcher.suggest("more") == Searcher.FINISHED
+
+
+def test_when_the_time_is_over_what_is_to_be_confirmed_is_completed_and_nothing_else_begins(contest, journal):
+    limit = TimeLimit(hours=1.0, following_images=4000, at_a_time=1)
+    assert not limit.is_over(None, 1000)  # nothing has been measured
+    searcher = StudySearch([contest], journal, limit)
+    for number in range(9):
+        leg = searcher.suggest(f"id{number}")
+        score = easy(leg["label"], leg["overrides"], leg["until"])
+        searcher.on_trial_complete(f"id{number}", report(leg["until"], score, seconds=0.1 * leg["until"]))
+    assert searcher._fields[0].seconds_an_image == pytest.approx(0.1)
+    limit.began -= 3600 - 600  # ten minutes left, and 4,000 images alone take seven
+    legs = play(searcher, easy)
+    assert [leg["until"] for leg in legs] == [1000, 1000]
+    assert states(journal)["COMPLETE"] == 2
+
+
+def test_time_is_over_when_the_rest_is_needed():
+    limit = TimeLimit(hours=1.0, following_images=9000, at_a_time=3)
+    assert not limit.is_over(1.0, 0.0)  # 3,000 s of the hour, and a tenth more
+    assert limit.is_over(1.0, 1000.0)
+
+
+def test_tune_keeps_nothing_of_the_searcher_beside_the_journal(contest, journal, tmp_path):
     folder = tmp_path / "experiment"
     folder.mkdir()
-    StudySearch(space, journal, 0, 4).save_to_dir(str(folder))
+    StudySearch([contest], journal).save_to_dir(str(folder))
     assert list(folder.iterdir()) == []
 
 
-def test_a_journal_without_a_study_holds_no_trials(journal):
+def test_a_journal_without_a_study_holds_no_runs(journal):
     assert load_study(journal).trials == []
 
 
-def test_only_a_trial_that_spent_its_budget_is_complete(space, journal):
-    searcher = StudySearch(space, journal, 0, 4, baselines=())
-    for trial_id in ("whole", "stopped", "diverged", "broken"):
-        searcher.suggest(trial_id)
-    searcher.on_trial_result("whole", report(70.0))
-    searcher.on_trial_complete("whole", report(80.0, 200, 1.0))
-    searcher.on_trial_result("stopped", report(60.0))
-    searcher.on_trial_complete("stopped", report(60.0))
-    searcher.on_trial_complete(
-        "diverged", report(0.0, 40, 0.2, diverged=True, reason="loss became nan") | {"diverged": True}
-    )
-    searcher.on_trial_complete("broken", None, error=True)
-
-    whole, stopped, diverged, broken = load_study(journal).trials
-    assert whole.state == TrialState.COMPLETE
-    assert whole.value == 80.0
-    assert whole.intermediate_values == {100: 70.0, 200: 80.0}
-    assert whole.user_attrs["metrics"] == {"score": 80.0, "val/ridge/x": 80.0}
-    assert stopped.state == TrialState.PRUNED
-    assert stopped.intermediate_values == {100: 60.0}
-    assert stopped.user_attrs["images"] == 100
-    assert diverged.state == TrialState.PRUNED
-    assert diverged.user_attrs["diverged"] == "loss became nan"
-    assert broken.state == TrialState.FAIL
-
-
-def test_a_leg_that_ends_between_rungs_reports_nothing(space, journal):
-    searcher = StudySearch(space, journal, 0, 4, baselines=())
-    searcher.suggest("a")
-    searcher.on_trial_result("a", {"images": 50, "progress": 0.2, "diverged": False})
-    assert load_study(journal).trials[0].intermediate_values == {}
-
-
-def test_after_an_interruption_what_ran_is_asked_for_again_and_nothing_else_is(space, journal):
-    searcher = StudySearch(space, journal, 0, 0, first_point={"curriculum.hardness.start": 0.25})
-    for trial_id in ("baseline", "other baseline", "ended", "interrupted"):
-        searcher.suggest(trial_id)
-    interrupted = searcher.study.trials[1]
-    searcher.on_trial_complete("ended", report(70.0, 200, 1.0))
-    searcher.on_trial_complete("other baseline", report(60.0, 200, 1.0))
-    asked = searcher.study.ask()  # killed between two suggestions of one trial
-    kind = asked.suggest_categorical("curriculum.hardness.kind", ["constant", "linear"])
-
-    resumed = StudySearch(space, journal, 0, 0, first_point={"curriculum.hardness.start": 0.25})
-    assert resumed.ended == 2
-    suggestions = [resumed.suggest(f"again {i}") for i in range(4)]
-    assert suggestions[0]["label"] == BASELINES[0]
-    assert suggestions[1] == {"label": "trial-001", "overrides": interrupted.params}
-    assert suggestions[2]["label"] == "trial-002"
-    assert suggestions[2]["overrides"]["curriculum.hardness.kind"] == kind
-    assert suggestions[3]["label"] == "trial-003"
-    points = [trial.params for trial in load_study(journal).trials if "arm" not in trial.user_attrs]
-    assert len({tuple(sorted(point.items())) for point in points}) == len(points) == 4
-
-    for i in range(4):
-        resumed.on_trial_complete(f"again {i}", report(60.0, 200, 1.0))
-    assert StudySearch(space, journal, 0, 0).ended == 6
-    assert all(trial.state == TrialState.COMPLETE for trial in load_study(journal).trials)
-
-
-def test_a_report_that_is_told_again_is_recorded_once(space, journal):
-    searcher = StudySearch(space, journal, 0, 4, baselines=())
-    searcher.suggest("a")
-    searcher.on_trial_result("a", report(70.0))
-    resumed = StudySearch(space, journal, 0, 4, baselines=())
-    resumed.suggest("a")
-    resumed.on_trial_result("a", report(70.0))
-    resumed.on_trial_complete("a", report(80.0, 200, 1.0))
-    (trial,) = load_study(journal).trials
-    assert trial.intermediate_values == {100: 70.0, 200: 80.0}
-    assert trial.value == 80.0
-
-
-def test_a_line_that_a_full_disk_cut_off_is_no_part_of_the_study(space, journal):
-    StudySearch(space, journal, 0, 4, baselines=()).suggest("a")
+def test_a_line_that_a_full_disk_cut_off_is_no_part_of_the_study(contest, journal):
+    StudySearch([contest], journal).suggest("a")
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"worker_id"')
-    continued = StudySearch(space, journal, 0, 4, baselines=())
-    continued.suggest("a")
-    continued.on_trial_complete("a", report(80.0, 200, 1.0))
+    continued = StudySearch([contest], journal)
+    assert continued.suggest("a")["label"] == "trial-000"
+    continued.on_trial_complete("a", report(125, 80.0))
     assert journal.read_bytes().startswith(whole)
-    assert [trial.value for trial in load_study(journal).trials] == [80.0]
+    assert [trial.intermediate_values for trial in load_study(journal).trials] == [{125: 80.0}]
 
 
-def test_an_extended_study_draws_anew(space, journal):
-    first = StudySearch(space, journal, 0, 10, baselines=())
-    first.suggest("a")
-    first.on_trial_complete("a", report(70.0, 200, 1.0))
-    continued = StudySearch(space, journal, 0, 10, baselines=()).suggest("b")
-    trials = load_study(journal).trials
-    assert trials[0].params != continued["overrides"]
-    assert continued["label"] == "trial-001"
+def test_what_a_journal_of_an_earlier_version_holds_is_still_shown(journal):
+    from synthcl.search.study import BASELINE_STUDY
+    from synthcl.search.study import journal as store
+
+    for name, label in ((BASELINE_STUDY, "real-only"), (STUDY, "trial-000")):
+        study = optuna.create_study(study_name=name, storage=store(journal), direction="maximize")
+        attributes = {"label": label} | ({"arm": label} if name == BASELINE_STUDY else {})
+        study.add_trial(optuna.trial.create_trial(value=70.0, user_attrs=attributes))
+    assert [trial.user_attrs["label"] for trial in load_study(journal).trials] == ["real-only", "trial-000"]

@@ -22,8 +22,8 @@ from synthcl.core.tables import fitted, markdown
 from synthcl.runs import checkpoint
 from synthcl.runs.storage import Storage
 from synthcl.search import figures, leaderboard, report, results
-from synthcl.search.optuna_search import STUDY, journal
 from synthcl.search.settings import reads
+from synthcl.search.study import STUDY, journal
 
 LINEAR = f"test/linear/{SOURCE}@100"
 TRANSFER = "test/transfer/mean"
@@ -63,13 +63,15 @@ def test_means_spreads_and_paired_differences_are_those_of_the_records(written: 
             assert got["mean"] == pytest.approx(sum(values) / 3)
             assert got["std"] == pytest.approx(stdev(values))
             assert got["n"] == 3
-    # trial-002 minus real-only by seed: 80 - 79, 80.5 - 80, 82 - 81; of three seeds the interval is the range
-    difference = rows["trial-002"]["minus real-only"][LINEAR]
-    assert difference == pytest.approx({"value": 2.5 / 3, "low": 0.5, "high": 1.0, "n": 3})
+    # trial-002 minus real-only by seed: 80 - 79, 80.5 - 80, 82 - 81; Student's t of two degrees of freedom is 4.3027
+    difference = rows["trial-002"]["minus opponent"][LINEAR]
+    half = 4.30265 * stdev([1.0, 0.5, 1.0]) / 3**0.5
+    expected = {"value": 2.5 / 3, "low": 2.5 / 3 - half, "high": 2.5 / 3 + half, "n": 3}
+    assert difference == pytest.approx(expected, rel=1e-5)
     # in transfer: 60.5 - 59, 61 - 60, 66 - 64
-    difference = rows["trial-002"]["minus real-only"][TRANSFER]
-    assert difference == pytest.approx({"value": 1.5, "low": 1.0, "high": 2.0, "n": 3})
-    assert rows["real-only"]["minus real-only"] == {}
+    difference = rows["trial-002"]["minus opponent"][TRANSFER]
+    assert difference == pytest.approx({"value": 1.5, "low": 1.5 - 1.24207, "high": 1.5 + 1.24207, "n": 3}, rel=1e-5)
+    assert rows["real-only"]["minus opponent"] == {}
 
 
 def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> None:
@@ -105,27 +107,69 @@ def test_the_terminal_shows_the_table_within_110_columns(
     monkeypatch.setenv("COLUMNS", "110")
     write(make_run(tmp_path))
     lines = capsys.readouterr().out.splitlines()
-    scores = "trial-002  85.00±1.00 80.83±1.04 75.83±1.04 65.83±1.04 78.83±1.04 62.50±3.04 +0.83 [+0.50, +1.00]"
+    scores = "trial-002  85.00±1.00 80.83±1.04 75.83±1.04 65.83±1.04 78.83±1.04 62.50±3.04 +0.83 [+0.12, +1.55]"
     assert scores in lines
-    assert "trial-002 +1.50 [+1.00, +2.00] 3" in [" ".join(line.split()) for line in lines]
+    assert "trial-002 +1.50 [+0.26, +2.74] 3 20" in [" ".join(line.split()) for line in lines]
     assert "Winner by mean validation score (linear): trial-002." in lines
     assert max(map(len, lines[: len(lines) - 2])) <= 110  # the last two are paths
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_best_trial_is_confirmed_beside_real_only_with_its_other_settings(tmp_path: Path) -> None:
-    folder, config = make_run(tmp_path), run_config(tmp_path)
+def test_the_best_of_both_sides_are_confirmed_and_the_configurations_own_once(tmp_path: Path) -> None:
+    folder, config = make_run(tmp_path, opponents=True), run_config(tmp_path)
     trials = results.trials_frame(results.open_study(folder), config)
+    states = dict(zip(trials.label, trials.state, strict=True))
+    assert (states["real-only-001"], states["real-only-002"]) == ("complete", "paused")
+    assert trials.set_index("label").baseline["real-only-001"]
     names = results.chosen_names(trials, config)
-    assert names[:4] == ["real-only", "frozen-gan", "joint", "trial-002"]
-    assert names[-1] == "real-only+trial-002"
-    searched = results.overrides_of("trial-002", trials)
-    control = config.with_overrides(results.overrides_of(names[-1], trials))
-    assert searched
-    assert control.is_real_only
-    assert not config.with_overrides(searched).is_real_only
-    assert control.training == config.with_overrides(searched).training
+    assert names == ["real-only", "frozen-gan", "joint", "trial-002", "trial-004", "real-only-001", "real-only-003"]
+    opponent = config.with_overrides(results.overrides_of("real-only-001", trials))
+    assert opponent.is_real_only
+    assert opponent.terms["contrast"].temperature == 0.3
+    assert not config.with_overrides(results.overrides_of("trial-002", trials)).is_real_only
     assert results.overrides_of("real-only", trials) == ARMS["real-only"]
+
+
+VERDICTS = {
+    "trial-002 beats the best real-only found (real-only-001) by 3.00 [0.52, 5.48] points on test (linear, 3 seed": 3.0,
+    "trial-002 is not told apart from the best real-only found (real-only-001): +1.00 [-1.48, +3.48] points on": 1.0,
+    "Real images alone are better here; the generator does not pay: trial-002 minus real-only-001 -4.00 [-6.48,": -4.0,
+}
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("verdict", "ahead"), VERDICTS.items(), ids=["better", "the same", "worse"])
+def test_the_verdict_is_about_the_best_of_both_sides_on_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verdict: str, ahead: float
+) -> None:
+    real = [(90.0, 60.0, 70.0, 60.0)] * 3  # ahead of the other real-only on validation
+    own = [(85.0, 60.0, 70.0 + ahead + more, 60.0) for more in (-1.0, 0.0, 1.0)]
+    some = {"real-only": [(70.0, 60.0, 99.0, 60.0)] * 3, "real-only-001": real, "trial-002": own}
+    folder = make_run(tmp_path, confirmed=some, opponents=True)
+    write(folder)
+    said = capsys.readouterr().out.splitlines()
+    table = next(at for at, line in enumerate(said) if line.startswith("Brackets:"))
+    assert said[table + 1].startswith(verdict)  # the first line after the table
+    assert (folder / "report.md").read_text().splitlines()[2].startswith(f"**{verdict}")
+    assert board_of(folder)["verdict"].startswith(verdict)
+    assert board_of(folder)["opponent"] == "real-only-001"
+
+
+def test_there_is_no_verdict_from_one_seed_or_without_an_opponent(tmp_path: Path) -> None:
+    config = run_config(tmp_path)
+
+    def first(confirmed: dict[str, Any]) -> str:
+        folder = make_run(tmp_path / str(len(confirmed)), confirmed=confirmed)
+        board = leaderboard.compare(results.confirm_frame(folder), config, [], SEEDS)
+        return leaderboard.verdict(board)[0]
+
+    one = {name: runs[:1] for name, runs in CONFIRMED.items()}
+    assert (
+        first(one)
+        == "No verdict from one seed: trial-002 minus real-only, the best real-only, +1.00 on test (linear, 1 seed)."
+    )
+    without = {"joint": CONFIRMED["joint"]}
+    assert first(without) == "No verdict: of method and real-only, one has not been confirmed."
 
 
 def test_the_search_has_to_beat_the_curriculum_it_began_with(tmp_path: Path) -> None:
@@ -136,7 +180,7 @@ def test_the_search_has_to_beat_the_curriculum_it_began_with(tmp_path: Path) -> 
     assert results.overrides_of("joint", trials) == {}
     leader = config.with_overrides(dict(trials.set_index("label").overrides["trial-002"]))
     names = results.chosen_names(trials, leader)  # now trial-002 is the configuration itself
-    assert names == ["real-only", "frozen-gan", "joint", "trial-004", "trial-008", "real-only+trial-004"]
+    assert names == ["real-only", "frozen-gan", "joint", "trial-004", "trial-008"]
 
 
 def test_a_winning_baseline_is_said_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,10 +214,10 @@ def test_missing_seeds_and_unconfirmed_trials_are_said(tmp_path: Path) -> None:
     write(folder)
     text = (folder / "report.md").read_text()
     assert "real-only is missing seeds that did not finish: 1002." in text
-    assert "Chosen but without any finished seed: trial-004, real-only+trial-002." in text
+    assert "Chosen but without any finished seed: trial-004." in text
     rows = {row["name"]: row for row in board_of(folder)["rows"]}
-    assert rows["trial-002"]["minus real-only"][LINEAR]["n"] == 2
-    assert rows["trial-002"]["minus real-only"][LINEAR]["value"] == pytest.approx((1.0 + 0.5) / 2)
+    assert rows["trial-002"]["minus opponent"][LINEAR]["n"] == 2
+    assert rows["trial-002"]["minus opponent"][LINEAR]["value"] == pytest.approx((1.0 + 0.5) / 2)
     assert rows["trial-002"]["scores"][LINEAR]["n"] == 3
 
 

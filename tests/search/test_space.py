@@ -8,10 +8,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from program import run
 
 from synthcl import UserError, load_preset
-from synthcl.comparison.arms import BASELINES
+from synthcl.comparison.arms import apply_arm
 from synthcl.config.presets import preset_names
 from synthcl.search.budget import describe
 from synthcl.search.optuna_search import StudySearch
+from synthcl.search.sides import Spaces, contests
 from synthcl.search.space import Dimension, load_space
 
 ROOT = Path(__file__).parents[2]
@@ -24,17 +25,31 @@ def space_from(tmp_path, text):
     return load_space(file, CONFIG)
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "tune/spaces").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    sorted({*(ROOT / "tune/spaces").glob("*.yaml")} - {ROOT / "tune/spaces/knots.yaml"}),
+    ids=lambda file: file.stem,
+)
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(preset, file, tmp_path):
     config = load_preset(preset)
     space = load_space(file, config)
-    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, first_point=space.point_of(config))
-    suggested = [searcher.suggest(f"id{i}") for i in range(len(BASELINES) + 1)][-1]
-    assert suggested["label"] == "trial-000"
-    assert suggested["overrides"].keys() <= space.dimensions.keys()
-    assert config.with_overrides(suggested["overrides"]) == config
-    assert "outside" not in describe(config, space)
+    spaces = Spaces(space, load_space(ROOT / "tune/spaces/real-only.yaml", apply_arm(config, "real-only")))
+    searcher = StudySearch(contests(config, spaces, config.search.budgets), tmp_path / "study.journal")
+    own, opponent = searcher.suggest("a"), searcher.suggest("b")
+    assert (own["label"], opponent["label"]) == ("trial-000", "real-only-000")
+    assert own["overrides"].keys() <= space.dimensions.keys()
+    assert config.with_overrides(own["overrides"]) == config
+    assert config.with_overrides(opponent["overrides"]) == apply_arm(config, "real-only")
+    assert "outside" not in describe(config, spaces)
+
+
+def test_every_first_trial_of_the_space_of_knots_is_a_curve_and_the_plan_says_what_is_outside(tmp_path):
+    space = load_space(ROOT / "tune/spaces/knots.yaml", CONFIG)
+    assert "curriculum.hardness.kind=linear (space: piecewise)" in describe(CONFIG, Spaces(space, space))
+    searcher = StudySearch(contests(CONFIG, Spaces(space, space), 8), tmp_path / "study.journal")
+    first = CONFIG.with_overrides(searcher.suggest("a")["overrides"])
+    assert first.curriculum.hardness.kind == "piecewise"
 
 
 def test_a_conditional_dimension_exists_only_where_its_condition_holds(tmp_path):
@@ -125,13 +140,14 @@ def test_values_outside_the_space_are_named_in_the_plan_and_drawn_in_the_first_t
         "curriculum.hardness.kind": "linear",
         "views.base.size": None,
     }
-    (line,) = (line for line in describe(config, space).splitlines() if line.startswith("outside "))
+    (line,) = (line for line in describe(config, Spaces(space, space)).splitlines() if line.startswith("outside "))
     assert f"curriculum.hardness.start={hardness} (space: 0.3 to 2.0); " in line
     assert "curriculum.hardness.kind=linear (space: constant, cosine); " in line
     assert "at random" in line
     assert "projector_hidden" not in line
 
-    searcher = StudySearch(space, tmp_path / "study.journal", 0, 4, baselines=(), first_point=point)
+    config = config.with_overrides({"search.opponent_share": 0})
+    searcher = StudySearch(contests(config, Spaces(space, space), 8), tmp_path / "study.journal")
     first = searcher.suggest("a")["overrides"]
     assert point.items() <= first.items()
     assert 0.3 <= first["curriculum.hardness.start"] <= 2.0

@@ -33,7 +33,7 @@ def make(gan, tmp_path):
     def made(run, root="one", test=False):
         class Bound(CurriculumTrial):
             def setup(self, config):
-                super().setup(config, BASE, gan, test, str(tmp_path / root))
+                super().setup(config, BASE, {0: gan}, test, str(tmp_path / root))
 
         (tmp_path / root).mkdir(exist_ok=True)  # as the stage does before its first trial
         return Bound(run)

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from synthcl.comparison.arms import ARMS, BASELINES
 from synthcl.config.schema import Config
 from synthcl.runs import checkpoint
-from synthcl.search.optuna_search import BASELINE_STUDY, STUDY, journal
+from synthcl.search.study import BASELINE_STUDY, OPPONENT_STUDY, STUDY, journal
 from synthcl.training.networks import make_networks
 
 SEEDS = (1000, 1001, 1002)
@@ -49,6 +49,9 @@ TRIALS: list[tuple[str, TrialState, list[float], float | None, str | None]] = [
 ]
 
 
+OPPONENTS = [(0.2, [70.0, 74.0, 80.0]), (0.3, [71.0, 75.0, 82.0]), (0.4, [60.0]), (0.1, [72.0, 74.5, 81.0])]
+"""of real images alone: temperature, and scores at the rungs reached; the first is the configuration's own"""
+
 EARLIER_VERSION = {"trial-008"}
 """trials whose last rung lacks the measure of the earlier ones"""
 
@@ -66,7 +69,7 @@ def run_config(root: Path) -> Config:
             "training.kimg": RUNGS[-1] / 1000,
             "training.batch_images": 128,
             "evaluation.rungs": [0.25, 0.5, 1.0],
-            "search.trials": 7,
+            "search.budgets": 7,
             "search.confirm_seeds": len(SEEDS),
             "compute.storage": str(root),
         }
@@ -79,6 +82,7 @@ def make_run(
     confirmed: dict[str, list[tuple[float, float, float, float]]] | None = None,
     stopped: int = 0,
     one_study: bool = False,
+    opponents: bool = False,
 ) -> Path:
     """Write the run `finished` under a storage root.
 
@@ -87,6 +91,7 @@ def make_run(
         confirmed: scores of the confirm runs in place of `CONFIRMED`; none for a search that stopped before them.
         stopped: trials after `TRIALS` that ended at the first rung.
         one_study: baselines among the trials, as older journals have them.
+        opponents: whether real-only has been searched, too, as `OPPONENTS` says; else as earlier versions did.
 
     Returns:
         The run's folder.
@@ -99,6 +104,8 @@ def make_run(
         (f"trial-{number:03d}", TrialState.PRUNED, [60.0 + number / 10], None, None) for number in range(9, 9 + stopped)
     ]
     _write_study(folder, trials, one_study)
+    if opponents:
+        _write_opponents(folder)
     for name, scores in (CONFIRMED if confirmed is None else confirmed).items():
         for seed, values in zip(SEEDS, scores, strict=False):
             _write_confirmed(folder, config, name, seed, values)
@@ -109,6 +116,8 @@ def overrides_of(label: str) -> dict[str, Any]:
     """What the search proposed for a trial, or what defines an arm."""
     if label in ARMS:
         return ARMS[label]
+    if label.startswith("real-only-"):
+        return {"terms.contrast.temperature": OPPONENTS[int(label[-3:])][0]} | ARMS["real-only"]
     arm, _, searched = label.partition("+")
     if searched:
         return overrides_of(searched) | ARMS[arm]
@@ -158,6 +167,23 @@ def _write_study(folder: Path, trials: list[Any], one_study: bool) -> None:
                 distributions={path: distributions[path] for path in params},
                 intermediate_values=curve,
                 user_attrs=attributes,
+            )
+        )
+
+
+def _write_opponents(folder: Path) -> None:
+    study = optuna.create_study(study_name=OPPONENT_STUDY, storage=journal(folder / "study.journal"))
+    for number, (temperature, scores) in enumerate(OPPONENTS):
+        whole = len(scores) == len(RUNGS)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if whole else TrialState.RUNNING,
+                value=scores[-1] if whole else None,
+                params={"terms.contrast.temperature": temperature},
+                distributions={"terms.contrast.temperature": FloatDistribution(0.05, 0.5)},
+                intermediate_values=dict(zip(RUNGS, scores, strict=False)),
+                user_attrs={"label": f"real-only-{number:03d}", "arm": "real-only", "until": RUNGS[len(scores) - 1]}
+                | {"images": RUNGS[len(scores) - 1], "metrics": {"score": scores[-1]}},
             )
         )
 

@@ -19,6 +19,8 @@ _FEW_STEPS = {
     "evaluation.max_label_images": "null",
     "evaluation.early_label_images": 100,
     "search.trials": 2,
+    "search.budgets": 4,
+    "search.opponent_share": 0.5,
     "search.confirm_top": 1,
     "search.confirm_seeds": 1,
 }

@@ -18,7 +18,7 @@ TINY = {
     "evaluation.label_fractions": [200, 0.01],
     "evaluation.max_label_images": 200,
     "evaluation.transfer": ["digits"],
-    "search.trials": 3,
+    "search.budgets": 4,
     "search.startup_trials": 2,
     "search.confirm_top": 1,
     "search.confirm_seeds": 1,

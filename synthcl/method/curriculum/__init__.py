@@ -4,7 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
 from synthcl.method.curriculum.schedule import CONSTANT
 
-AnySchedule = Annotated[Constant | Linear | Cosine | Step | Exponential, Field(discriminator="kind"), CONSTANT]
+AnySchedule = Annotated[
+    Constant | Linear | Cosine | Step | Exponential | Piecewise | Table, Field(discriminator="kind"), CONSTANT
+]

@@ -1,0 +1,219 @@
+"""One study that is searched: its runs as the algorithm sees them, and every change in the journal at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from synthcl.core.report import Report
+from synthcl.search.legs import Game, IsOut, Leg, NextLeg, Run
+from synthcl.search.proposals import laid_out, propose, view_of
+from synthcl.search.space import Space
+from synthcl.search.study import OPPONENT_STUDY
+
+HOPELESS_RUNS = 4
+"""that fail before any other has a score end the search"""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What one study is searched with.
+
+    Args:
+        study: its name in the journal.
+        prefix: of its runs' labels, as in `trial-007`.
+        arm: of all its runs, beside what is searched.
+        space: what is searched.
+        first_point: its own configuration's values along the space, tried first.
+        next_leg, is_out: the algorithm.
+        rungs: images seen at each, the whole budget of a run last.
+        budgets: what it may spend, in whole runs' images.
+        most_runs: how many may begin; None sets no limit.
+        finish: complete runs, beside the first one, that it ends with.
+        keep_one_in: of the runs at a rung.
+        seed: of the sampler.
+        startup_trials: random runs after the first one before TPE models the space.
+    """
+
+    study: str
+    prefix: str
+    arm: str
+    space: Space
+    first_point: dict[str, Any]
+    next_leg: NextLeg
+    is_out: IsOut
+    rungs: tuple[int, ...]
+    budgets: float
+    most_runs: int | None
+    finish: int
+    keep_one_in: float
+    seed: int
+    startup_trials: int
+
+
+class Field:
+    """The runs of a contest.
+
+    Args:
+        contest: what is searched, and how.
+        storage: the journal.
+    """
+
+    def __init__(self, contest: Contest, storage: JournalStorage) -> None:
+        self.contest = contest
+        self.study = optuna.create_study(
+            study_name=contest.study, storage=storage, direction="maximize", load_if_exists=True
+        )
+        self.runs: list[Run] = []
+        self.seconds_an_image: float | None = None
+        self._closed_at: float | None = None
+        self._frozen: dict[int, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            self._frozen[trial.number] = trial
+            self.runs.append(_run_of(trial, own=self._is_own(trial)))
+        for run in self.runs:  # killed between a score and what follows from it
+            if run.standing == "paused" and run.reached < contest.rungs[-1] and contest.is_out(self.game, run):
+                self._give_up(run)
+
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        return trial.number == 0 and self.contest.first_point.items() <= trial.params.items()
+
+    @property
+    def game(self) -> Game:
+        contest = self.contest
+        return Game(
+            runs=self.runs,
+            rungs=contest.rungs,
+            images=contest.budgets * contest.rungs[-1] if self._closed_at is None else self._closed_at,
+            most_runs=contest.most_runs,
+            finish=contest.finish,
+            keep_one_in=contest.keep_one_in,
+            own_first=bool(contest.first_point),
+        )
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether all that has begun has failed, so that no other configuration will do better."""
+        return len(self.runs) >= HOPELESS_RUNS and all(run.failed for run in self.runs)
+
+    @property
+    def needed_images(self) -> float:
+        """That complete as many runs as are to be confirmed, from the furthest ones on."""
+        whole = self.contest.rungs[-1]
+        lengths = sorted((run.until for run in self.runs if run.standing != "out" and not run.own), reverse=True)
+        return whole * self.contest.finish - sum(lengths[: self.contest.finish])
+
+    def close(self) -> None:
+        """Nothing is begun any more but what completes those that are to be confirmed."""
+        spent = sum(run.promised for run in self.runs)
+        self._closed_at = min(self.game.images, spent + self.needed_images)
+
+    @property
+    def share_used(self) -> float:
+        return sum(run.promised for run in self.runs) / (self.contest.budgets * self.contest.rungs[-1])
+
+    @property
+    def is_opponent(self) -> bool:
+        return self.contest.study == OPPONENT_STUDY
+
+    def label(self, run: Run) -> str:
+        return f"{self.contest.prefix}-{run.number:03d}"
+
+    def params(self, run: Run) -> dict[str, Any]:
+        return dict(self._frozen[run.number].params)
+
+    def send(self, leg: Leg) -> Run:
+        """Write down how far a run goes, before it does."""
+        if leg.number is None:
+            return self._begin(leg.until)
+        run = self.runs[leg.number]
+        run.until, run.standing = leg.until, "training"
+        self._trial(run).set_user_attr("until", leg.until)
+        return run
+
+    def _begin(self, until: int) -> Run:
+        """A new run, whole in one line of the journal: its values, its label and how far it goes."""
+        run = Run(number=len(self.runs), until=until)
+        params, distributions = self._proposal(run.number)
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=distributions,
+            user_attrs={"label": self.label(run), "until": until}
+            | ({"arm": self.contest.arm} if self.is_opponent else {}),
+        )
+        self.study.add_trial(trial)
+        self._frozen[run.number] = self.study.get_trials(deepcopy=False)[-1]
+        run.own = self._is_own(self._frozen[run.number])
+        self.runs.append(run)
+        return run
+
+    def _proposal(self, number: int) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
+        contest = self.contest
+        first, startup = contest.first_point if number == 0 else {}, contest.startup_trials + bool(contest.first_point)
+        seen = [view_of(self._frozen[run.number], run) for run in laid_out(self.runs)]
+        return propose(contest.space, seen, [contest.study, contest.seed, number], startup, first)
+
+    def hear(self, run: Run, report: Report) -> None:
+        """Keep a score; one that is told again is known."""
+        run.spent = max(run.spent, report.images)
+        if report.images and report.seconds:
+            self.seconds_an_image = report.seconds / report.images
+        if report.score is None or report.images in run.scores:
+            return
+        trial = self._trial(run)
+        trial.set_user_attr("metrics", report.scores)
+        trial.set_user_attr("images", report.images)
+        trial.report(report.score, report.images)  # last: where it is missing, all of it is told again
+        if report.failure is None:
+            run.scores[report.images] = report.score
+
+    def end(self, run: Run, report: Report | None) -> None:
+        """A leg is over: the run waits, is complete, or is out. None: it failed."""
+        if report is None:
+            run.standing, run.failed = "out", True
+            self.study.tell(run.number, state=TrialState.FAIL)
+        elif report.failure:
+            run.standing = "out"
+            self._trial(run).set_user_attr("diverged", report.failure)
+            self.study.tell(run.number, state=TrialState.PRUNED)
+        elif report.ended:
+            number = report.score is not None and math.isfinite(report.score)
+            run.standing = "complete" if number else "out"
+            self.study.tell(run.number, report.score if number else None, None if number else TrialState.FAIL)
+        else:
+            run.standing = "paused"
+            if run.reached and self.contest.is_out(self.game, run):
+                self._give_up(run)
+
+    def _give_up(self, run: Run) -> None:
+        run.standing = "out"
+        self.study.tell(run.number, state=TrialState.PRUNED)
+
+    def _trial(self, run: Run) -> optuna.Trial:
+        return _taken_up(self.study, self._frozen[run.number])
+
+
+def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
+    attributes = trial.user_attrs
+    scores = dict(trial.intermediate_values)
+    if "diverged" in attributes:
+        scores.pop(attributes["images"], None)  # the 0 of a run that could not be scored
+    run = Run(trial.number, scores, attributes.get("until", 0), spent=attributes.get("images", 0), own=own)
+    if trial.state is TrialState.COMPLETE:
+        run.standing = "complete"
+    elif trial.state.is_finished():
+        run.standing, run.failed = "out", trial.state is TrialState.FAIL
+    elif run.reached >= run.until:
+        run.standing = "paused"
+    return run
+
+
+def _taken_up(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A trial that runs in a study already; Optuna has no public way to it."""
+    return optuna.Trial(study, trial._trial_id)

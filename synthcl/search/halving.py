@@ -1,0 +1,60 @@
+"""Asynchronous successive halving that pauses: at every rung the best one in so many go on, the others wait.
+
+Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, algorithm 2. There, as here, a
+run is promoted as soon as it belongs to the best of its rung, however late; Ray's scheduler of that name only stops.
+"""
+
+from __future__ import annotations
+
+from synthcl.search.legs import Game, Leg, Run, rung_after
+
+
+def next_leg(game: Game) -> Leg | None:
+    """The highest promotion that is due, else a new run; in the end a sprint that completes the best.
+
+    A leg is only given out while what it leaves still completes `game.finish` runs.
+    """
+    for leg in _due(game):
+        if game.cost(leg) + _reserve(game, leg) <= game.left:
+            return leg
+    return _sprint(game)
+
+
+def _due(game: Game) -> list[Leg]:
+    """Promotions from the highest rung down, then a new run."""
+    legs = []
+    for rung in reversed(game.rungs[:-1]):
+        there = [run for run in game.runs if rung in run.scores]
+        best = sorted(there, key=lambda run: -run.scores[rung])[: int(len(there) / game.keep_one_in)]
+        legs += [
+            Leg(run.number, rung_after(game.rungs, rung))
+            for run in best
+            if run.standing == "paused" and run.reached == rung
+        ]
+    return [*legs, Leg(None, game.rungs[0])] if game.may_begin else legs
+
+
+def _reserve(game: Game, leg: Leg) -> int:
+    """Images that completing what is missing of `game.finish` costs after this leg, with the best candidates so far."""
+    lengths = {run.number: run.until for run in game.runs if run.standing != "out" and not run.own}
+    if leg.number is not None and not game.runs[leg.number].own:
+        lengths[leg.number] = leg.until
+    elif leg.number is None and (game.runs or not game.own_first):
+        lengths[len(game.runs)] = leg.until
+    furthest = sorted(lengths.values(), reverse=True)[: game.finish]
+    return game.whole * game.finish - sum(furthest)
+
+
+def _sprint(game: Game) -> Leg | None:
+    """The best paused run goes on to its end, or a new one begins that does, until enough runs are complete."""
+    heading = [run for run in game.runs if run.standing != "out" and not run.own and run.until == game.whole]
+    if len(heading) >= game.finish:
+        return None
+    candidates: list[Run] = [run for run in game.paused() if not run.own]
+    if candidates:
+        leg = Leg(candidates[0].number, game.whole)
+    elif any(run.standing == "training" for run in game.runs) or not game.may_begin:
+        return None
+    else:
+        leg = Leg(None, game.whole)
+    return leg if game.cost(leg) <= game.left else None

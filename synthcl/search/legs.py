@@ -1,0 +1,106 @@
+"""The game a search algorithm plays: runs, how far each has been sent, and what may still be spent.
+
+A *leg* is a stretch of one run, up to a rung or to the end; a run that is between two legs is *paused*. An algorithm is
+one pure function that names the next leg (and, where runs are given up for good, one that says which).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Standing = Literal["training", "paused", "complete", "out"]
+"""on a leg; between two; at the end of its budget; diverged, failed or given up"""
+
+
+@dataclass
+class Run:
+    """One configuration of the search and how far it is."""
+
+    number: int
+    scores: dict[int, float] = field(default_factory=dict)
+    """images seen -> score, at the rungs that it has reached"""
+    until: int = 0
+    """images that its last leg leads to"""
+    standing: Standing = "training"
+    spent: int = 0
+    """images that it has seen"""
+    failed: bool = False
+    """whether it is out for a reason that says nothing of its configuration"""
+    own: bool = False
+    """whether it is the configuration that the search begins with, which is confirmed in any case"""
+
+    @property
+    def reached(self) -> int:
+        """Images at the highest rung with a score, 0 before the first."""
+        return max(self.scores, default=0)
+
+    @property
+    def promised(self) -> int:
+        """Images that it has cost, or will when its leg ends; of a failed one its leg, so that failures have an end."""
+        return self.spent if self.standing == "out" and not self.failed else max(self.until, self.spent)
+
+
+class Leg(NamedTuple):
+    """What is trained next."""
+
+    number: int | None
+    """of the run; None begins a new one"""
+    until: int
+    """images seen at its end"""
+
+
+@dataclass(frozen=True)
+class Game:
+    """Everything that the next leg is chosen by."""
+
+    runs: Sequence[Run]
+    """in the order they began, each at the place of its number"""
+    rungs: tuple[int, ...]
+    """images seen at each, the whole budget of a run last"""
+    images: float
+    """what the search may spend"""
+    most_runs: int | None
+    """how many runs may begin; None sets no limit"""
+    finish: int
+    """complete runs, beside the configuration's own, that the search must end with"""
+    keep_one_in: float
+    """of the runs at a rung"""
+    own_first: bool = False
+    """whether the first run to begin is that of the configuration's own"""
+
+    @property
+    def whole(self) -> int:
+        """Images of a whole run."""
+        return self.rungs[-1]
+
+    @property
+    def left(self) -> float:
+        """Images that are neither spent nor promised."""
+        return self.images - sum(run.promised for run in self.runs)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether one more run is allowed."""
+        return self.most_runs is None or len(self.runs) < self.most_runs
+
+    def cost(self, leg: Leg) -> int:
+        """Images that a leg adds."""
+        return leg.until - (0 if leg.number is None else self.runs[leg.number].until)
+
+    def paused(self) -> list[Run]:
+        """Runs between two legs, the best of the highest rung first."""
+        waiting = [run for run in self.runs if run.standing == "paused"]
+        return sorted(waiting, key=lambda run: (-run.reached, -run.scores[run.reached]))
+
+
+NextLeg = Callable[[Game], Leg | None]
+"""the algorithm: the next leg, or None where the legs under way have to be awaited or, without any, all is done"""
+IsOut = Callable[[Game, Run], bool]
+"""whether a run that has just reached a rung before the last is given up"""
+
+
+def rung_after(rungs: Sequence[int], images: int) -> int:
+    """The first rung above so many images."""
+    return next(rung for rung in rungs if rung > images)

@@ -1,0 +1,71 @@
+"""The journal of a search: one append-only file with the studies of method and opponent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial
+
+from synthcl.core.errors import UserError
+
+STUDY = "synthcl"
+OPPONENT_STUDY = "real-only"
+"""in the same journal: real images alone, tuned"""
+BASELINE_STUDY = "baselines"
+"""of earlier versions, in whose searches baselines ran beside the trials"""
+
+
+def journal(file: Path) -> JournalStorage:
+    """The studies' store: an append-only file that only the driver touches (SQLite breaks on network drives)."""
+    return JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
+
+
+class RecordedStudy:
+    """What the journal of a run holds; read on where it stopped each time it is asked.
+
+    Args:
+        file: of a finished or unfinished run, or of one that has not begun to search.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._storage = journal(file)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """The opponent's runs, which have the attribute `arm`, then trials, each in the order they were started.
+
+        So have the baselines of older journals, in which they may stand among the trials.
+        """
+        begun = optuna.get_all_study_names(self._storage)
+        names = [name for name in (BASELINE_STUDY, OPPONENT_STUDY, STUDY) if name in begun]
+        studies = [optuna.load_study(study_name=name, storage=self._storage) for name in names]
+        return [trial for study in studies for trial in study.get_trials(deepcopy=False)]
+
+
+def load_study(file: Path) -> RecordedStudy:
+    """All runs of a search."""
+    return RecordedStudy(file)
+
+
+def require_whole(file: Path) -> None:
+    """Refuse to go on with a study that something damaged; a last line that was cut short is no damage.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        optuna.get_all_study_names(journal(file))
+    except Exception as error:  # Optuna replays what it reads, and falls over it in any way
+        raise UserError(
+            f"{file} is damaged ({type(error).__name__}: {error}); restore it, or use --fresh to start over"
+        ) from None
+
+
+def end_whole(file: Path) -> None:
+    """Drop a last line that a full disk or a power cut left unfinished; the next one would be appended to it."""
+    if file.is_file() and not (written := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, written.rfind(b"\n") + 1)
