@@ -169,6 +169,7 @@ class Field:
         trial = self._trial(run)
         trial.set_user_attr("metrics", report.scores)
         trial.set_user_attr("images", report.images)
+        trial.set_user_attr("spent", sum(other.spent for other in self.runs))
         trial.report(report.score, report.images)  # last: where it is missing, all of it is told again
         if report.failure is None:
             run.scores[report.images] = report.score

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
+from synthcl.comparison.arms import REAL_ONLY
 from synthcl.comparison.plotting import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 from synthcl.config.schema import Config
-from synthcl.search.results import best_so_far, pareto_front
+from synthcl.search.results import best_so_far, is_opponent, pareto_front
 from synthcl.search.settings import reads
 
 _RING: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
@@ -46,9 +47,10 @@ def search_progress(trials: pd.DataFrame, winner: str | None = None, spread: flo
     stopped = kimg[~complete]
     at_the_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot(stopped, [0.015] * len(stopped), "|", color="#777777", markersize=9, label="stopped early", **at_the_axis)
-    for row in trials[trials.baseline & (trials.state == "complete")].itertuples():
-        color = ARM_COLORS.get(row.label, PURPLE)
-        axes.axhline(row.score, color=color, linestyle="--", linewidth=1, label=row.label)
+    beside_them = trials[trials.baseline & (trials.state == "complete")].sort_values("score")
+    for arm, rows in beside_them.groupby(beside_them.label.map(_arm_of)):
+        best = rows.iloc[-1]
+        axes.axhline(best.score, color=ARM_COLORS.get(arm, PURPLE), linestyle="--", linewidth=1, label=best.label)
     if spread and complete.any():
         low, high = axes.get_ylim()
         middle = (low + high) / 2
@@ -62,6 +64,11 @@ def search_progress(trials: pd.DataFrame, winner: str | None = None, spread: flo
     )
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return figure
+
+
+def _arm_of(label: str) -> str:
+    """The arm of a baseline, or of one of the opponent's runs."""
+    return REAL_ONLY if is_opponent(label) else label
 
 
 def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = None) -> Figure:
@@ -78,9 +85,10 @@ def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = N
     for row in trials.itertuples():
         if not row.curve:
             continue
-        name, color, width, line, order = "stopped early", GREY, 1.0, "-", 1
+        name, color, width, line, order = "waits" if row.state == "paused" else "stopped early", GREY, 1.0, "-", 1
         if row.baseline:
-            name, color, width, line, order = row.label, ARM_COLORS.get(row.label, PURPLE), 1.3, "--", 3
+            arm = _arm_of(row.label)
+            name, color, width, line, order = arm, ARM_COLORS.get(arm, PURPLE), 1.3, "--", 3
         elif row.state == "complete":
             name, color, width, order = "complete trial", LIGHT_BLUE, 1.1, 2
         if row.label == winner:

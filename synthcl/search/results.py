@@ -44,6 +44,7 @@ _TRIAL_COLUMNS = (
     "curve",
     "rungs",
     "finished",
+    "spent_images",
 )
 _CONFIRM_COLUMNS = ("name", "label", "seed", "images", "seconds", "score", "checkpoint", "overrides", "metrics")
 
@@ -73,7 +74,8 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
         divergence; images seen; score at the last rung, in percent (none before the first and after a divergence);
         linear and transfer on validation (complete trials only); overrides (none of a baseline);
         curve {images: score}; rungs {images: score} by the measure of the early rungs alone, which a run of an
-        earlier version lacks at its last; finished (time).
+        earlier version lacks at its last; finished (time); spent_images of its side when it was last
+        heard of.
     """
     rows, linear = [], f"val/{names.headline(config)}"
     for trial in study.trials:
@@ -97,10 +99,11 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
                 "curve": curve,
                 "rungs": _rungs(curve, metrics, last=linear in metrics),
                 "finished": trial.datetime_complete,
+                "spent_images": attributes.get("spent"),
             }
         )
     frame = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
-    return frame.astype({"baseline": bool, "score": float, "linear": float, "transfer": float})
+    return frame.astype({"baseline": bool, "score": float, "linear": float, "transfer": float, "spent_images": float})
 
 
 def _rungs(curve: dict[int, float], metrics: dict[str, Any], *, last: bool) -> dict[int, float]:
@@ -174,12 +177,13 @@ def best_so_far(trials: pd.DataFrame) -> pd.DataFrame:
         trials: from `trials_frame`; baselines and trials that still run do not count.
 
     Returns:
-        Trials in the order they ended, with `spent_images` (of all so far, pruned, diverged and failed ones too)
+        Trials in the order they ended, with `spent_images` (of all so far, those that wait or ended early too)
         and `best` (score of the best complete one so far; none before the first).
     """
     ended = trials[~trials.baseline & trials.finished.notna()].sort_values("finished", kind="stable")
     best = ended.score.where(ended.state == "complete").cummax().ffill()
-    return ended.assign(spent_images=ended.images.cumsum(), best=best)
+    spent = ended.spent_images.where(ended.spent_images.notna(), ended.images.cumsum())  # as earlier versions counted
+    return ended.assign(spent_images=spent, best=best)
 
 
 def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:

@@ -269,7 +269,7 @@ def test_spent_images_count_every_trial_in_the_order_they_ended() -> None:
     ]
     frame = pd.DataFrame(rows, columns=["label", "baseline", "state", "images", "score", "hours"])
     frame["finished"] = [start + timedelta(hours=h) if h == h else pd.NaT for h in frame.hours]
-    progress = results.best_so_far(frame)
+    progress = results.best_so_far(frame.assign(spent_images=float("nan")))  # as earlier versions left it
     assert list(progress.label) == ["trial-002", "trial-003", "trial-001", "trial-004", "trial-006"]
     assert list(progress.spent_images) == [100, 300, 1100, 1900, 2700]
     assert list(progress.best.dropna()) == [70.0, 70.0, 75.0]
@@ -519,3 +519,24 @@ def test_figures_are_written_whole(tmp_path: Path) -> None:
 
 def test_markdown_keeps_a_bar_inside_its_cell() -> None:
     assert markdown([["a", "b"], ["x|y", "1"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
+
+
+def test_what_a_search_had_spent_counts_runs_that_wait(tmp_path: Path) -> None:
+    trials = results.trials_frame(results.open_study(make_run(tmp_path)), run_config(tmp_path))
+    trials["spent_images"] = [None, None, 9000.0, None, 30000.0, None, None, None, 40000.0]
+    progress = results.best_so_far(trials).set_index("label").spent_images
+    assert (progress["trial-002"], progress["trial-004"], progress["trial-008"]) == (9000, 30000, 40000)
+
+
+def test_the_opponents_runs_are_one_line_of_the_legend_and_their_best_one_of_the_search(tmp_path: Path) -> None:
+    config = run_config(tmp_path)
+    trials = results.trials_frame(results.open_study(make_run(tmp_path, opponents=True)), config)
+    curves = figures.learning_curves(trials, config)
+    named = [text.get_text() for legend in curves.legends for text in legend.get_texts()]
+    named += [text.get_text() for axes in curves.axes if axes.legend_ for text in axes.legend_.get_texts()]
+    assert named.count("real-only") == 1
+    assert not any(name.startswith("real-only-") for name in named)
+    (axes,) = figures.search_progress(trials).axes
+    lines = {line.get_label(): line.get_ydata()[0] for line in axes.lines}
+    assert lines["real-only-001"] == 82.0  # the best of them
+    assert "real-only-003" not in lines
