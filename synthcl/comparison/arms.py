@@ -42,6 +42,9 @@ BASELINES = (REAL_ONLY, "frozen-gan")
 OWN = "joint"
 """The arm a search has to beat: its winner is worth what it gains over the curriculum that it began with."""
 
+EQUAL_TIME = f"{REAL_ONLY}-equal-time"
+"""Real-only with as many more steps as take the time of `OWN`; its budget is measured, so it is none of `ARMS`."""
+
 CONTROL = f"{REAL_ONLY}+"
 """`real-only+trial-009` is real-only with everything else as trial-009 has it: temperature and view strength help real
 images too, so a searched curriculum is worth what it gains over this one."""

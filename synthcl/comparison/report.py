@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from synthcl.comparison import bootstrap, figures
-from synthcl.comparison.arms import OWN, REAL_ONLY
+from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.comparison.bootstrap import Estimate, Factor
 from synthcl.comparison.plotting import save
 from synthcl.comparison.records import Place, read_all
@@ -76,6 +76,7 @@ def _sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
         for heading, table in tables.items():
             if len(table) > 1:
                 sections += [heading, form(table)]
+    sections += ["### Wall seconds of training", form(_seconds(evidence))]
     watched = _watched(evidence)
     if len(watched) > 1:
         sections += ["## Last logged statistics of training", form(watched)]
@@ -88,6 +89,13 @@ def _scores(evidence: Evidence, rows: list[Row]) -> Table:
         name = f"{row.arm} (oracle)" if (row.arm, row.images) == (REAL_ONLY, evidence.oracle) else row.arm
         cells = [str(row.scores.get(column, "-")) for column in evidence.columns]
         table.append([name, f"{row.images:,}", *cells, str(len(row.seeds))])
+    return table
+
+
+def _seconds(evidence: Evidence) -> Table:
+    table = [["arm", "images", "seconds", "n"]]
+    for (arm, images), seconds in evidence.seconds.items():
+        table.append([arm, f"{images:,}", str(seconds), str(seconds.n)])
     return table
 
 
@@ -156,6 +164,8 @@ def notes(evidence: Evidence) -> list[str]:
         sentences.append(f"Every run has equal optimiser steps and equal views: {evidence.budgets[0]}.")
     elif evidence.budgets:
         sentences.append(f"The runs differ in their budget, so arms do not compare: {'; '.join(evidence.budgets)}.")
+    if any(arm == EQUAL_TIME for arm, _ in evidence.seconds):
+        sentences.append(f"{EQUAL_TIME} has the wall time of {OWN}, and more steps and views.")
     if evidence.oracle is not None:
         sentences.append(
             f"Oracle: {REAL_ONLY} with {evidence.oracle:,} images. Recovered fraction: (arm - {REAL_ONLY}) / (oracle - "

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from synthcl.comparison import bootstrap
-from synthcl.comparison.arms import ARMS, OWN, REAL_ONLY
+from synthcl.comparison.arms import ARMS, EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.comparison.bootstrap import Estimate, Factor, Statistic
 from synthcl.comparison.records import Record
 from synthcl.config.sections import EvaluationConfig
@@ -54,6 +54,8 @@ class Evidence:
     """(images, other cell) -> what the configuration's own curriculum with so many images gains over it, by column"""
     statistics: dict[Cell, dict[str, Statistic]]
     """the last logged means of training"""
+    seconds: dict[Cell, Statistic]
+    """wall time of training, without scoring"""
     budgets: tuple[str, ...]
     devices: tuple[str, ...]
     diverged: tuple[str, ...]
@@ -97,10 +99,12 @@ def summarise(records: list[Record]) -> Evidence:
     finished = [record for record in records if not record["diverged"]]
     scores: dict[Cell, dict[int, dict[str, float]]] = {}
     logged: dict[Cell, list[dict[str, float]]] = {}
+    spent: dict[Cell, list[float]] = {}
     for record in finished:
         cell = record["arm"], record["images"]
         scores.setdefault(cell, {})[record["seed"]] = record["metrics"]
         logged.setdefault(cell, []).append(record["statistics"])
+        spent.setdefault(cell, []).append(record["seconds"]["train"])
     cells = sorted(scores, key=lambda cell: (cell[1], _order(cell[0])))
     oracle = max((images for arm, images in cells if arm == REAL_ONLY), default=None)
     tables = {split: _Scores(scores, columns, split, oracle) for split in SPLITS}
@@ -112,8 +116,11 @@ def summarise(records: list[Record]) -> Evidence:
         headroom={split: table.headroom() for split, table in tables.items()},
         own_gains={split: table.own_gains() for split, table in tables.items()},
         statistics={cell: _means(logged[cell]) for cell in cells},
+        seconds={cell: seconds for cell in cells if (seconds := Statistic.of(spent[cell]))},
         budgets=_distinct(
-            f"{record['steps']:,} optimiser steps of {record['views_per_step']:,} views" for record in finished
+            f"{record['steps']:,} optimiser steps of {record['views_per_step']:,} views"
+            for record in finished
+            if record["arm"] != EQUAL_TIME
         ),
         devices=_distinct(record["device"] for record in records),
         diverged=tuple(

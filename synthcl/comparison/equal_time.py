@@ -1,0 +1,61 @@
+"""Real images alone for as long as the configuration's own arm takes: more steps, in equal wall time.
+
+At equal steps an arm with a generator takes longer. What real-only makes of that time is the other half of the
+question.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
+from synthcl.comparison.plan import Run
+from synthcl.comparison.records import Place, Record, is_finished
+
+
+def equal_time_runs(plan: Sequence[Run], place: Place) -> list[Run]:
+    """Real-only with the budget that takes as long as the own arm took, for every number of images and seed.
+
+    The times are those of training, without scoring, summed over the seeds that both arms have finished; they hold
+    where all runs were made on like machines. A budget that a record has is kept, so that seeds added later get the same.
+
+    Args:
+        plan: a comparison whose runs may be finished.
+        place: of its records.
+
+    Returns:
+        None of a number of images with which one of the arms has no finished run yet.
+    """
+    runs = []
+    for images in sorted({run.images for run in plan}):
+        real, own = (
+            {run.seed: run for run in plan if (run.arm, run.images) == (arm, images)} for arm in (REAL_ONLY, OWN)
+        )
+        kimg = _kept_budget(place, images) or _budget(real, own, place)
+        for seed in sorted(real.keys() & own.keys()) if kimg else ():
+            config = real[seed].config.with_overrides({"training.kimg": kimg})
+            runs.append(Run(EQUAL_TIME, images, seed, config))
+    return runs
+
+
+def _kept_budget(place: Place, images: int) -> float | None:
+    for file in sorted(place.records.glob(f"{EQUAL_TIME}-n{images}-seed*.json")):
+        return float(_read(file.read_text())["config"]["training"]["kimg"])
+    return None
+
+
+def _budget(real: dict[int, Run], own: dict[int, Run], place: Place) -> float | None:
+    """Thousand images, to three digits."""
+    both = [seed for seed in real if seed in own and all(is_finished(side[seed], place) for side in (real, own))]
+    if not both:
+        return None
+    of_real, of_own = (
+        sum(_read(place.record(side[seed]).read_text())["seconds"]["train"] for seed in both) for side in (real, own)
+    )
+    return float(f"{real[both[0]].config.training.kimg * of_own / of_real:.3g}")
+
+
+def _read(text: str) -> Record:
+    record: Record = json.loads(text)
+    return record
