@@ -18,7 +18,8 @@ def equal_time_runs(plan: Sequence[Run], place: Place) -> list[Run]:
     """Real-only with the budget that takes as long as the own arm took, for every number of images and seed.
 
     The times are those of training, without scoring, summed over the seeds that both arms have finished; they hold
-    where all runs were made on like machines. A budget that a record has is kept, so that seeds added later get the same.
+    where all runs were made on like machines. A budget that a record has is kept, so that seeds added later get the
+    same.
 
     Args:
         plan: a comparison whose runs may be finished.

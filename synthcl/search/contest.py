@@ -76,9 +76,9 @@ class Field:
         for trial in self.study.get_trials(deepcopy=False):
             self._frozen[trial.number] = trial
             self.runs.append(_run_of(trial, own=self._is_own(trial)))
-        for run in self.runs:  # killed between a score and what follows from it
-            if run.standing == "paused" and run.reached < contest.rungs[-1] and contest.is_out(self.game, run):
-                self._give_up(run)
+        for run in self.runs:
+            if run.standing == "paused":  # perhaps killed between a score and what follows from it
+                self._settle(run)
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return trial.number == 0 and self.contest.first_point.items() <= trial.params.items()
@@ -167,6 +167,9 @@ class Field:
         if report.score is None or report.images in run.scores:
             return
         trial = self._trial(run)
+        if report.failure:
+            run.diverged = True
+            trial.set_user_attr("diverged", report.failure)
         trial.set_user_attr("metrics", report.scores)
         trial.set_user_attr("images", report.images)
         trial.set_user_attr("spent", sum(other.spent for other in self.runs))
@@ -180,17 +183,20 @@ class Field:
             run.standing, run.failed = "out", True
             self.study.tell(run.number, state=TrialState.FAIL)
         elif report.failure:
-            run.standing = "out"
-            self._trial(run).set_user_attr("diverged", report.failure)
-            self.study.tell(run.number, state=TrialState.PRUNED)
-        elif report.ended:
-            number = report.score is not None and math.isfinite(report.score)
-            run.standing = "complete" if number else "out"
-            self.study.tell(run.number, report.score if number else None, None if number else TrialState.FAIL)
+            self._give_up(run)
         else:
             run.standing = "paused"
-            if run.reached and self.contest.is_out(self.game, run):
-                self._give_up(run)
+            self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        """What follows from the last score of a run that is on no leg."""
+        if run.reached >= self.contest.rungs[-1]:
+            score = run.scores[run.reached]
+            run.standing = "complete" if math.isfinite(score) else "out"
+            ended = (score, None) if math.isfinite(score) else (None, TrialState.FAIL)
+            self.study.tell(run.number, *ended)
+        elif run.diverged or (run.reached and self.contest.is_out(self.game, run)):
+            self._give_up(run)
 
     def _give_up(self, run: Run) -> None:
         run.standing = "out"
@@ -206,11 +212,12 @@ def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
     if "diverged" in attributes:
         scores.pop(attributes["images"], None)  # the 0 of a run that could not be scored
     run = Run(trial.number, scores, attributes.get("until", 0), spent=attributes.get("images", 0), own=own)
+    run.diverged = "diverged" in attributes and attributes.get("images") in trial.intermediate_values
     if trial.state is TrialState.COMPLETE:
         run.standing = "complete"
     elif trial.state.is_finished():
         run.standing, run.failed = "out", trial.state is TrialState.FAIL
-    elif run.reached >= run.until:
+    elif run.diverged or run.reached >= run.until:
         run.standing = "paused"
     return run
 

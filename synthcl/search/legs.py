@@ -26,6 +26,8 @@ class Run:
     standing: Standing = "training"
     spent: int = 0
     """images that it has seen"""
+    diverged: bool = False
+    """whether it has reported that it failed to learn"""
     failed: bool = False
     """whether it is out for a reason that says nothing of its configuration"""
     own: bool = False

@@ -200,6 +200,23 @@ def test_runs_end_in_the_journal_as_they_ended(contest, journal):
     assert broken.state is TrialState.FAIL
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_search_that_is_killed_between_a_score_and_what_follows_from_it_settles_it(contest, journal, algorithm):
+    contest = by(algorithm, contest)
+    searcher = StudySearch([contest], journal)
+    for name, told in {
+        "whole": report(1000, 70.0),
+        "diverged": report(60, 0.0) | {"diverged": True, "reason": "loss became nan"},
+    }.items():
+        searcher.suggest(name)
+        searcher.on_trial_result(name, told)  # and nothing more is heard of it
+    again = StudySearch([contest], journal)
+    whole, diverged = load_study(journal).trials
+    assert (whole.state, whole.value) == (TrialState.COMPLETE, 70.0)
+    assert (diverged.state, diverged.user_attrs["diverged"]) == (TrialState.PRUNED, "loss became nan")
+    assert again.suggest("next")["label"] == "trial-002"
+
+
 def test_a_report_between_rungs_says_nothing_and_one_told_again_is_known(contest, journal):
     searcher = StudySearch([contest], journal)
     searcher.suggest("a")
