@@ -1,60 +1,7 @@
-"""Search for the curriculum that teaches best.
-
-python tune/search.py                          the default preset, about ten minutes on two cores
-python tune/search.py --smoke-test             the same path in a minute
-python tune/search.py --preset cifar10 training.kimg=5000 compute.gpus_per_worker=0.5
-python tune/search.py --hours 8                ends in time, confirm runs included
-python tune/search.py --budgets +4             four more whole runs' images for a finished search
-"""
-
-import argparse
-import re
-from pathlib import Path
+"""Search for the curriculum that teaches best; the same as `synthcl search`."""
 
 from synthcl.config import cli
-from synthcl.core.errors import UserError
-
-SPACES = Path(__file__).parent / "spaces"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    parser.add_argument("--budgets", help="whole runs' images; +N adds to a finished search; for search.budgets=...")
-    parser.add_argument("--hours", help="that search and confirm runs may take; short for search.hours=...")
-    parser.add_argument("--fresh", action="store_true", help="forget an earlier search of this name")
-    arguments = parser.parse_intermixed_args()
-
-    extend = 0.0
-    if arguments.budgets is not None:
-        count = arguments.budgets.removeprefix("+")
-        if not re.fullmatch(r"\d+(\.\d+)?", count) or float(count) == 0:
-            raise UserError(f"--budgets {arguments.budgets!r} is no number above 0; give 12, or +4 to add four")
-        if arguments.budgets.startswith("+"):
-            extend = float(count)
-        else:
-            arguments.overrides.append(f"search.budgets={count}")
-    if arguments.hours is not None:
-        arguments.overrides.append(f"search.hours={arguments.hours}")
-    config = cli.config_from(arguments)
-
-    from synthcl.search.budget import describe
-    from synthcl.search.sides import load_spaces
-
-    spaces = load_spaces(config, SPACES)
-    if arguments.dry_run:
-        print(config.model_dump_json(indent=2))
-    print(describe(config, spaces), flush=True)
-    if arguments.dry_run:
-        from synthcl.runs.preflight import open_data
-
-        print(open_data(config).describe())
-        return
-
-    from synthcl.search.stages import run_search
-
-    run_search(config, spaces, fresh=arguments.fresh, extend=extend)
-
+from synthcl.programs.search import main
 
 if __name__ == "__main__":
     cli.main(main)

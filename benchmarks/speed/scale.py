@@ -46,7 +46,6 @@ from synthcl.search.contest import Contest
 from synthcl.search.optuna_search import StudySearch
 from synthcl.search.sides import Spaces, contests, load_spaces, rung_images
 
-SPACES = Path(__file__).parents[2] / "tune/spaces"
 MARKS = (10, 30, 100, 300, 1000)
 SLOTS = 8
 LINEAR = names.linear("fashion-mini", 1.0)
@@ -103,7 +102,7 @@ def budgets_for(config: Config, legs: int) -> float:
 
 def of_runs(config: Config, legs: int) -> list[Contest]:
     """The method's contest, with more budget than so many legs spend."""
-    spaces: Spaces = load_spaces(config, SPACES)
+    spaces: Spaces = load_spaces(config)
     return contests(config.with_overrides({"search.opponent_share": 0}), spaces, legs)
 
 
@@ -176,7 +175,7 @@ def search(config: Config, trials: int) -> list[Mark]:
             open(os.devnull, "w") as nowhere,
             redirect_stdout(nowhere),
         ):
-            stages._search(config, load_spaces(config, SPACES), storage, {}, stage)
+            stages._search(config, load_spaces(config), storage, {}, stage)
     return clock.marks
 
 

@@ -11,6 +11,8 @@ from synthcl.core.plugin import Count, Fraction, Positive, Section
 
 
 class DataConfig(Section):
+    """What is pretrained and probed on."""
+
     source: str = Field("fashion-mini", description="data set by name; see synthcl.data.SOURCES")
     root: str = Field("data", description="folder of torchvision data sets, or of an ImageFolder")
     download: bool = Field(False, description="let torchvision download the data set into root")
@@ -26,13 +28,15 @@ class DataConfig(Section):
 
 
 class TrainingConfig(Section):
+    """Budget, batches and the encoder's optimiser."""
+
     kimg: Positive = Field(100.0, description="budget: thousand images; one image is two encoded views")
     batch_images: int = Field(256, ge=4, description="images a step over all workers; twice as many views")
     views_per_image: Literal[2, 4] = Field(2, description="views of a real image; 4 halves the number of real images")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of encoder and heads")
     learning_rate: Positive = Field(1e-3, description="peak; linear warm-up, then cosine to 0; never rescaled")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="of weights, not of norms and biases")
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 uses autocast for encoder, G and D")
     compile: bool = Field(
@@ -70,6 +74,8 @@ class HealthConfig(Section):
 
 
 class EvaluationConfig(Section):
+    """When and how an encoder is scored."""
+
     rungs: tuple[float, ...] = Field(
         (0.125, 0.25, 0.5, 1.0), description="progress at which a run is scored on validation; the last is 1"
     )
@@ -78,7 +84,7 @@ class EvaluationConfig(Section):
         description="what linear probes are fitted on: shares of the training labels in (0, 1], or above 1 numbers of "
         "labels; the most of them give the search's score",
     )
-    knn_neighbours: Count = 20
+    knn_neighbours: Count = Field(20, description="whose labels vote, by similarity")
     transfer: tuple[str, ...] = Field(("digits",), description="data sets whose labels a frozen encoder is probed with")
     max_label_images: int | None = Field(
         None, ge=1, description="most labelled images of any probe (kNN, ridge and transfer too); none means all"
@@ -112,6 +118,8 @@ class EvaluationConfig(Section):
 
 
 class SearchConfig(Section):
+    """What a search tries, what it may spend, and what it confirms."""
+
     algorithm: Literal["halving", "stopping", "random"] = Field(
         "halving",
         description="at a rung the best go on and others wait, or others are given up; or every run is a whole one",
@@ -124,7 +132,7 @@ class SearchConfig(Section):
         1 / 3, ge=0, lt=1, description="of the budgets, spent on tuning real-only; 0 compares with it as it is"
     )
     trials: int | None = Field(None, ge=1, description="most configurations tried, the preset's own first")
-    space: str = Field("curriculum", description="name of a file in tune/spaces, or a path to one")
+    space: str = Field("curriculum", description="name of a file in synthcl/search/spaces, or a path to one")
     opponent_space: str = Field("real-only", description="likewise, of real-only")
     objective: Literal["linear", "transfer", "weighted"] = Field("linear", description="what a trial is chosen by")
     transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
@@ -147,13 +155,15 @@ class SearchConfig(Section):
 
 
 class ComputeConfig(Section):
+    """Where runs happen, and on how much of it."""
+
     storage: str = Field("runs", description="folder or URI (s3://...) under which the run's folder is made")
     address: str | None = Field(None, description="Ray cluster to join; none starts Ray on this machine")
     workers_per_trial: Count = Field(1, description="data-parallel processes a trial")
     min_workers_per_trial: int | None = Field(
         None, ge=1, description="as few as a trial goes on with while nodes are missing; none means all"
     )
-    cpus_per_worker: Positive = 1.0
+    cpus_per_worker: Positive = Field(1.0, description="CPUs that a process holds, and threads it has")
     gpus_per_worker: float | None = Field(
         None, ge=0, description="a fraction only for trials of one worker; none means 1 where a GPU exists"
     )

@@ -78,7 +78,7 @@ class Plugin(nn.Module):
     """What every plug-in of the step is: its `state_dict` is its whole state, and its buffers are its banks."""
 
     SPACE: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """ranges of its own fields that a search may draw from, as in tune/spaces"""
+    """ranges of its own fields that a search may draw from, as in synthcl/search/spaces"""
     NEUTRAL: ClassVar[Mapping[str, Any] | None] = None
     """own fields with which it changes no bit; None where there is no such setting"""
 

@@ -15,6 +15,9 @@ from synthcl.search.legs import Game, IsOut, NextLeg, Run
 from synthcl.search.space import Space, load_space
 from synthcl.search.study import OPPONENT_STUDY, STUDY
 
+SPACES = Path(__file__).parent / "spaces"
+"""those that come with synthcl"""
+
 
 def _never(game: Game, run: Run) -> bool:
     return False
@@ -41,15 +44,15 @@ class Spaces:
         return [("space", "space.yaml", self.method), ("opponent_space", "opponent-space.yaml", self.opponent)]
 
 
-def load_spaces(config: Config, folder: Path) -> Spaces:
-    """The spaces that a configuration names: files of this folder, or paths that end in `.yaml`.
+def load_spaces(config: Config) -> Spaces:
+    """The spaces that a configuration names: those that come with synthcl, or paths that end in `.yaml`.
 
     Raises:
         UserError: on a space that cannot be read or holds what cannot be trained, or budgets that are too few.
     """
 
     def file(named: str) -> Path:
-        return Path(named) if named.endswith(".yaml") else folder / f"{named}.yaml"
+        return Path(named) if named.endswith(".yaml") else SPACES / f"{named}.yaml"
 
     require_budgets(config)
     own = load_space(file(config.search.space), config)

@@ -175,7 +175,7 @@ def test_what_a_dead_actor_holds_is_freed_and_nothing_else(local_ray):
 def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_path, monkeypatch, local_ray):
     overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2}
     config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256})
-    spaces = load_spaces(config, ROOT / "tune/spaces")
+    spaces = load_spaces(config)
     storage = Storage(config.compute.storage, config.name)
     storage.folder.mkdir(parents=True)
     connect(config)

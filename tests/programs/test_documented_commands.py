@@ -24,7 +24,7 @@ def documents(tmp_path: Path) -> Documents:
         {
             "PATH": str(data),
             "/data/birds": str(data),
-            "my_space.yaml": str(ROOT / "tune/spaces/curriculum.yaml"),
+            "my_space.yaml": str(ROOT / "synthcl/search/spaces/curriculum.yaml"),
             "runs/<name>": "runs/fashion-mini",
         },
     )

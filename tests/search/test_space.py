@@ -27,14 +27,14 @@ def space_from(tmp_path, text):
 
 @pytest.mark.parametrize(
     "file",
-    sorted({*(ROOT / "tune/spaces").glob("*.yaml")} - {ROOT / "tune/spaces/knots.yaml"}),
+    sorted({*(ROOT / "synthcl/search/spaces").glob("*.yaml")} - {ROOT / "synthcl/search/spaces/knots.yaml"}),
     ids=lambda file: file.stem,
 )
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(preset, file, tmp_path):
     config = load_preset(preset)
     space = load_space(file, config)
-    spaces = Spaces(space, load_space(ROOT / "tune/spaces/real-only.yaml", apply_arm(config, "real-only")))
+    spaces = Spaces(space, load_space(ROOT / "synthcl/search/spaces/real-only.yaml", apply_arm(config, "real-only")))
     searcher = StudySearch(contests(config, spaces, config.search.budgets), tmp_path / "study.journal")
     own, opponent = searcher.suggest("a"), searcher.suggest("b")
     assert (own["label"], opponent["label"]) == ("trial-000", "real-only-000")
@@ -45,7 +45,7 @@ def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(pr
 
 
 def test_every_first_trial_of_the_space_of_knots_is_a_curve_and_the_plan_says_what_is_outside(tmp_path):
-    space = load_space(ROOT / "tune/spaces/knots.yaml", CONFIG)
+    space = load_space(ROOT / "synthcl/search/spaces/knots.yaml", CONFIG)
     assert "curriculum.hardness.kind=linear (space: piecewise)" in describe(CONFIG, Spaces(space, space))
     searcher = StudySearch(contests(CONFIG, Spaces(space, space), 8), tmp_path / "study.journal")
     first = CONFIG.with_overrides(searcher.suggest("a")["overrides"])

@@ -264,7 +264,7 @@ def unfinished(here: Path) -> None:
     overrides = SMOKE_TEST | {"name": run.name, "compute.storage": str(here / "runs")}
     config = load_preset("fashion-mini").with_overrides(overrides)
     (run / "config.json").write_text(config.model_dump_json())
-    (run / "space.yaml").write_text((ROOT / "tune/spaces/curriculum.yaml").read_text())
+    (run / "space.yaml").write_text((ROOT / "synthcl/search/spaces/curriculum.yaml").read_text())
     stages = [{"name": "search-1", "kind": "search", "trials": 4, "done": False}]
     stages += [{"name": "confirm-1", "kind": "confirm", "done": False}]
     (run / "state.json").write_text(json.dumps(stages))

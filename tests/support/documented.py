@@ -122,7 +122,9 @@ class Documents:
             script = re.sub(rf"(?<![\w$.-]){re.escape(word)}(?![\w-])", value, script)
         calls = self.shell.calls(script, shell)
         for name, *given in calls:
-            for path in re.findall(r"(?<![\w/.-])(?:benchmarks|tests|tune|notebooks)/[\w./-]+", " ".join(given)):
+            for path in re.findall(
+                r"(?<![\w/.-])(?:benchmarks|tests|tune|notebooks|synthcl)/[\w./-]+", " ".join(given)
+            ):
                 assert (ROOT / path).exists(), f"{path} is not there: {name} {shlex.join(given)}"
             try:
                 self._programs[name](self, given)
@@ -148,7 +150,7 @@ class Documents:
         dry = script in self.DRY_RUN and not whole and "--report" not in given
         if whole or dry:
             with data_imitated():
-                done = run_script(script, *given, *(["--dry-run"] if dry else []))
+                done = run_script(script, *given, *(["--dry-run"] if dry and "--dry-run" not in given else []))
             healthy = {0, 1} if "--cluster" in given else {0}  # 1: the doctor found values that are to be filled in
             assert done.returncode in healthy, f"{script} {given}: {done.stderr}"
         else:
@@ -157,6 +159,15 @@ class Documents:
             assert parsed, f"{script} does not take {given}"
             preset = load_preset(getattr(parsed[0], "preset", "fashion-mini"))
             preset.with_overrides(parse_overrides(getattr(parsed[0], "overrides", [])))
+
+    def _synthcl(self, given: list[str]) -> None:
+        program, *rest = given
+        if program == "fields":
+            from synthcl.programs.fields import lines
+
+            assert list(lines(*rest)), given
+        else:
+            self._python([f"tune/{program}.py", *rest])
 
     def _make(self, given: list[str]) -> None:
         done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)
@@ -224,6 +235,7 @@ class Documents:
     _programs: ClassVar[dict[str, Callable[[Documents, list[str]], None]]] = {
         "python": _python,
         "python3": _python,
+        "synthcl": _synthcl,
         "make": _make,
         "ray": _ray,
         "pip": _pip,

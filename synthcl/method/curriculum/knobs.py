@@ -20,6 +20,8 @@ from synthcl.method.curriculum.schedule import Schedule
 
 
 class CurriculumConfig(Section):
+    """How hard, how far apart, how many and how strongly augmented, over the run."""
+
     hardness: AnySchedule = Field(Constant(start=0.5), description="how strongly G maximises the contrastive loss")
     pair_half_life_kimg: AnySchedule = Field(Constant(start=10.0), description="half-life of G_ema, in thousand images")
     synthetic_fraction: AnySchedule = Field(Constant(start=0.5), description="share of the views that are synthetic")

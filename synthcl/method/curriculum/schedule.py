@@ -15,7 +15,7 @@ class Schedule(Section):
 
     kind: str
     SPACE: ClassVar[dict[str, dict[str, Any]]] = {}
-    """ranges of its own fields that a search may draw from, as in tune/spaces"""
+    """ranges of its own fields that a search may draw from, as in synthcl/search/spaces"""
 
     @abstractmethod
     def value_at(self, progress: float) -> float:

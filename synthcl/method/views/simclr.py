@@ -39,14 +39,14 @@ class SimclrConfig(Section):
     size: int | None = Field(None, ge=8, le=512, description="pixels a side of a view; none means data.image_size")
     crop_area_min: float = Field(0.2, gt=0, le=1, description="smallest crop, as a share of the image's area")
     crop_ratio_max: float = Field(4 / 3, ge=1, description="aspect ratio is log-uniform in [1/max, max]")
-    flip_probability: Fraction = 0.5
-    jitter_probability: Fraction = 0.8
+    flip_probability: Fraction = Field(0.5, description="of a horizontal flip")
+    jitter_probability: Fraction = Field(0.8, description="of brightness, contrast, saturation and hue together")
     brightness: float = Field(0.4, ge=0, le=1, description="factor uniform in [1-b, 1+b]")
     contrast: float = Field(0.4, ge=0, le=1, description="factor uniform in [1-c, 1+c]")
     saturation: float = Field(0.4, ge=0, le=1, description="factor uniform in [1-s, 1+s]")
     hue: float = Field(0.1, ge=0, le=0.5, description="rotation uniform in [-h, h] turns")
-    grayscale_probability: Fraction = 0.2
-    blur_probability: Fraction = 0.0
+    grayscale_probability: Fraction = Field(0.2, description="of losing all colour")
+    blur_probability: Fraction = Field(0.0, description="of a Gaussian blur")
     blur_sigma_min: Positive = Field(0.1, description="pixels")
     blur_sigma_max: Positive = Field(1.0, description="pixels")
 

@@ -46,8 +46,8 @@ class GanConfig(Section):
     )
     warmup_batch_images: Count = Field(64, description="images a step of the warm-up")
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
-    warmup_generator_learning_rate: Positive = 4e-3
-    warmup_discriminator_learning_rate: Positive = 4e-3
+    warmup_generator_learning_rate: Positive = Field(4e-3, description="in the warm-up")
+    warmup_discriminator_learning_rate: Positive = Field(4e-3, description="in the warm-up")
 
     @property
     def views_per_latent(self) -> int:

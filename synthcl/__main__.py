@@ -1,0 +1,5 @@
+"""`python -m synthcl` is `synthcl`."""
+
+from synthcl.programs.command import main
+
+main()

@@ -1,0 +1,32 @@
+"""The command `synthcl`, which starts one of the programs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from synthcl.config import cli
+
+PROGRAMS = {
+    "search": "search for the curriculum that teaches best",
+    "train": "train one configuration",
+    "compare": "compare arms over numbers of images and seeds",
+    "evaluate": "score a frozen encoder",
+    "doctor": "look at this machine, or at every node of a cluster",
+    "fields": "what can be set, with types, bounds, defaults and a line each",
+}
+
+
+def main() -> None:
+    """Start the program that the first argument names; it has the others."""
+    name, given = next(iter(sys.argv[1:]), ""), sys.argv[2:]
+    if name not in PROGRAMS:
+        print(_usage(), file=sys.stdout if name in ("", "-h", "--help") else sys.stderr)
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    sys.argv = [f"synthcl {name}", *given]
+    cli.main(importlib.import_module(f"synthcl.programs.{name}").main)
+
+
+def _usage() -> str:
+    rows = [f"  {name:<10} {what}" for name, what in PROGRAMS.items()]
+    return "\n".join(["usage: synthcl PROGRAM ...; synthcl PROGRAM --help says more", "", *rows])

@@ -1,0 +1,83 @@
+"""The installed command: its programs, what can be set, and a wheel in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import ROOT, run
+
+from synthcl.config.schema import Config
+from synthcl.core.errors import UserError
+from synthcl.programs.command import PROGRAMS
+from synthcl.programs.fields import lines
+
+
+def synthcl(*given: str, folder: Path = ROOT, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(path)}
+    command = [sys.executable, "-m", "synthcl", *given]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_without_a_program_it_names_them_all() -> None:
+    for given, code in (((), 2), (("--help",), 0), (("serach",), 2)):
+        told = synthcl(*given)
+        assert told.returncode == code
+        assert all(f"\n  {name}" in told.stdout + told.stderr for name in PROGRAMS)
+
+
+def test_a_program_is_that_of_tune() -> None:
+    given = ("search", "--dry-run", "training.kimg=12.8")
+    told, script = synthcl(*given), run(*given)
+    assert (told.returncode, told.stdout) == (0, script.stdout)
+    refused = synthcl("train", "training.kimg=-1")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: override: training.kimg = -1")
+    assert {file.stem for file in (ROOT / "tune").glob("*.py")} == PROGRAMS.keys() - {"fields"}
+
+
+@pytest.mark.parametrize("section", [name for name in Config.model_fields if name != "name"])
+def test_every_field_of_a_section_is_told_with_its_line(section: str) -> None:
+    told = list(lines(section))
+    fields = [line for line in told if line.startswith("  ")]
+    assert fields
+    for line in fields:
+        name, *rest = line.split()
+        assert name == "kind" or len(rest) > 3, line  # type, default and some words
+
+
+def test_bounds_defaults_and_kinds_are_told() -> None:
+    kimg = next(line for line in lines("training") if line.startswith("  kimg "))
+    assert all(part in kimg for part in ("float, > 0", " 100 ", "thousand images"))
+    kinds = "\n".join(lines("curriculum.hardness"))
+    assert all(f"kind                             {kind} " in f"{kinds} " for kind in ("constant", "linear", "table"))
+    assert "terms holds members by name" in next(lines("terms"))
+    with pytest.raises(UserError, match=r"no field 'kimgs' in 'training\.kimgs'; there: batch_images"):
+        list(lines("training.kimgs"))
+    with pytest.raises(UserError, match=r"training\.kimg is a field"):
+        list(lines("training.kimg"))
+
+
+def test_a_wheel_has_programs_presets_spaces_and_data(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "wheel")]
+    subprocess.run([*pip, *build], check=True, capture_output=True, timeout=300)
+    (wheel,) = (tmp_path / "wheel").glob("synthcl-*.whl")
+    target = tmp_path / "installed"
+    install = ["install", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run([*pip, *install], check=True, capture_output=True, timeout=300)
+    environment = os.environ | {"PYTHONPATH": str(target)}
+    for space in ("curriculum", "generator", "knots"):
+        given = ["search", "--preset", "fashion-mini", f"search.space={space}", "--dry-run"]
+        told = subprocess.run(
+            [str(target / "bin" / "synthcl"), *given], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert told.returncode == 0, told.stderr
+        assert "8,000 labelled images in 10 classes" in told.stdout  # the embedded data
+    where = "import synthcl; print(synthcl.__file__)"
+    found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.stdout.startswith(str(target))
