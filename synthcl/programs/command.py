@@ -30,3 +30,7 @@ def main() -> None:
 def _usage() -> str:
     rows = [f"  {name:<10} {what}" for name, what in PROGRAMS.items()]
     return "\n".join(["usage: synthcl PROGRAM ...; synthcl PROGRAM --help says more", "", *rows])
+
+
+if __name__ == "__main__":
+    main()

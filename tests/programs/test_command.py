@@ -19,7 +19,7 @@ from synthcl.programs.fields import lines
 def synthcl(*given: str, folder: Path = ROOT, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(path)}
-    command = [sys.executable, "-m", "synthcl", *given]
+    command = [sys.executable, "-m", "synthcl.programs.command", *given]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 

@@ -1,5 +1,0 @@
-"""`python -m synthcl` is `synthcl`."""
-
-from synthcl.programs.command import main
-
-main()
