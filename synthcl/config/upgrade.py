@@ -21,7 +21,12 @@ REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 ADDED: dict[str, Any] = {"method.views_per_pair": 4}
 """fields that a recorded configuration may lack, and what was done before there was a choice"""
 
-_SEARCHED_BY_STOPPING = {"algorithm": "stopping", "opponent_share": 0.0, "opponent_space": "real-only"}
+_SEARCHED_BY_STOPPING = {
+    "algorithm": "stopping",
+    "hours": None,
+    "opponent_share": 0.0,
+    "opponent_space": "real-only",
+}
 """what a search did when its section had a `reduction_factor`"""
 _OF_KIND = {"conv": ("width",), "resnet18": ("stem",), "resnet50": ("stem",)}
 _RAMPS = {"constant": (), "step": ("end", "ramp_begin")}
