@@ -195,7 +195,7 @@ def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:
         state = f"{row.state}: {row.reason}" if row.reason else row.state
         score = "-" if pd.isna(row.score) else f"{row.score:.2f}"
         settings = ", ".join(f"{_short(path)}={_value(value)}" for path, value in row.overrides.items())
-        table.append([row.label, state, f"{row.images:,}", score, "baseline" if row.baseline else settings])
+        table.append([row.label, state, f"{row.images:,}", score, settings or "baseline"])
     return table
 
 
