@@ -58,7 +58,18 @@ class Shell:
         folder: an empty one, which it fills.
     """
 
-    PROGRAMS = ("python", "python3", "make", "ray", "pip", "pytest", "tensorboard", "optuna-dashboard", "aws")
+    PROGRAMS = (
+        "python",
+        "python3",
+        "synthcl",
+        "make",
+        "ray",
+        "pip",
+        "pytest",
+        "tensorboard",
+        "optuna-dashboard",
+        "aws",
+    )
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home, self.bin = folder / "checkout", folder / "home", folder / "bin"
