@@ -73,6 +73,7 @@ class Field:
         self.seconds_an_image: float | None = None
         self._closed_at: float | None = None
         self._frozen: dict[int, FrozenTrial] = {}
+        self._views: dict[int, tuple[tuple[str, int], FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             self._frozen[trial.number] = trial
             self.runs.append(_run_of(trial, own=self._is_own(trial)))
@@ -156,8 +157,15 @@ class Field:
     def _proposal(self, number: int) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
         contest = self.contest
         first, startup = contest.first_point if number == 0 else {}, contest.startup_trials + bool(contest.first_point)
-        seen = [view_of(self._frozen[run.number], run) for run in laid_out(self.runs)]
+        seen = [self._view(run) for run in laid_out(self.runs)]
         return propose(contest.space, seen, [contest.study, contest.seed, number], startup, first)
+
+    def _view(self, run: Run) -> FrozenTrial:
+        """As TPE sees it; made anew when it has changed, since making one takes a third of what a proposal does."""
+        state = run.standing, len(run.scores)
+        if self._views.get(run.number, (None,))[0] != state:
+            self._views[run.number] = state, view_of(self._frozen[run.number], run)
+        return self._views[run.number][1]
 
     def hear(self, run: Run, report: Report) -> None:
         """Keep a score; one that is told again is known."""
