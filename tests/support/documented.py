@@ -79,7 +79,7 @@ class Shell:
             made.mkdir(parents=True)
         (environment / "activate").touch()
         for program in (
-            *(self.bin / name for name in (*self.PROGRAMS, *self.VIEWERS)),
+            *(self.bin / name for name in self.PROGRAMS),
             environment / "pre-commit",
             environment / "python",
         ):
