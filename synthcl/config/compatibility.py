@@ -118,6 +118,9 @@ WHERE_IT_RUNS = (
 NOT_LEARNED = ("search", *WHERE_IT_RUNS)
 """Fields that a run's weights and scores do not depend on."""
 
+LEARNED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "training")
+"""Sections that say what a run learns: what may be searched, and what is logged as its hyperparameters."""
+
 MAY_BE_RESUMED_WITH = ("evaluation", *NOT_LEARNED)
 """Fields that a checkpoint may be continued with other values of."""
 

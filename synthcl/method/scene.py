@@ -6,6 +6,7 @@ A family is a folder beside this file and an idea is a file in it, with two clas
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -74,13 +75,11 @@ class Draw(Protocol):
     def to(self, device: torch.device | str) -> Draw: ...
 
 
-class Plugin(nn.Module):
+class Plugin(nn.Module, ABC):
     """What every plug-in of the step is: its `state_dict` is its whole state, and its buffers are its banks."""
 
     SPACE: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """ranges of its own fields that a search may draw from, as in synthcl/search/spaces"""
-    NEUTRAL: ClassVar[Mapping[str, Any] | None] = None
-    """own fields with which it changes no bit; None where there is no such setting"""
 
     def after(self, seen: Seen, own: Own) -> None:
         """Called after the update of every step: banks and slow copies."""
@@ -96,13 +95,13 @@ class View(Plugin):
     site: ClassVar[Literal["base", "pixel"]]
     """'base' turns images into views of the size asked for; 'pixel' changes views"""
 
+    @abstractmethod
     def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw | None:
         """Random numbers of all views of a step over all processes; a function of its arguments alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, views: Views, draw: Any, own: Own) -> Views:
         """The views after this one, differentiable with respect to their pixels."""
-        raise NotImplementedError
 
 
 class Term(Plugin):
@@ -111,9 +110,9 @@ class Term(Plugin):
     plays: bool
     """whether players ascend it"""
 
+    @abstractmethod
     def forward(self, seen: Seen, own: Own) -> Tensor:
         """0-dim float32: the mean over this process's anchors."""
-        raise NotImplementedError
 
 
 class Made(NamedTuple):
@@ -137,10 +136,11 @@ class Source(Plugin):
         """Real images that it asks for beside those of the encoder, over all processes."""
         return 0
 
+    @abstractmethod
     def draw(self, groups: int, seed: int, step: int) -> Draw:
         """Random numbers of all groups of a step over all processes; a function of its arguments alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, draw: Any, real: Tensor, own: Own) -> Made:
         """This process's images.
 
@@ -149,7 +149,6 @@ class Source(Plugin):
             real: (n, C, H, W) float in [0, 1], its share of the real images that were asked for.
             own: its knobs and the shared ones.
         """
-        raise NotImplementedError
 
 
 class Player(Protocol):

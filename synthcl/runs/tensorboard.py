@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from synthcl.config.compatibility import LEARNED, flat
 from synthcl.config.schema import Config
 from synthcl.core.report import Report
 
@@ -58,20 +58,13 @@ def decoded(png: bytes) -> np.ndarray:
 
 def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
     """The used values of a run, flat, with those that follow from them."""
-    flat: dict[str, bool | int | float | str] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                walk(f"{prefix}.{name}", value)
-        elif isinstance(node, (bool, int, float, str)):
-            flat[prefix] = node
-
-    tree = config.model_dump(mode="json")
-    for section in ("curriculum", "synthetic", "training", "views", "encoder", "heads", "terms"):
-        walk(section, tree[section])
+    used = {
+        path: value
+        for path, value in flat(config.model_dump(mode="json", include={*LEARNED})).items()
+        if isinstance(value, bool | int | float | str)
+    }
     first, last = config.knobs_at(0.0), config.knobs_at(1.0)
-    return flat | {
+    return used | {
         "derived.steps": config.training.steps,
         "derived.views_per_step": 2 * config.training.batch_images,
         "derived.pair_decay_first": first.pair_decay,

@@ -102,17 +102,10 @@ class Field:
         """Whether all that has begun has failed, so that no other configuration will do better."""
         return len(self.runs) >= HOPELESS_RUNS and all(run.failed for run in self.runs)
 
-    @property
-    def needed_images(self) -> float:
-        """That complete as many runs as are to be confirmed, from the furthest ones on."""
-        whole = self.contest.rungs[-1]
-        lengths = sorted((run.until for run in self.runs if run.standing != "out" and not run.own), reverse=True)
-        return whole * self.contest.finish - sum(lengths[: self.contest.finish])
-
     def close(self) -> None:
         """Nothing is begun any more but what completes those that are to be confirmed."""
         spent = sum(run.promised for run in self.runs)
-        self._closed_at = min(self.game.images, spent + self.needed_images)
+        self._closed_at = min(self.game.images, spent + self.game.needed())
 
     @property
     def share_used(self) -> float:

@@ -15,7 +15,7 @@ def next_leg(game: Game) -> Leg | None:
     A leg is only given out while what it leaves still completes `game.finish` runs.
     """
     for leg in _due(game):
-        if game.cost(leg) + _reserve(game, leg) <= game.left:
+        if game.cost(leg) + game.needed(leg) <= game.left:
             return leg
     return _sprint(game)
 
@@ -32,17 +32,6 @@ def _due(game: Game) -> list[Leg]:
             if run.standing == "paused" and run.reached == rung
         ]
     return [*legs, Leg(None, game.rungs[0])] if game.may_begin else legs
-
-
-def _reserve(game: Game, leg: Leg) -> int:
-    """Images that completing what is missing of `game.finish` costs after this leg, with the best candidates so far."""
-    lengths = {run.number: run.until for run in game.runs if run.standing != "out" and not run.own}
-    if leg.number is not None and not game.runs[leg.number].own:
-        lengths[leg.number] = leg.until
-    elif leg.number is None and (game.runs or not game.own_first):
-        lengths[len(game.runs)] = leg.until
-    furthest = sorted(lengths.values(), reverse=True)[: game.finish]
-    return game.whole * game.finish - sum(furthest)
 
 
 def _sprint(game: Game) -> Leg | None:

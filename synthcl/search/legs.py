@@ -91,6 +91,17 @@ class Game:
         """Images that a leg adds."""
         return leg.until - (0 if leg.number is None else self.runs[leg.number].until)
 
+    def needed(self, leg: Leg | None = None) -> int:
+        """Images that complete `finish` runs, from the furthest ones on, once this leg has been given out."""
+        lengths = {run.number: run.until for run in self.runs if run.standing != "out" and not run.own}
+        if leg is not None and leg.number is None:
+            if self.runs or not self.own_first:
+                lengths[len(self.runs)] = leg.until
+        elif leg is not None and leg.number in lengths:
+            lengths[leg.number] = leg.until
+        furthest = sorted(lengths.values(), reverse=True)[: self.finish]
+        return self.whole * self.finish - sum(furthest)
+
     def paused(self) -> list[Run]:
         """Runs between two legs, the best of the highest rung first."""
         waiting = [run for run in self.runs if run.standing == "paused"]

@@ -67,7 +67,7 @@ class StudySearch(Searcher):
         """A leg of the contest that has used the smallest share of its budget."""
         if self._limit is not None:
             speeds = [field.seconds_an_image for field in self._fields if field.seconds_an_image is not None]
-            needed = sum(field.needed_images for field in self._fields)
+            needed = sum(field.game.needed() for field in self._fields)
             if self._limit.is_over(max(speeds, default=None), needed):
                 say("the time is needed for what must follow: no more legs than that takes")
                 self._limit = None

@@ -23,14 +23,12 @@ import optuna
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from synthcl.config.compatibility import flat
+from synthcl.config.compatibility import LEARNED, flat
 from synthcl.config.schema import Config
 from synthcl.config.upgrade import path_today
 from synthcl.core.errors import UserError, yaml_problem
 from synthcl.core.plugin import Section
 
-SEARCHED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "training")
-"""sections whose fields may be searched"""
 _PROBES = 64  # random points that must be valid configurations before a search begins, beside the space's corners
 
 
@@ -178,10 +176,10 @@ def load_space(file: Path, config: Config) -> Space:
     dimensions: dict[str, Dimension] = {}
     own_values = flat(config.model_dump(mode="json"))
     for path, entry in ((path_today(str(path)), entry) for path, entry in tree.items()):
-        if path.split(".")[0] not in SEARCHED:
+        if path.split(".")[0] not in LEARNED:
             raise UserError(
                 f"space {str(file)!r}: {path} decides where or how a run is measured, not what it learns; remove it "
-                f"and search fields of {', '.join(SEARCHED)}"
+                f"and search fields of {', '.join(LEARNED)}"
             )
         try:
             dimensions[path] = Dimension.model_validate(entry).resolved(own_values.get(path))

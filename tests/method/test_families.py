@@ -21,7 +21,7 @@ from synthcl.core.plugin import Section, members
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.objectives import AnyTerm
-from synthcl.method.scene import Seen, Views
+from synthcl.method.scene import Seen, Source, Term, View, Views
 from synthcl.method.synthetic import AnySource
 from synthcl.method.views import AnyView
 from synthcl.search.space import Dimension
@@ -114,6 +114,12 @@ def tensors(state: Any) -> list[Tensor]:
         return [state]
     nodes = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
     return [tensor for node in nodes for tensor in tensors(node)]
+
+
+@pytest.mark.parametrize("base", [View, Term, Source])
+def test_a_plug_in_that_lacks_a_part_is_not_made(base: type) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        type("Unfinished", (base,), {})()
 
 
 @each_member

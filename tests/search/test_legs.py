@@ -69,6 +69,15 @@ def test_the_configurations_own_run_does_not_count_as_one_that_is_confirmed():
     assert halving.next_leg(game(images=1124)) == Leg(None, 125)  # may itself be the one that is completed
 
 
+def test_what_is_needed_is_what_completes_the_furthest_ones():
+    runs = [run(0, 60.0, 61.0, own=True), run(1, 50.0), run(2, 55.0, standing="out")]
+    needed = game(*runs, finish=2)
+    assert needed.needed() == 2000 - 125
+    assert needed.needed(Leg(1, 500)) == 2000 - 500
+    assert needed.needed(Leg(0, 500)) == needed.needed(Leg(2, 500)) == 2000 - 125  # which are not confirmed
+    assert needed.needed(Leg(None, 250)) == 2000 - 125 - 250
+
+
 def test_runs_under_way_are_waited_for_before_a_sprint():
     training = run(0, until=125, standing="training")
     assert halving.next_leg(game(training, images=1000)) is None

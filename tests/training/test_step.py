@@ -269,6 +269,14 @@ def test_everything_random_in_a_step_depends_on_seed_and_step_alone():
     assert not torch.equal(first[2], first[3])
 
 
+def test_views_know_which_image_of_the_data_they_show():
+    state = scene()
+    real, latents = len(state.batch.real), len(state.asked[0].latents)
+    assert state.batch.images.tolist() == [*range(real)] * 2 + [-1] * 4 * latents
+    views, _ = state.lab.images(state.batch, state.knobs)
+    assert views.images[:, 0].tolist() == state.batch.images.tolist()
+
+
 @pytest.mark.parametrize("per_image", [2, 4])
 @pytest.mark.parametrize(("pair", "per_pair", "per_latent"), [(True, 4, 4), (True, 2, 2), (False, 4, 2), (False, 2, 2)])
 def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_latent, per_image):

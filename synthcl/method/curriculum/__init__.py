@@ -4,10 +4,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from synthcl.core.plugin import kind_or
 from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
-from synthcl.method.curriculum.schedule import CONSTANT
+from synthcl.method.curriculum.schedule import NUMBER
 
 AnySchedule = Annotated[
-    Constant | Linear | Cosine | Step | Exponential | Piecewise | Table, Field(discriminator="kind"), CONSTANT
+    Constant | Linear | Cosine | Step | Exponential | Piecewise | Table,
+    Field(discriminator="kind"),
+    kind_or("constant"),
+    NUMBER,
 ]

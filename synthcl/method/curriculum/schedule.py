@@ -32,11 +32,7 @@ class Schedule(Section):
         return fields | {name: factor * fields[name] for name in ("start", "end") if name in fields}
 
 
-def _short(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"kind": "constant", "start": value}
-    return {"kind": "constant"} | value if isinstance(value, dict) and "kind" not in value else value
-
-
-CONSTANT = BeforeValidator(_short)
-"""lets a number stand for a constant, and a mapping without a kind"""
+NUMBER = BeforeValidator(
+    lambda value: {"start": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+)
+"""lets a number stand for a schedule that starts with it"""

@@ -37,8 +37,6 @@ class CustomTerm(TermSection):
 class CustomLoss(Term):
     """Calls the user's function on what all processes see."""
 
-    NEUTRAL = None
-
     def __init__(self, section: CustomTerm) -> None:
         super().__init__()
         self._section, self.plays = section, section.plays
