@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 
@@ -14,10 +15,13 @@ from synthcl.core.errors import UserError
 from synthcl.data import Found, ImageSource, find, transfer_config
 from synthcl.data.splits import images_of, source_of, unlabelled_parts
 from synthcl.evaluation.labels import most_labels, require_labels
+from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.training.gan_warmup import budget_kimg
+from synthcl.training.lab import in_order
 from synthcl.training.trainer import require_enough_images
 
+_TRIED_VIEWS = 4
 _NO_SYNTHETIC_VIEW = {"curriculum.synthetic_fraction": {"kind": "constant", "start": 0.0}}
 
 
@@ -87,19 +91,32 @@ def open_data(config: Config, *, test: bool = True) -> Data:
 
 
 def require_plugins(config: Config) -> None:
-    """Build encoder, views and terms once, so that code of the user's own is called before anything is spent.
+    """Build encoder, views and terms and use them once on a few views of noise, before anything is spent.
 
     Raises:
-        UserError: naming the member that cannot be made.
+        UserError: naming the member that cannot be made, or that fails, as code of the user's own may.
     """
     with torch.device("cpu" if config.encoder.kind == "custom" else "meta"):
-        config.encoder.build(config.data.channels)
-    for name, view in config.views.items():
+        width = cast(int, config.encoder.build(config.data.channels).feature_dim)
+    made = {}
+    for name, section in config.views.items():
         with _named(f"views.{name}"):
-            view.build(config.view_size)
-    for name, term in config.terms.items():
-        with _named(f"terms.{name}"):
-            term.build()
+            made[name] = section.build(config.view_size)
+    knobs, size = config.knobs_at(0.0), config.data.image_size
+    with torch.random.fork_rng(devices=[]):
+        groups = torch.arange(_TRIED_VIEWS // 2).repeat(2)
+        images = torch.rand(len(groups) // 2, config.data.channels, size, size)
+        views = Views((images,), (len(groups),), {"real": slice(0, len(groups))}, groups[:, None])
+        for name, view in in_order(made).items():
+            with _named(f"views.{name}"):
+                draw = view.draw(len(groups), knobs.view_strength, torch.Generator().manual_seed(0))
+                views = view(views, draw, knobs.own(f"views.{name}"))
+        heads = {name: head.build(width) for name, head in config.heads.items()}
+        features = torch.randn(len(groups), width)
+        seen = Seen(views, lambda parts: features, heads)
+        for name, term in config.terms.items():
+            with _named(f"terms.{name}"):
+                term.build()(seen, knobs.own(f"terms.{name}"))
 
 
 @contextmanager
@@ -108,6 +125,9 @@ def _named(place: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{place}.{error}") from None
+    except Exception as error:  # a user's code can raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{place} fails on {_TRIED_VIEWS} views of noise: {reason}") from error
 
 
 def require_latents(config: Config) -> None:

@@ -43,9 +43,7 @@ class Lab:
         }
         views = {name: view.build(config.view_size) for name, view in config.views.items()}
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
-        self.views: dict[str, View] = dict(
-            sorted(views.items(), key=lambda item: (_SITES.index(item[1].site), item[0]))
-        )
+        self.views: dict[str, View] = in_order(views)
         self.terms: dict[str, Term] = {
             name: _initialised(term.build, seed, f"terms {name}")
             for name, term in sorted(config.terms.items())
@@ -160,6 +158,11 @@ class Lab:
             if optimizer is not None:
                 optimizer.load_state_dict(state["optimizers"][name])
         self._own.load_state_dict(state.get("plugins", {}))
+
+
+def in_order(views: Mapping[str, View]) -> dict[str, View]:
+    """As a step runs them: by site, then by name."""
+    return dict(sorted(views.items(), key=lambda item: (_SITES.index(item[1].site), item[0])))
 
 
 def _initialised(build: Any, seed: int, name: str, *arguments: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from program import ROOT, run
+from tiny_run import TINY, arguments
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
@@ -60,6 +62,52 @@ def test_bounds_defaults_and_kinds_are_told() -> None:
         list(lines("training.kimgs"))
     with pytest.raises(UserError, match=r"training\.kimg is a field"):
         list(lines("training.kimg"))
+
+
+MY_MODULE = """
+import torch
+from torch import nn
+
+def MyGenerator(latent_dim, channels, image_size):
+    pixels = nn.Linear(latent_dim, channels * image_size**2)
+    return nn.Sequential(pixels, nn.Sigmoid(), nn.Unflatten(1, (channels, image_size, image_size)))
+
+def make(channels):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, 384), nn.ReLU())
+
+def change(views, numbers, strength):
+    return views * (1 - 0.1 * strength * numbers[:, :1, None, None]) * (1 - 0.1 * numbers[:, 1:, None, None])
+
+def halved(views, numbers, strength):
+    return views[:, :, ::2, ::2]
+
+def loss(vectors, groups):
+    return -vectors.var(0).clamp(max=1).mean()
+"""
+"""as a user would write it to the README's table"""
+
+
+def test_code_of_ones_own_takes_part_as_the_readme_says(tmp_path: Path) -> None:
+    (tmp_path / "my_module.py").write_text(MY_MODULE)
+    path = Path(f"{ROOT}{os.pathsep}{tmp_path}")
+    typed = re.findall(r"^\| .*? \| `(.*my_module:.*?)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(typed) == 4
+    small = {field: value for field, value in TINY.items() if field != "encoder.width"}
+    given = ["train", *arguments(small), *typed]
+
+    refused = synthcl(*given, "views.mine.code=my_module:halved", "--dry-run", folder=tmp_path, path=path)
+    assert refused.returncode == 2
+    assert "views.mine.code 'my_module:halved' returned" in refused.stderr
+
+    trained = synthcl(*given, "name=mine", folder=tmp_path, path=path)
+    assert trained.returncode == 0, trained.stderr
+    encoder = str(tmp_path / "runs" / "mine" / "train-joint.safetensors")
+    asked = synthcl("evaluate", encoder, folder=tmp_path, path=path)
+    assert asked.returncode == 2
+    assert "--trust-code" in asked.stderr
+    scored = synthcl("evaluate", encoder, "--trust-code", folder=tmp_path, path=path)
+    assert scored.returncode == 0, scored.stderr
+    assert "linear" in scored.stdout
 
 
 def test_a_wheel_has_programs_presets_spaces_and_data(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ from program import ROOT, run_script
 from torch import nn
 
 import synthcl.comparison.plan
-import synthcl.evaluation.protocol
-import synthcl.runs.export
+import synthcl.programs.evaluate
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 
@@ -289,8 +288,10 @@ def data_imitated() -> Iterator[None]:
         mock.patch(
             "synthcl.runs.preflight.open_data", return_value=SimpleNamespace(describe=lambda: "data as imitated")
         ),
-        mock.patch.object(synthcl.runs.export, "load_any", return_value=(nn.Identity(), load_preset("fashion-mini"))),
-        mock.patch.object(synthcl.evaluation.protocol, "score", return_value={}),
+        mock.patch.object(
+            synthcl.programs.evaluate, "load_any", return_value=(nn.Identity(), load_preset("fashion-mini"))
+        ),
+        mock.patch.object(synthcl.programs.evaluate, "score", return_value={}),
     ):
         yield
 

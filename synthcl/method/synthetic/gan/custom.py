@@ -24,7 +24,8 @@ def users_generator(config: GanConfig, channels: int, image_size: int) -> nn.Mod
 
     latents = torch.stack([torch.zeros(config.latent_dim), torch.ones(config.latent_dim)]).requires_grad_()
     try:
-        images = generator(latents)
+        with torch.enable_grad():  # whoever only samples builds one too
+            images = generator(latents)
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{said} fails on latents (2, {config.latent_dim}): {str(error).splitlines()[0]}") from None
     expected = (2, channels, image_size, image_size)
@@ -34,6 +35,7 @@ def users_generator(config: GanConfig, channels: int, image_size: int) -> nn.Mod
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
         raise UserError(f"{said} returned values from {low:.3g} to {high:.3g}; images must lie in [0, 1]")
-    if not images.requires_grad or torch.autograd.grad(images.sum(), latents, allow_unused=True)[0] is None:
+    ones = torch.ones_like(images)
+    if not images.requires_grad or torch.autograd.grad(images, latents, ones, allow_unused=True)[0] is None:
         raise UserError(f"{said} returned images without a gradient to the latents; G(z) must be differentiable")
     return generator
