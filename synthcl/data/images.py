@@ -214,16 +214,34 @@ def read_image(path: Path, image_size: int, channels: int) -> torch.Tensor:
     try:
         with Image.open(path) as opened:
             opened.draft(mode, (2 * image_size, 2 * image_size))  # lets libjpeg skip detail that will be averaged away
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            elif image.mode in ("I", "F"):
-                raise ValueError(f"its pixels are {image.mode!r}, neither 8 nor 16 bits")
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # the same pixels as at once, which Pillow warns of
-            image = ImageOps.fit(image.convert(mode), (image_size, image_size), Image.Resampling.BILINEAR)
+            return convert_image(opened, image_size, channels)
     except Exception as error:  # a broken file can raise anything inside its decoder
         raise _unreadable(path, error) from None
+
+
+def convert_image(opened: Image.Image, image_size: int, channels: int) -> torch.Tensor:
+    """Turn an image upright, shrink its short side to `image_size` with antialiasing and crop the centre.
+
+    Args:
+        opened: of any mode with 8 or 16 bits; 16-bit grey is reduced to 8 bits.
+        image_size: pixels a side.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        (channels, image_size, image_size) uint8.
+
+    Raises:
+        ValueError: when its pixels have neither 8 nor 16 bits.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are {image.mode!r}, neither 8 nor 16 bits")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same pixels as at once, which Pillow warns of
+    image = ImageOps.fit(image.convert(mode), (image_size, image_size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).reshape(image_size, image_size, channels).permute(2, 0, 1)
 
 

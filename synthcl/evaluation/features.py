@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from synthcl.core.device import normalise
 from synthcl.core.errors import Diverged
 from synthcl.data import ImageSource, stream
+from synthcl.data.transform import as_seen
 
 
 class Labelled(NamedTuple):
@@ -52,7 +51,7 @@ def encode(
     encoder.eval()
     try:
         batches = stream(images, rows.split(batch_images), loader_workers)
-        features = torch.cat([encoder(_prepare(batch, view_size)).float() for batch in batches])
+        features = torch.cat([encoder(as_seen(batch, view_size)).float() for batch in batches])
     finally:
         for module, training in modes:
             module.training = training
@@ -63,10 +62,3 @@ def encode(
             "a lower training.learning_rate or a higher terms.contrast.temperature is right"
         )
     return features
-
-
-def _prepare(images: Tensor, view_size: int) -> Tensor:
-    pixels = images.float() / 255
-    if pixels.shape[-1] != view_size:
-        pixels = F.interpolate(pixels, size=(view_size, view_size), mode="bilinear", antialias=True).clamp(0, 1)
-    return normalise(pixels)

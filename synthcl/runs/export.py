@@ -15,7 +15,9 @@ from torch import nn
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
+from synthcl.data.transform import Transform
 from synthcl.method.encoders.custom import CustomEncoder
+from synthcl.method.encoders.parted_conv import plain
 from synthcl.runs import checkpoint
 
 ENCODER = "encoder.safetensors"
@@ -56,7 +58,9 @@ def load_encoder(path: str | Path, *, trust_code: bool = False) -> nn.Module:
         trust_code: whether the module that a card of kind `custom` names may be imported and called.
 
     Returns:
-        A plain `nn.Module` in eval mode on the CPU: images (n, C, H, W) in [-1, 1] -> features (n, feature_dim).
+        A plain `nn.Module` in eval mode on the CPU: images (n, C, H, W) in [-1, 1] -> features (n, feature_dim). It
+        goes through `torch.jit.script`, `torch.compile` and `torch.onnx.export`. Its attribute `transform` turns a
+        PIL image, a file or a tensor into what it takes, as evaluation does (see `synthcl.data.transform.Transform`).
 
     Raises:
         UserError: when a file is missing, is not safetensors, weights and card disagree, or code is not trusted.
@@ -88,7 +92,7 @@ def load_any(path: Path, *, trust_code: bool = False) -> tuple[nn.Module, Config
         raise UserError(
             f"checkpoint {str(path)!r} does not hold the encoder its config describes; restore it"
         ) from None
-    return encoder.eval(), config
+    return _ready(encoder, config), config
 
 
 def require_same_encoder(trained: Config, config: Config) -> None:
@@ -135,4 +139,11 @@ def _load_exported(path: Path, trust_code: bool) -> tuple[nn.Module, Config]:
         raise UserError(f"encoder {str(path)!r} is not a safetensors file: {error}; restore it") from None
     except RuntimeError:
         raise UserError(f"encoder {str(path)!r} does not hold the weights its card describes; restore both") from None
-    return encoder.eval(), config
+    return _ready(encoder, config), config
+
+
+def _ready(encoder: nn.Module, config: Config) -> nn.Module:
+    """The encoder as others are given it: without what only training needs, in eval mode, with its transform."""
+    encoder = plain(encoder).eval()
+    encoder.transform = Transform(config.data.image_size, config.view_size, config.data.channels)  # type: ignore[assignment]
+    return encoder

@@ -58,6 +58,7 @@ def test_a_round_trip_gives_equal_features(exported, overrides):
     batch = images(config)
     assert torch.equal(loaded(batch), encoder.to(memory_format=torch.contiguous_format)(batch))
     assert loaded.feature_dim == encoder.feature_dim
+    assert loaded.state_dict().keys() == load_file(path).keys() == encoder.state_dict().keys()
     again, its_config = load_any(path.parent)
     assert torch.equal(again(batch), loaded(batch))
     assert its_config == config
@@ -175,3 +176,42 @@ def test_an_encoder_of_ones_own_is_exported_and_its_code_is_called_only_where_it
     batch = images(config)
     for loaded in (load_encoder(path, trust_code=True), load_any(path.parent, trust_code=True)[0]):
         assert torch.equal(loaded(batch), encoder.to(memory_format=torch.contiguous_format)(batch))
+    scripted = torch.jit.script(load_encoder(path, trust_code=True))
+    assert torch.equal(scripted(batch), loaded(batch))
+
+
+KINDS = [
+    {"encoder_kind": "conv", "encoder_width": 5, "data_channels": 3},
+    {"encoder_kind": "resnet18", "encoder_stem": "cifar"},
+    {"encoder_kind": "resnet18", "encoder_stem": "imagenet", "data_channels": 3, "data_image_size": 32},
+]
+
+
+@pytest.mark.parametrize("overrides", KINDS)
+@torch.no_grad()
+def test_torchscript_takes_an_encoder_and_any_number_of_images(exported, overrides):
+    path, _, config = exported(**overrides)
+    encoder = load_encoder(path)
+    assert not any(type(layer).__name__.startswith("Parted") for layer in encoder.modules())
+    for made in (torch.jit.script(encoder), torch.jit.trace(encoder, images(config, 2))):
+        for count in (1, 5):
+            batch = images(config, count)
+            torch.testing.assert_close(made(batch), encoder(batch), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_compiled_encoder_gives_the_same_features(exported):
+    path, _, config = exported(encoder_width=4)
+    encoder = load_encoder(path)
+    batch = images(config)
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(batch), encoder(batch), atol=1e-6, rtol=1e-5)
+
+
+def test_a_loaded_encoder_carries_the_transform_of_its_evaluation(exported):
+    path, _, config = exported(data_channels=3, data_image_size=16, views_size=12)
+    encoder = load_encoder(path)
+    seen = encoder.transform(torch.randint(0, 256, (3, 40, 30), dtype=torch.uint8))
+    assert seen.shape == (1, 3, config.view_size, config.view_size)
+    assert encoder(seen).shape == (1, encoder.feature_dim)
+    assert "transform" not in encoder.state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,8 @@ class PartedConv2d(nn.Conv2d):
         return torch.cat([super(PartedConv2d, self).forward(part) for part in images])
 
 
-class Parted(nn.Module):
-    """A network that takes its batch as one tensor, as an encoder that also takes it in parts.
+class Whole(nn.Module):
+    """A network under the name that an encoder of a user's own has in files.
 
     Args:
         network: images (n, C, H, W) -> features (n, feature_dim).
@@ -35,6 +36,32 @@ class Parted(nn.Module):
         super().__init__()
         self.network, self.feature_dim = network, feature_dim
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, C, H, W)."""
+        return self.network(images)
+
+
+class Parted(Whole):
+    """A network that takes its batch as one tensor, as an encoder that also takes it in parts."""
+
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Images (n, C, H, W), or parts that add up to n."""
-        return self.network(images if isinstance(images, Tensor) else torch.cat(tuple(images)))
+        return super().forward(images if isinstance(images, Tensor) else torch.cat(tuple(images)))
+
+
+def plain(encoder: nn.Module) -> nn.Module:
+    """The encoder without what only training needs: a batch is one tensor, so that TorchScript, too, takes it.
+
+    Args:
+        encoder: changed in place; a layer that takes parts gives its weights to a plain one of the same name.
+    """
+    if isinstance(encoder, Parted):
+        return Whole(encoder.network, encoder.feature_dim)
+    for name, layer in encoder.named_children():
+        if isinstance(layer, PartedConv2d):
+            size, stride, padding = (cast(Any, value) for value in (layer.kernel_size, layer.stride, layer.padding))
+            biased = layer.bias is not None
+            made = nn.Conv2d(layer.in_channels, layer.out_channels, size, stride, padding, bias=biased, device="meta")
+            made.load_state_dict(layer.state_dict(), assign=True)
+            encoder.register_module(name, made)
+    return encoder
