@@ -9,63 +9,20 @@ counts where the configuration has one. The loss, the views, the optimisers and 
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from synthcl.comparison.arms import apply_arm
 from synthcl.config.schema import Config
 from synthcl.core.device import normalise
+from synthcl.core.work import Work, count
 from synthcl.data import ResidentImages
 from synthcl.method.synthetic.gan.diffaugment import Augmented
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.training.networks import Networks
 from synthcl.training.trainer import Trainer
-
-
-@dataclass
-class Work:
-    """Floating-point operations, and bytes that enter and leave operators if nothing stays in a cache."""
-
-    flops: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.flops + other.flops, self.bytes + other.bytes)
-
-
-class _Count(TorchDispatchMode):
-    """Counts what runs inside. torch's FlopCounterMode cannot see through a gradient penalty."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.work = Work()
-
-    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = op(*args, **(kwargs or {}))
-        count = flop_registry.get(op.overloadpacket)
-        flops = count(*args, **(kwargs or {}), out_val=result) if count else 0
-        moved = 0 if op.is_view else sum(tensor.nbytes for tensor in _tensors([args, result]))
-        self.work += Work(flops, moved)
-        return result
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    if isinstance(values, Tensor):
-        return [values]
-    return [tensor for value in values for tensor in _tensors(value)] if isinstance(values, list | tuple) else []
-
-
-def count(call: Callable[[], object]) -> Work:
-    """What a call computes; nothing has to be computed on the meta device."""
-    with _Count() as counter:
-        call()
-    return counter.work
 
 
 def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict[str, Callable[[], object]]]:

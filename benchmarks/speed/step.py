@@ -16,11 +16,12 @@ from functools import partial
 
 import torch
 
-from benchmarks.speed.bounds import Work, finite, make_trainer, networks_alone, over_real_only, parts, total
+from benchmarks.speed.bounds import finite, make_trainer, networks_alone, over_real_only, parts, total
 from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
+from synthcl.core.work import Work
 from synthcl.training.trainer import Trainer
 
 ARMS = ("real-only", "frozen-gan", "joint")

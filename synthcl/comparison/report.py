@@ -13,6 +13,7 @@ from synthcl.comparison.records import Place, read_all
 from synthcl.comparison.table import HEADROOM_POINTS, SPLITS, Evidence, Row, SplitPrefix, summarise
 from synthcl.core.atomic import write_whole
 from synthcl.core.tables import fitted, markdown, terminal_columns
+from synthcl.training.flops import shown
 
 SPLIT_NAMES: dict[SplitPrefix, str] = {"val": "Validation", "test": "Test"}
 WATCHED = {
@@ -76,7 +77,7 @@ def _sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
         for heading, table in tables.items():
             if len(table) > 1:
                 sections += [heading, form(table)]
-    sections += ["### Wall seconds of training", form(_seconds(evidence))]
+    sections += ["### Wall seconds and floating-point operations of training", form(_seconds(evidence))]
     watched = _watched(evidence)
     if len(watched) > 1:
         sections += ["## Last logged statistics of training", form(watched)]
@@ -93,9 +94,10 @@ def _scores(evidence: Evidence, rows: list[Row]) -> Table:
 
 
 def _seconds(evidence: Evidence) -> Table:
-    table = [["arm", "images", "seconds", "n"]]
-    for (arm, images), seconds in evidence.seconds.items():
-        table.append([arm, f"{images:,}", str(seconds), str(seconds.n)])
+    table = [["arm", "images", "seconds", "n", "FLOP", "FLOP of its GAN's warm-up"]]
+    for cell, seconds in evidence.seconds.items():
+        arm, images = cell
+        table.append([arm, f"{images:,}", str(seconds), str(seconds.n), *map(shown, evidence.flops[cell])])
     return table
 
 

@@ -21,6 +21,7 @@ from synthcl.core.report import Report
 from synthcl.runs import checkpoint
 from synthcl.runs.gan_cache import ShowProgress, cached_gan
 from synthcl.runs.session import evaluation, reports, trainer_of, unlabelled_images
+from synthcl.training.flops import training_flops, warmup_flops
 from synthcl.training.gan_warmup import Statistics
 from synthcl.training.trainer import Trainer
 
@@ -148,6 +149,7 @@ def _write_record(run: Run, place: Place, legs: list[Leg], trainer: Trainer, div
             if "score" in leg["metrics"] and leg["statistics"]
         ],
         "seconds": {name: sum(leg["seconds"].get(name, 0.0) for leg in legs) for name in ("train", "evaluate")},
+        "flops": {"train": training_flops(run.config), "warm-up": warmup_flops(run.config, run.images)},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
         "versions": checkpoint.versions(),
         "digest": digest(run.config),

@@ -56,12 +56,19 @@ class Evidence:
     """the last logged means of training"""
     seconds: dict[Cell, Statistic]
     """wall time of training, without scoring"""
+    flops: dict[Cell, tuple[float | None, float | None]]
+    """floating-point operations of a run's training and of its GAN's warm-up; None where no record has them"""
     budgets: tuple[str, ...]
     devices: tuple[str, ...]
     diverged: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Everything above as plain values."""
+        flops = [
+            {"arm": arm, "images": images, "train": train, "warm-up": warm_up}
+            for (arm, images), (train, warm_up) in self.flops.items()
+            if train is not None
+        ]
         return {
             "name": self.name,
             "oracle_images": self.oracle,
@@ -86,7 +93,7 @@ class Evidence:
             "statistics": [
                 {"arm": arm, "images": images, **_plain(means)} for (arm, images), means in self.statistics.items()
             ],
-        }
+        } | ({"flops": flops} if flops else {})
 
 
 def summarise(records: list[Record]) -> Evidence:
@@ -100,11 +107,13 @@ def summarise(records: list[Record]) -> Evidence:
     scores: dict[Cell, dict[int, dict[str, float]]] = {}
     logged: dict[Cell, list[dict[str, float]]] = {}
     spent: dict[Cell, list[float]] = {}
+    computed: dict[Cell, dict[str, float | None]] = {}
     for record in finished:
         cell = record["arm"], record["images"]
         scores.setdefault(cell, {})[record["seed"]] = record["metrics"]
         logged.setdefault(cell, []).append(record["statistics"])
         spent.setdefault(cell, []).append(record["seconds"]["train"])
+        computed[cell] = computed.get(cell) or record.get("flops", {})  # earlier versions did not count
     cells = sorted(scores, key=lambda cell: (cell[1], _order(cell[0])))
     oracle = max((images for arm, images in cells if arm == REAL_ONLY), default=None)
     tables = {split: _Scores(scores, columns, split, oracle) for split in SPLITS}
@@ -117,6 +126,7 @@ def summarise(records: list[Record]) -> Evidence:
         own_gains={split: table.own_gains() for split, table in tables.items()},
         statistics={cell: _means(logged[cell]) for cell in cells},
         seconds={cell: seconds for cell in cells if (seconds := Statistic.of(spent[cell]))},
+        flops={cell: (computed[cell].get("train"), computed[cell].get("warm-up")) for cell in cells},
         budgets=_distinct(
             f"{record['steps']:,} optimiser steps of {record['views_per_step']:,} views"
             for record in finished

@@ -14,6 +14,8 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.report import Report
 from synthcl.search import results
+from synthcl.search.trial import resolve
+from synthcl.training.flops import training_flops, warmup_flops
 
 
 def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, Any]]:
@@ -42,10 +44,12 @@ class Recorder(Callback):
     Args:
         folder: of the run.
         stage: such as 'confirm-1'.
+        base: the configuration that the runs' overrides change.
+        available_images: number of unlabelled images, on which GANs are warmed up.
     """
 
-    def __init__(self, folder: Path, stage: str) -> None:
-        self._folder, self._stage = folder, stage
+    def __init__(self, folder: Path, stage: str, base: Config, available_images: int) -> None:
+        self._folder, self._stage, self._base, self._available_images = folder, stage, base, available_images
         (folder / "confirm").mkdir(exist_ok=True)
 
     def on_trial_result(
@@ -55,6 +59,7 @@ class Recorder(Callback):
         if report.failure or not report.ended:
             return
         run = trial.config["run"]
+        own = resolve(self._base, trial.config)
         record = {
             "name": run["name"],
             "label": run["label"],
@@ -62,6 +67,7 @@ class Recorder(Callback):
             "seed": run["overrides"]["training.seed"],
             "images": report.images,
             "seconds": report.seconds,
+            "flops": {"train": training_flops(own), "warm-up": warmup_flops(own, self._available_images)},
             "metrics": report.scores,
             "checkpoint": f"{self._stage}/{run['label']}",
         }

@@ -16,6 +16,7 @@ from synthcl.comparison.student import paired_difference
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
 from synthcl.search import results
+from synthcl.training.flops import shown
 
 _BySeed = dict[int, dict[str, float]]
 """seed -> scores by metric"""
@@ -32,6 +33,8 @@ class Row:
     images: int
     seconds: float
     """wall time of a run, scoring included, mean over seeds"""
+    flops: dict[str, float | None]
+    """floating-point operations of a run: `train`, and `warm-up` of its GAN; none where no record has them"""
     scores: dict[str, Statistic]
     difference: dict[str, Estimate]
     """to the best real-only found, over the seeds that both have"""
@@ -95,6 +98,7 @@ class Leaderboard:
                     "missing_seeds": list(row.missing_seeds),
                     "images": row.images,
                     "seconds": row.seconds,
+                    "flops": row.flops,
                     "scores": plain(row.scores),
                     "minus opponent": plain(row.difference),
                 }
@@ -141,6 +145,7 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
                 missing_seeds=tuple(seed for seed in seeds if seed not in own),
                 images=int(runs.images.max()),
                 seconds=float(runs.seconds.mean()),
+                flops=next(filter(None, runs.flops), {}),
                 scores={metric: value for metric, value in statistics.items() if value},
                 difference={metric: value for metric, value in differences.items() if value},
             )
@@ -209,14 +214,15 @@ def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
 
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, heading first."""
-    table = [["", *board.columns, *board.differences, "n", "seconds"]]
+    table = [["", *board.columns, *board.differences, "n", "seconds", "FLOP", "GAN's FLOP"]]
     for row in board.rows:
         scores = [str(row.scores.get(metric, "-")) for metric in board.columns.values()]
         gains = [row.difference.get(metric) for metric in board.differences.values()]
         differences = ["-" if gain is None else gain.signed() for gain in gains]
         if row.name == board.opponent:
             differences = ["reference" for _ in gains]
-        table.append([row.name, *scores, *differences, str(len(row.seeds)), f"{row.seconds:.0f}"])
+        spent = [f"{row.seconds:.0f}", *(shown(row.flops.get(part)) for part in ("train", "warm-up"))]
+        table.append([row.name, *scores, *differences, str(len(row.seeds)), *spent])
     return table
 
 

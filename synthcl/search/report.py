@@ -27,6 +27,7 @@ from synthcl.search.settings import changes
 from synthcl.search.study import RecordedStudy
 
 INTERVALS = "Brackets: Student's 95 % intervals over seeds."
+FLOPS = "FLOP: floating-point operations of a run's training, and of the GAN warm-up that it begins with."
 
 Note = tuple[str, str]
 """title of a figure, and its file relative to the report, or why there is none"""
@@ -66,6 +67,7 @@ def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
             fitted(leaderboard.cells(board), terminal_columns()),
             f"Δ: difference to {board.opponent} in points, paired by seed. Seeds {_span(seeds)}; seconds of a run.",
+            FLOPS,
             INTERVALS,
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])
@@ -137,7 +139,7 @@ def _document(
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
             f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
             f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
-            "All rows have the same steps and views; seconds are the wall time of a run, scoring included. "
+            "All rows have the same steps and views; seconds are the wall time of a run, scoring included. {FLOPS} "
             "A seed is a whole repetition: its own draw of images, labels and validation cut, and its own GAN.",
             _budgets(config, board)
             + " The test split was read once, at the end of these runs; every choice was made on validation.",

@@ -46,7 +46,18 @@ _TRIAL_COLUMNS = (
     "finished",
     "spent_images",
 )
-_CONFIRM_COLUMNS = ("name", "label", "seed", "images", "seconds", "score", "checkpoint", "overrides", "metrics")
+_CONFIRM_COLUMNS = (
+    "name",
+    "label",
+    "seed",
+    "images",
+    "seconds",
+    "flops",
+    "score",
+    "checkpoint",
+    "overrides",
+    "metrics",
+)
 
 
 def open_study(folder: Path) -> RecordedStudy:
@@ -123,11 +134,12 @@ def _state(trial: FrozenTrial) -> str:
 
 
 def confirm_frame(folder: Path) -> pd.DataFrame:
-    """One row a finished confirm run: name, label, seed, images, seconds, score, checkpoint, overrides, metrics."""
+    """One row a finished confirm run: name, label, seed, images, seconds, flops {"train", "warm-up"}, which are empty
+    in a record of an earlier version, score, checkpoint, overrides, metrics."""
     rows: list[dict[str, Any]] = []
     for file in sorted((folder / "confirm").glob("*.json")):
         record = json.loads(file.read_text())
-        rows.append(record | {"score": record["metrics"]["score"]})
+        rows.append({"flops": {}} | record | {"score": record["metrics"]["score"]})
     return pd.DataFrame(rows, columns=list(_CONFIRM_COLUMNS))
 
 

@@ -183,7 +183,7 @@ def _search(config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage:
 def _confirm(config: Config, storage: Storage, stage: dict[str, Any]) -> None:
     trials = results.trials_frame(results.open_study(storage.folder), config)
     if plan := confirm.left(trials, config, storage.folder):
-        recorder = confirm.Recorder(storage.folder, stage["name"])
+        recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
         images = len(plan) * rung_images(config)[-1]
         gans: Gans = {}  # a seed is a whole repetition
         for seed in sorted({run["overrides"]["data.split_seed"] for run in plan}):

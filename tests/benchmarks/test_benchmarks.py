@@ -41,13 +41,8 @@ def test_pieces_take_turns_and_are_compared_within_a_round():
     assert harness.ratio(harness.Timing((2.0, 9.0, 8.0)), harness.Timing((1.0, 3.0, 2.0))) == 3.0
 
 
-def test_counted_operations_of_a_convolution_are_the_formula():
-    layer = nn.Conv2d(3, 8, 3, padding=1, bias=False, device="meta")
+def test_counted_bytes_are_those_that_enter_and_leave_operators():
     images = torch.empty(5, 3, 16, 16, device="meta")
-    forward = 2 * 5 * 8 * 3 * 9 * 16**2
-    assert bounds.count(lambda: layer(images)).flops == forward
-    assert bounds.count(lambda: layer(images).sum().backward()).flops == 2 * forward
-    assert bounds.count(lambda: layer(images.requires_grad_()).sum().backward()).flops == 3 * forward
     assert bounds.count(lambda: images.view(-1)).bytes == 0
     assert bounds.count(lambda: images + images).bytes == 3 * images.nbytes
 

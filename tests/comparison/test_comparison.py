@@ -24,6 +24,7 @@ from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
 from synthcl.runs import checkpoint_store
+from synthcl.training.flops import shown
 
 ROOT = Path(__file__).parents[2]
 DIGITS = TINY | {
@@ -207,6 +208,8 @@ def test_records_have_what_the_table_needs_at_equal_steps_and_views(finished):
         assert [rung["images_seen"] for rung in record["rungs"]] == [128, 256]
         assert record["metrics"]["rung_score"] == record["metrics"]["val/early-ridge/digits"]
         assert record["seconds"]["train"] > 0
+        assert record["flops"]["train"] > 0
+        assert (record["flops"]["warm-up"] > 0) == (record["arm"] == "joint")
         assert ("synthetic/pair_similarity" in record["statistics"]) == (record["arm"] == "joint")
 
 
@@ -316,6 +319,22 @@ def test_the_report_needs_the_records_alone(finished, tmp_path):
         ("joint", 80),
     ]
     assert (folder / "scores-test.png").stat().st_size > 0
+
+
+def test_operations_stand_beside_the_seconds_and_a_dash_where_a_record_has_none(finished, tmp_path):
+    base, _ = finished
+    elsewhere = config(tmp_path)
+    shutil.copytree(Place(base).records, Place(elsewhere).records, ignore=shutil.ignore_patterns("report"))
+    old = Place(elsewhere).records / "real-only-n40-seed0.json"
+    old.write_text(json.dumps({k: v for k, v in json.loads(old.read_text()).items() if k != "flops"}))
+    write(Place(elsewhere))
+    table = (Place(elsewhere).report / "evidence.md").read_text().split("### Wall seconds")[1].split("##")[0]
+    cells = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    rows = {(arm, images): rest[-2:] for arm, images, *rest in cells}
+    computed = {run.label: json.loads(Place(base).record(run).read_text())["flops"] for run in finished[1]}
+    assert rows["real-only", "40"] == ["-", "-"]
+    assert rows["real-only", "80"] == [shown(computed["real-only-n80-seed0"]["train"]), "0"]  # needs no warm-up
+    assert rows["joint", "80"] == [shown(computed["joint-n80-seed0"][part]) for part in ("train", "warm-up")]
 
 
 def test_statistics_of_constructed_records():

@@ -69,5 +69,5 @@ def test_a_comparison_ends_with_real_only_in_equal_time_and_shows_the_times(tmp_
     assert len(longer) == 2
     assert len({record["config"]["training"]["kimg"] for record in longer}) == 1
     assert longer[0]["steps"] > next(record["steps"] for record in records if record["arm"] == "joint")
-    assert "### Wall seconds of training" in done.stdout
+    assert "### Wall seconds and floating-point operations of training" in done.stdout
     assert "real-only-equal-time has the wall time of joint, and more steps" in done.stdout

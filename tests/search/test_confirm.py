@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from run_folder import SEEDS, make_run, run_config
 
 from synthcl.search import confirm, results
+from synthcl.training.flops import training_flops, warmup_flops
 
 REPORT = {"images": 8192, "seconds": 12.5, "score": 80.0, "test/knn/x": 70.0, "history": [], "diverged": False}
 
@@ -23,7 +24,7 @@ def test_only_runs_without_a_record_are_left(tmp_path):
 
 
 def test_a_record_is_written_when_a_run_has_spent_its_budget_and_not_before(tmp_path):
-    recorder = confirm.Recorder(tmp_path, "confirm-2")
+    recorder = confirm.Recorder(tmp_path, "confirm-2", config := run_config(tmp_path), available_images=2000)
     run = {"label": "a-seed1000", "name": "a", "overrides": {"training.seed": 1000}}
     trial = SimpleNamespace(config={"run": run})
     for report in (REPORT | {"progress": 0.5}, REPORT | {"progress": 1, "diverged": True, "reason": "nan"}):
@@ -34,3 +35,4 @@ def test_a_record_is_written_when_a_run_has_spent_its_budget_and_not_before(tmp_
     assert record["metrics"] == {"score": 80.0, "test/knn/x": 70.0}
     assert record["checkpoint"] == "confirm-2/a-seed1000"
     assert (record["seed"], record["seconds"]) == (1000, 12.5)
+    assert record["flops"] == {"train": training_flops(config), "warm-up": warmup_flops(config, 2000)}

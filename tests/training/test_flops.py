@@ -1,0 +1,90 @@
+"""Operations of a run are those of its real steps, and of layers those of the formula."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from small_trainer import CPU, random_images, tiny_config, untrained_gan
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from synthcl.comparison.arms import apply_arm
+from synthcl.core.work import count
+from synthcl.method.synthetic.gan.networks import make_discriminator
+from synthcl.training.flops import shown, training_flops, warmup_flops
+from synthcl.training.gan_warmup import GanWarmUp
+from synthcl.training.trainer import Trainer
+
+RAMP = {"kind": "linear", "start": 0.25, "end": 0.75, "ramp_begin": 0.2, "ramp_end": 0.8}
+
+
+def test_operations_of_a_convolution_are_the_formula():
+    layer = nn.Conv2d(3, 8, 3, padding=1, bias=False, device="meta")
+    images = torch.empty(5, 3, 16, 16, device="meta")
+    forward = 2 * 5 * 8 * 3 * 9 * 16**2
+    assert count(lambda: layer(images)).flops == forward
+    assert count(lambda: layer(images).sum().backward()).flops == 2 * forward  # the weights' gradient
+    assert count(lambda: layer(images.requires_grad_()).sum().backward()).flops == 3 * forward  # and the images'
+
+
+def trained(config, arm):
+    """A run's operations as torch counts them on its real steps."""
+    config = apply_arm(config, arm)
+    trainer = Trainer(config, random_images(), None if config.is_real_only else untrained_gan(config), CPU)
+    with FlopCounterMode(display=False) as counter:
+        trainer.advance(config.training.steps)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("arm", ["real-only", "frozen-gan", "hard-only", "joint"])
+@pytest.mark.parametrize("share", [{"kind": "constant", "start": 0.5}, RAMP], ids=["constant", "ramp"])
+def test_operations_of_a_run_are_those_that_torch_counts_on_its_real_steps(arm, share):
+    config = tiny_config({"curriculum.synthetic_fraction": share})
+    assert training_flops(apply_arm(config, arm)) == trained(config, arm)
+
+
+def test_a_run_that_begins_without_synthetic_images_has_fewer_operations():
+    late = tiny_config({"curriculum.synthetic_fraction": {"kind": "step", "start": 0.0, "end": 0.5, "ramp_begin": 0.5}})
+    always = tiny_config({"curriculum.synthetic_fraction": {"kind": "constant", "start": 0.5}})
+    assert training_flops(late) == trained(late, "joint")
+    assert training_flops(apply_arm(late, "real-only")) < training_flops(late) < training_flops(always)
+
+
+def test_operations_grow_with_the_steps_and_do_not_depend_on_the_seed():
+    whole, half, other = (
+        training_flops(tiny_config(changes))
+        for changes in ({"training.kimg": 0.256}, {"training.kimg": 0.128}, {"training.seed": 5})
+    )
+    assert whole == 2 * half == 2 * other
+
+
+def test_what_blurs_its_views_is_counted_too():
+    blurred = tiny_config({"views.base.blur_probability": 1.0})
+    assert training_flops(blurred) == training_flops(tiny_config({"views.base.blur_probability": 0.0}))
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_operations_of_a_warm_up_are_those_of_its_real_steps(penalty):
+    batch = {"synthetic.gan.warmup_batch_images": 8, "synthetic.gan.warmup_kimg": 0.08}
+    config = tiny_config(batch | {"synthetic.gan.gradient_penalty": penalty})
+    step = count(lambda: GanWarmUp(config, CPU).advance(random_images(), check=False)).flops
+    assert warmup_flops(config, 40) == 10 * step
+    passes = config.with_overrides({"synthetic.gan.warmup_passes_max": 1})
+    assert warmup_flops(passes, 40) == 5 * step
+    assert warmup_flops(apply_arm(config, "real-only"), 40) == 0
+
+
+def test_code_of_ones_own_that_wants_numbers_is_not_counted(monkeypatch):
+    def curious(*arguments):
+        network = make_discriminator(*arguments)
+        network.register_forward_hook(lambda module, given, result: result.sum().item())
+        return network
+
+    monkeypatch.setattr("synthcl.training.networks.make_discriminator", curious)
+    assert training_flops(tiny_config({"training.kimg": 0.064})) is None
+
+
+def test_operations_are_shown_with_a_prefix():
+    assert [shown(value) for value in (None, 0, 12, 1.0412e12, 302.6e15)] == ["-", "0", "12", "1.041 T", "302.6 P"]
+    sizes = [shown(10.0**power) for power in range(24)]
+    assert all(earlier != later for earlier, later in pairwise(sizes))
