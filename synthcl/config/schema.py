@@ -39,10 +39,13 @@ from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.encoders.conv import ConvConfig
 from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.objectives import AnyTerm
+from synthcl.method.objectives.custom import CustomTerm
+from synthcl.method.objectives.decoupled import DecoupledConfig
 from synthcl.method.objectives.ppcl import PpclConfig
 from synthcl.method.synthetic import AnySource
 from synthcl.method.synthetic.gan.settings import GanConfig
 from synthcl.method.views import AnyView
+from synthcl.method.views.mixer import MixerConfig
 from synthcl.method.views.simclr import SimclrConfig
 
 
@@ -117,6 +120,42 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _views_can_be_mixed(self) -> Config:
+        mixers = self._mixers
+        for name, term in self.terms.items():
+            if isinstance(term, DecoupledConfig) and term.weight.bounds[1] > 0 and not mixers:
+                raise ValueError(
+                    f"terms.{name} of kind decoupled looks at mixed views alone, and views has none of kind mixup or "
+                    "resizemix with a share above 0; add one, such as views.mix={kind: resizemix}"
+                )
+            if isinstance(term, CustomTerm) and term.weight.bounds[1] > 0 and mixers:
+                raise ValueError(
+                    f"terms.{name} of kind custom takes one group a view, and views.{mixers[0]} of kind "
+                    f"{self.views[mixers[0]].kind} gives some two; remove one of them"
+                )
+        if not mixers:
+            return self
+        of_group = max(self.training.views_per_image, self.gan.views_per_latent)
+        granule = of_group * self.compute.workers_per_trial
+        if self.training.batch_images % granule:
+            raise ValueError(
+                f"training.batch_images {self.training.batch_images} must be a multiple of {granule}, {of_group} views "
+                f"of an image or latent times compute.workers_per_trial {self.compute.workers_per_trial}, for "
+                f"views.{mixers[0]} to mix the rows of every worker in pairs"
+            )
+        return self
+
+    @property
+    def _mixers(self) -> list[str]:
+        """Names of views that mix, at some step of the run."""
+        return [name for name, view in self.views_on.items() if isinstance(view, MixerConfig)]
+
+    @property
+    def views_on(self) -> dict[str, AnyView]:
+        """The views that some step of the run uses: all but mixers of share 0."""
+        return {name: view for name, view in self.views.items() if not isinstance(view, MixerConfig) or view.is_on}
+
     @property
     def is_real_only(self) -> bool:
         """Whether no step of the run has a synthetic view, so that no GAN is needed."""
@@ -152,6 +191,7 @@ class Config(Section):
             views_per_image=self.training.views_per_image,
             views_per_latent=self.gan.views_per_latent,
             workers=self.compute.workers_per_trial,
+            in_pairs=bool(self._mixers),
         )
 
     def knobs_at(self, progress: float) -> Knobs:

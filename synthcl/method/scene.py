@@ -92,8 +92,8 @@ class Plugin(nn.Module, ABC):
 class View(Plugin):
     """Changes what the encoder sees. Views run in the order of their sites, then of their names."""
 
-    site: ClassVar[Literal["base", "pixel"]]
-    """'base' turns images into views of the size asked for; 'pixel' changes views"""
+    site: ClassVar[Literal["base", "pixel", "mix"]]
+    """'base' turns images into views of the size asked for; 'pixel' changes views; 'mix' makes one of two"""
 
     @abstractmethod
     def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw | None:

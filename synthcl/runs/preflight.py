@@ -99,7 +99,7 @@ def require_plugins(config: Config) -> None:
     with torch.device("cpu" if config.encoder.kind == "custom" else "meta"):
         width = cast(int, config.encoder.build(config.data.channels).feature_dim)
     made = {}
-    for name, section in config.views.items():
+    for name, section in config.views_on.items():
         with _named(f"views.{name}"):
             made[name] = section.build(config.view_size)
     knobs, size = config.knobs_at(0.0), config.data.image_size

@@ -107,24 +107,26 @@ def _step_flops(config: Config, progress: float) -> int:
         generator, discriminator = (network.state_dict() for network in warmup_networks(config, _CPU))
         gan = {"generator": generator, "discriminator": discriminator}
     lab = Lab(config, gan, _CPU)
-    fake = FakeTensorMode()
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # draws have numbers, and what sees them first makes them fake
     _make_fake(lab.modules(), vars(lab.optimizers).values(), fake)
     for module in lab.modules():
         module.train()
+    number = mix.real + sum(source.reads_real(mix.latents) for source in lab.sources.values())
     with fake:
-        number = mix.real + sum(source.reads_real(mix.latents) for source in lab.sources.values())
-        batch = make_batch(
-            _blank(config, number),
-            torch.zeros(number, dtype=torch.int64),
-            mix,
-            knobs,
-            views=lab.views,
-            sources=lab.sources,
-            views_per_image=config.training.views_per_image,
-            seed=0,
-            step=0,
-            device=_CPU,
-        )
+        images = _blank(config, number)
+    batch = make_batch(
+        images,
+        torch.zeros(number, dtype=torch.int64),
+        mix,
+        knobs,
+        views=lab.views,
+        sources=lab.sources,
+        views_per_image=config.training.views_per_image,
+        seed=0,
+        step=0,
+        device=_CPU,
+    )
+    with fake:
         return count(lambda: joint_step(lab, batch, knobs)).flops
 
 

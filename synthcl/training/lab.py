@@ -19,7 +19,7 @@ from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic
 from synthcl.training.networks import GanState, make_networks, make_optimizers
 
-_SITES = ("base", "pixel")
+_SITES = ("base", "pixel", "mix")
 """the order of views"""
 
 
@@ -41,7 +41,7 @@ class Lab:
             for name, head in sorted(config.heads.items())
             if name != "main"
         }
-        views = {name: view.build(config.view_size) for name, view in config.views.items()}
+        views = {name: view.build(config.view_size) for name, view in config.views_on.items()}
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
         self.views: dict[str, View] = in_order(views)
         self.terms: dict[str, Term] = {

@@ -65,7 +65,10 @@ BAD_OVERRIDES = [
     ("curriculum.synthetic_fraction.kind=linear", r"curriculum\.synthetic_fraction\.end: .*required"),
     ("curriculum.hardness.end=1", r"no field 'curriculum\.hardness\.end'; curriculum\.hardness has: kind, start"),
     ("terms.spread.weight=0.5", r"terms\.spread\.weight"),
-    ("terms.spread.kind=spread", r"terms\.spread\.kind = 'spread': choose 'ppcl', 'custom'"),
+    (
+        "terms.spread.kind=spread",
+        r"terms\.spread\.kind = 'spread': choose 'ppcl', 'decoupled', 'vicreg', 'barlow'",
+    ),
     ("terms.contrast.weight=-1", r"terms\.contrast: weight goes down to -1; it must be 0 or more"),
     ("terms.contrast.weight=0", r"terms has no entry whose weight stays above 0"),
     ("terms.contrast.head=aside", r"terms\.contrast\.head 'aside' is no entry of heads, which has \['main'\]"),

@@ -24,6 +24,7 @@ from synthcl.method.objectives import AnyTerm
 from synthcl.method.scene import Seen, Source, Term, View, Views
 from synthcl.method.synthetic import AnySource
 from synthcl.method.views import AnyView
+from synthcl.method.views.mixer import MixerConfig
 from synthcl.search.space import Dimension
 from synthcl.training.lab import Lab
 from synthcl.training.trainer import Trainer
@@ -42,6 +43,10 @@ NEEDED: dict[str, dict[str, Any]] = {
     "schedule piecewise": {"start": 0.25, "third": 0.5, "two_thirds": 0.75, "end": 0.5},
     "schedule table": {"points": [[0.0, 0.25], [0.5, 0.75]]},
 } | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in ("linear", "cosine", "step", "exponential")}
+
+BESIDE: dict[str, dict[str, Any]] = {"term decoupled": {"views.mix": {"kind": "mixup", "share": 1.0}}}
+"""What a configuration with a kind also needs."""
+MIXERS = [kind for kind, section in VIEWS.items() if issubclass(section, MixerConfig)]
 
 
 def make_encoder(channels: int) -> nn.Module:
@@ -76,7 +81,13 @@ def place_of(family: str, kind: str) -> str:
 def with_member(family: str, kind: str) -> Config:
     """A small configuration in which this kind is on."""
     config = tiny_config({"training.kimg": 0.064})
-    return config if family == "source" else config.with_overrides({place_of(family, kind): fields(family, kind)})
+    if family == "source":
+        return config
+    return config.with_overrides(beside(family, kind) | {place_of(family, kind): fields(family, kind)})
+
+
+def beside(family: str, kind: str) -> dict[str, Any]:
+    return BESIDE.get(f"{family} {kind}", {})
 
 
 ALL = [
@@ -227,10 +238,11 @@ def test_a_draw_is_pure_and_its_rows_stand_alone(kind: str) -> None:
     assert torch.equal(states, torch.get_rng_state())
     if whole is None:
         return
-    own = {"view_strength": 1.0}
+    own = {"view_strength": 1.0, "share": 0.7}
     shown = view(views_of(8), whole, own).parts[0]
     assert torch.equal(shown, view(views_of(8), again, own).parts[0])
-    for rows in (torch.arange(3), torch.tensor([6, 1, 4])):
+    alone = torch.arange(3), torch.tensor([6, 1, 4])
+    for rows in (torch.arange(4), torch.tensor([6, 7, 2, 3])) if kind in MIXERS else alone:  # those mix rows in pairs
         images = views_of(8).parts[0][rows]
         some = view(Views((images,), (len(rows),), {}, rows[:, None]), whole.rows(rows), own).parts[0]
         torch.testing.assert_close(some, shown[rows])
@@ -239,7 +251,7 @@ def test_a_draw_is_pure_and_its_rows_stand_alone(kind: str) -> None:
 @each_view
 def test_a_view_stays_in_range_and_is_differentiable(kind: str) -> None:
     view = VIEWS[kind](**fields("view", kind)).build(16)
-    views, own = views_of(4), {"view_strength": 1.0}
+    views, own = views_of(4), {"view_strength": 1.0, "share": 1.0}
     draw = view.draw(4, 1.0, torch.Generator().manual_seed(2))
     after = view(views, draw, own)
     assert after.counts == views.counts
@@ -283,7 +295,7 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
 @pytest.mark.parametrize("plays", [True, False])
 def test_players_ascend_a_term_that_plays_and_never_feel_another(kind: str, plays: bool) -> None:
     overrides = {"synthetic.gan.hardness_unit": "weight", "curriculum.hardness": 0.5}
-    base = tiny_config(overrides)
+    base = tiny_config(overrides | beside("term", kind))
     config = base.with_overrides({"terms.contrast": fields("term", kind) | {"plays": plays}})
     calm = base.with_overrides({"terms.contrast": fields("term", kind), "curriculum.hardness": 0.0})
     found = {}
@@ -299,7 +311,7 @@ def test_players_ascend_a_term_that_plays_and_never_feel_another(kind: str, play
 
 @each_term
 def test_a_term_of_weight_0_is_absent_and_the_order_of_members_is_nobodys_business(kind: str) -> None:
-    alone, member = tiny_config(), fields("term", kind)
+    alone, member = tiny_config(beside("term", kind)), fields("term", kind)
     off = alone.with_overrides({"terms.aside": member | {"weight": 0.0}})
     history = trainer_of(alone).advance(3)
     assert trainer_of(off).advance(3) == history
@@ -311,7 +323,8 @@ def test_a_term_of_weight_0_is_absent_and_the_order_of_members_is_nobodys_busine
 @each_term
 def test_a_weight_that_moves_is_logged_and_one_that_begins_at_0_counts_from_where_it_rises(kind: str) -> None:
     ramp = {"kind": "step", "start": 0.0, "end": 0.5, "ramp_begin": 0.5}
-    config = tiny_config({"terms.aside": fields("term", kind) | {"weight": ramp}, "training.kimg": 0.064})
+    member = {"terms.aside": fields("term", kind) | {"weight": ramp}}
+    config = tiny_config({"training.kimg": 0.064} | beside("term", kind) | member)
     history = trainer_of(config).advance(4)
     assert [point["knob/terms.aside.weight"] for point in history] == [0.0, 0.0, 0.5, 0.5]
     assert ["loss/aside" in point for point in history] == [False, False, True, True]

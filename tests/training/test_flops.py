@@ -58,6 +58,13 @@ def test_operations_grow_with_the_steps_and_do_not_depend_on_the_seed():
     assert whole == 2 * half == 2 * other
 
 
+@pytest.mark.parametrize("mixer", ["mixup", "resizemix"])
+def test_mixed_views_and_terms_beside_ppcl_are_counted_too(mixer):
+    terms = {f"terms.{kind}.kind": kind for kind in ("decoupled", "vicreg", "barlow")}
+    config = tiny_config(terms | {"views.mix.kind": mixer})
+    assert training_flops(config) == trained(config, "joint") > trained(tiny_config(), "joint")
+
+
 def test_what_blurs_its_views_is_counted_too():
     blurred = tiny_config({"views.base.blur_probability": 1.0})
     assert training_flops(blurred) == training_flops(tiny_config({"views.base.blur_probability": 0.0}))

@@ -24,13 +24,15 @@ def mix_at(
     views_per_image: int,
     views_per_latent: int,
     workers: int,
+    in_pairs: bool = False,
 ) -> Mix:
     """Split the step's `2 * batch_images` views into real and synthetic ones.
 
     The synthetic share is rounded to whole latents, in equal numbers for every worker; the rest is
-    real, so that every step of every arm encodes the same number of views.
+    real, so that every step of every arm encodes the same number of views. Where views are mixed in pairs of rows,
+    every worker has even numbers of both.
     """
     views = 2 * batch_images
-    granule = max(views_per_latent, views_per_image) * workers
+    granule = max(views_per_latent, views_per_image) * workers * (2 if in_pairs else 1)
     synthetic = granule * round(views * synthetic_fraction.value_at(progress) / granule)
     return Mix(real=(views - synthetic) // views_per_image, latents=synthetic // views_per_latent)

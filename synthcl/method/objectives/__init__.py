@@ -5,7 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from synthcl.core.plugin import kind_or
+from synthcl.method.objectives.barlow import BarlowConfig
 from synthcl.method.objectives.custom import CustomTerm
+from synthcl.method.objectives.decoupled import DecoupledConfig
 from synthcl.method.objectives.ppcl import PpclConfig
+from synthcl.method.objectives.vicreg import VicregConfig
 
-AnyTerm = Annotated[PpclConfig | CustomTerm, Field(discriminator="kind"), kind_or("ppcl")]
+AnyTerm = Annotated[
+    PpclConfig | DecoupledConfig | VicregConfig | BarlowConfig | CustomTerm,
+    Field(discriminator="kind"),
+    kind_or("ppcl"),
+]
