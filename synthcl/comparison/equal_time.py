@@ -54,7 +54,20 @@ def _budget(real: dict[int, Run], own: dict[int, Run], place: Place) -> float | 
     of_real, of_own = (
         sum(_read(place.record(side[seed]).read_text())["seconds"]["train"] for seed in both) for side in (real, own)
     )
-    return float(f"{real[both[0]].config.training.kimg * of_own / of_real:.3g}")
+    return equal_time_kimg(real[both[0]].config.training.kimg, of_own, of_real)
+
+
+def equal_time_kimg(kimg: float, own_seconds: float, real_seconds: float) -> float:
+    """The budget with which real-only trains as long as another arm does.
+
+    Args:
+        kimg: of both, in thousand images.
+        own_seconds, real_seconds: of training in wall time, without scoring, over the same seeds.
+
+    Returns:
+        Thousand images, to three digits.
+    """
+    return float(f"{kimg * own_seconds / real_seconds:.3g}")
 
 
 def _read(text: str) -> Record:

@@ -144,6 +144,9 @@ class SearchConfig(Section):
     )
     confirm_top: Count = Field(2, description="best configurations retrained on fresh seeds")
     confirm_seeds: int = Field(3, ge=1, description="fresh seeds a configuration and baseline")
+    equal_time: bool = Field(
+        False, description="confirm real-only also with as many more steps as take the time of the best of the method"
+    )
     seed: int = Field(0, ge=0, description="seed of the sampler")
 
     @property

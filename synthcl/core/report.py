@@ -20,8 +20,11 @@ class Report:
     """share of the budget, in [0, 1]"""
     seconds: float = 0.0
     """of all legs so far"""
+    scoring_seconds: float = 0.0
+    """of them"""
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
+    """both of this leg"""
     history: list[Point] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     """at a rung, `score` among them, higher is better; 0 of a run that failed"""
@@ -63,6 +66,7 @@ _KEYS = {
     "images": "images",
     "progress": "progress",
     "seconds": "seconds",
+    "scoring_seconds": "seconds/scoring",
     "train_seconds": "seconds/train",
     "evaluate_seconds": "seconds/evaluate",
     "history": "history",

@@ -6,6 +6,7 @@ python tune/search.py                          the default preset, about ten min
 python tune/search.py --smoke-test             the same path in a minute
 python tune/search.py --preset cifar10 training.kimg=5000 compute.gpus_per_worker=0.5
 python tune/search.py --hours 8                ends in time, confirm runs included
+python tune/search.py --equal-time             and real-only for as long as the best of the method took
 python tune/search.py --budgets +4             four more whole runs' images for a finished search
 """
 
@@ -21,6 +22,7 @@ def main() -> None:
     cli.add_config_arguments(parser)
     parser.add_argument("--budgets", help="whole runs' images; +N adds to a finished search; for search.budgets=...")
     parser.add_argument("--hours", help="that search and confirm runs may take; short for search.hours=...")
+    parser.add_argument("--equal-time", action="store_true", help="then real-only for as long as the winner took, too")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier search of this name")
     arguments = parser.parse_intermixed_args()
 
@@ -35,6 +37,8 @@ def main() -> None:
             arguments.overrides.append(f"search.budgets={count}")
     if arguments.hours is not None:
         arguments.overrides.append(f"search.hours={arguments.hours}")
+    if arguments.equal_time:
+        arguments.overrides.append("search.equal_time=true")
     config = cli.config_from(arguments)
 
     from synthcl.search.budget import describe

@@ -46,6 +46,7 @@ def load(trainer: Trainer, folder: Path) -> Report | None:
     trainer.load_state_dict(state["trainer"])
     report = Report.from_dict(state["report"]) if state.get("report") else None
     trainer.spent_seconds = report.seconds if report else 0.0
+    trainer.scoring_seconds = report.scoring_seconds if report else 0.0
     return report
 
 

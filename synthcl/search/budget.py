@@ -32,6 +32,8 @@ def describe(config: Config, spaces: Spaces) -> str:
         "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions",
         "confirm": f"{confirms} runs: the best {search.confirm_top} of each, {OWN} and the baselines "
         f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
+        "equal time": f"then the best {REAL_ONLY} for as long as the best of the method took, "
+        f"{search.confirm_seeds} runs",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
         "images": f"at most {(search.budgets + confirms) * whole / 1000:.0f} kimg, "
@@ -42,6 +44,8 @@ def describe(config: Config, spaces: Spaces) -> str:
     }
     if not search.opponent_share:
         del rows["opponent"]
+    if not search.equal_time:
+        del rows["equal time"]
     space = spaces.method
     if outside := space.outside(config):
         fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
@@ -50,10 +54,15 @@ def describe(config: Config, spaces: Spaces) -> str:
 
 
 def confirm_runs(config: Config) -> int:
-    """Runs of the confirm stage: the best of method and opponent, the configuration's own and the baselines, each with
-    every fresh seed."""
+    """Runs of the confirm stage in equal steps: the best of method and opponent, the configuration's own and the
+    baselines, each with every fresh seed."""
     sides = 2 if config.search.opponent_share else 1
     return (sides * config.search.confirm_top + len((OWN, *BASELINES))) * config.search.confirm_seeds
+
+
+def following_runs(config: Config) -> int:
+    """What the confirm stage takes, in the time of runs of the method: one in equal time takes that of one."""
+    return confirm_runs(config) + config.search.equal_time * config.search.confirm_seeds
 
 
 def kept_checkpoints(config: Config) -> int:
@@ -64,4 +73,4 @@ def kept_checkpoints(config: Config) -> int:
         per_run += share * (rung - before) / rungs[-1]
         share, before = share / config.search.keeps_one_in, rung
     paused = config.search.budgets / per_run if config.search.algorithm == "halving" else 0.0
-    return max(confirm_runs(config), math.ceil(paused / 2)) + 1
+    return max(following_runs(config), math.ceil(paused / 2)) + 1

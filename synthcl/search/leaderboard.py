@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from synthcl.comparison.arms import BASELINES, CONTROL, OWN, REAL_ONLY
+from synthcl.comparison.arms import BASELINES, CONTROL, EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.comparison.bootstrap import Estimate, Statistic
 from synthcl.comparison.student import paired_difference
 from synthcl.config.schema import Config
@@ -65,6 +65,8 @@ class Leaderboard:
     """the metric that the verdict is about"""
     opponent: str | None
     """the real-only row with the best mean validation score, which others are compared with"""
+    equal_time: Estimate | None = None
+    """what the contender gains over real-only in equal time, by the headline metric"""
 
     @property
     def contender(self) -> Row | None:
@@ -73,8 +75,8 @@ class Leaderboard:
 
     @property
     def winner(self) -> Row | None:
-        """The row with the best mean validation score, baselines included."""
-        return self.rows[0] if self.rows else None
+        """The row with the best mean validation score, baselines included; one of more steps is none of them."""
+        return next((row for row in self.rows if row.name != EQUAL_TIME), None)
 
     def as_json(self) -> dict[str, Any]:
         """Everything above as plain values."""
@@ -88,6 +90,7 @@ class Leaderboard:
             "opponent": self.opponent,
             "verdict": verdict(self)[0],
             "best": self.best,
+            "minus equal time": vars(self.equal_time) if self.equal_time else None,
             "unconfirmed": list(self.unconfirmed),
             "rows": [
                 {
@@ -123,7 +126,7 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     real = {
         str(name): fmean(values["score"] for values in runs.values())
         for name, runs in scores.items()
-        if is_real_only(str(name))
+        if is_real_only(str(name)) and name != EQUAL_TIME
     }
     opponent = max(real, key=lambda name: real[name], default=None)
     rows = []
@@ -151,17 +154,21 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
             )
         )
     rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
+    equal = [row for row in rows if row.name != EQUAL_TIME]
     columns, differences_shown = _columns(config)
     leads = {"linear": f"val/{names.headline(config)}", "transfer": "val/transfer/mean"}
     best = {
-        what: max((row for row in rows if metric in row.scores), key=lambda row: row.score(metric)).name
+        what: max((row for row in equal if metric in row.scores), key=lambda row: row.score(metric)).name
         for what, metric in leads.items()
-        if any(metric in row.scores for row in rows)
+        if any(metric in row.scores for row in equal)
     }
     unconfirmed = tuple(name for name in chosen if name not in scores)
     headline = f"test/{names.headline(config)}"
     objective = config.search.objective
-    return Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
+    board = Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
+    longer = scores.get(EQUAL_TIME, {})
+    gain = _paired_difference(headline, scores[board.contender.name], longer) if board.contender else None
+    return replace(board, equal_time=gain)
 
 
 def _paired_difference(metric: str, own: _BySeed, others: _BySeed) -> Estimate | None:
@@ -258,6 +265,11 @@ def verdict(board: Leaderboard) -> list[str]:
     if winner is None:
         return ["No configuration has been confirmed on fresh seeds yet, so there is no leaderboard and no winner."]
     sentences = [_against_the_opponent(board)]
+    if board.equal_time is not None and board.contender is not None:
+        sentences.append(
+            f"In equal time: {board.contender.name} minus {EQUAL_TIME} {board.equal_time.signed()} points on test "
+            f"(linear, {board.equal_time.n} seed{'s' * (board.equal_time.n > 1)})."
+        )
     sentences.append(f"Winner by mean validation score ({board.objective}): {winner.name}.")
     if not all(row.is_baseline for row in board.rows):
         if winner.is_baseline:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
-from synthcl.comparison.arms import BASELINES
+from synthcl.comparison.arms import BASELINES, EQUAL_TIME
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.tables import fitted, markdown, terminal_columns
@@ -139,7 +139,7 @@ def _document(
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
             f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
             f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
-            "All rows have the same steps and views; seconds are the wall time of a run, scoring included. {FLOPS} "
+            f"Seconds are the wall time of a run, scoring included. {FLOPS} "
             "A seed is a whole repetition: its own draw of images, labels and validation cut, and its own GAN.",
             _budgets(config, board)
             + " The test split was read once, at the end of these runs; every choice was made on validation.",
@@ -181,14 +181,18 @@ def _spread(board: Leaderboard) -> float | None:
 def _budgets(config: Config, board: Leaderboard) -> str:
     """What the rows were trained for: the same for all, unless the space has a field that changes it."""
     budgets: dict[str, list[str]] = {}
+    longer = ""
     for row in board.rows:
+        if row.name == EQUAL_TIME:
+            longer = f" {EQUAL_TIME} trains for as long as the best of the method, and on {row.images:,} images."
+            continue
         training = config.with_overrides(row.overrides).training
         budget = f"{training.steps:,} optimiser steps of {2 * training.batch_images:,} views"
         budgets.setdefault(budget, []).append(row.name)
     if len(budgets) == 1:
-        return f"Every row has equal optimiser steps and equal views: {next(iter(budgets))}."
+        return f"Every row has equal optimiser steps and equal views: {next(iter(budgets))}.{longer}"
     listed = "; ".join(f"{budget} for {', '.join(names)}" for budget, names in budgets.items())
-    return f"The rows differ in their budget, so they do not compare curricula alone: {listed}."
+    return f"The rows differ in their budget, so they do not compare curricula alone: {listed}.{longer}"
 
 
 def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:

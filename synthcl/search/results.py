@@ -52,6 +52,7 @@ _CONFIRM_COLUMNS = (
     "seed",
     "images",
     "seconds",
+    "train_seconds",
     "flops",
     "score",
     "checkpoint",
@@ -134,12 +135,16 @@ def _state(trial: FrozenTrial) -> str:
 
 
 def confirm_frame(folder: Path) -> pd.DataFrame:
-    """One row a finished confirm run: name, label, seed, images, seconds, flops {"train", "warm-up"}, which are empty
-    in a record of an earlier version, score, checkpoint, overrides, metrics."""
+    """One row a finished confirm run: name, label, seed, images, seconds, train_seconds (without scoring), flops
+    {"train", "warm-up"}, score, checkpoint, overrides, metrics.
+
+    In a record of an earlier version, flops are empty and train_seconds are all seconds.
+    """
     rows: list[dict[str, Any]] = []
     for file in sorted((folder / "confirm").glob("*.json")):
         record = json.loads(file.read_text())
-        rows.append({"flops": {}} | record | {"score": record["metrics"]["score"]})
+        earlier = {"flops": {}, "train_seconds": record["seconds"]}
+        rows.append(earlier | record | {"score": record["metrics"]["score"]})
     return pd.DataFrame(rows, columns=list(_CONFIRM_COLUMNS))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
+from synthcl.comparison.arms import BASELINES, EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.core.progress import Progress, say
@@ -37,7 +37,7 @@ class StageLog(Callback):
         self._progress: Progress | None = None
         self._told = False
         self._heard: dict[str, int] = {}
-        longest = max((OWN, *BASELINES, f"{REAL_ONLY}-000"), key=len)
+        longest = max((OWN, *BASELINES, f"{REAL_ONLY}-000", *[EQUAL_TIME] * base.search.equal_time), key=len)
         confirmed = f"{longest}-seed{max(results.confirm_seeds(base))}"
         self._width = len(confirmed if self.stage == "confirm" else longest) + 2
 

@@ -35,7 +35,7 @@ from synthcl.runs.disk import require_space
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
 from synthcl.search import confirm, report, results
-from synthcl.search.budget import confirm_runs, kept_checkpoints
+from synthcl.search.budget import following_runs, kept_checkpoints
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
 from synthcl.search.optuna_search import StudySearch
@@ -47,7 +47,7 @@ from synthcl.search.time_limit import TimeLimit
 from synthcl.search.trial import CurriculumTrial, WorkerPoolTrial
 from synthcl.training.networks import Gans
 
-_MAY_CHANGE = {f"search.{field}" for field in ("trials", "budgets", "hours", "space", "opponent_space")}
+_MAY_CHANGE = {f"search.{field}" for field in ("trials", "budgets", "hours", "space", "opponent_space", "equal_time")}
 """of the search section, when a search goes on; spaces are compared as texts"""
 
 
@@ -146,6 +146,8 @@ class _State:
                 {"name": f"search-{number}", "kind": "search", "budgets": budgets, "begun": False, "done": False},
                 {"name": f"confirm-{number}", "kind": "confirm", "begun": False, "done": False},
             ]
+        elif not self.unfinished and config.search.equal_time and confirm.equal_time_left(config, storage.folder):
+            self.stages[-1]["done"] = False  # asked for after it had ended
 
     @property
     def unfinished(self) -> list[dict[str, Any]]:
@@ -167,7 +169,7 @@ def _search(config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage:
     whole = both[0].rungs[-1]
     limit = None
     if config.search.hours:
-        limit = TimeLimit(config.search.hours, confirm_runs(config) * whole, concurrent_trials(config))
+        limit = TimeLimit(config.search.hours, following_runs(config) * whole, concurrent_trials(config))
     searcher = StudySearch(both, journal, limit)
     left = sum(contest.budgets for contest in both) * whole - searcher.spent_images
     cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]))
@@ -182,13 +184,17 @@ def _search(config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage:
 
 def _confirm(config: Config, storage: Storage, stage: dict[str, Any]) -> None:
     trials = results.trials_frame(results.open_study(storage.folder), config)
+    recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
     if plan := confirm.left(trials, config, storage.folder):
-        recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
         images = len(plan) * rung_images(config)[-1]
         gans: Gans = {}  # a seed is a whole repetition
         for seed in sorted({run["overrides"]["data.split_seed"] for run in plan}):
             own = config.with_overrides({"data.split_seed": seed})
             gans[seed] = warmed_gan(own, open_data(own).images, storage)
+        _fit(config, storage, stage["name"], images, gans, Planned(plan), recorder, test=True)
+    if config.search.equal_time and (plan := confirm.equal_time_left(config, storage.folder)):
+        images = len(plan) * rung_images(config.with_overrides(plan[0]["overrides"]))[-1]
+        gans = {run["overrides"]["data.split_seed"]: None for run in plan}
         _fit(config, storage, stage["name"], images, gans, Planned(plan), recorder, test=True)
 
 

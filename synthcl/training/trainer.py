@@ -56,6 +56,7 @@ class Trainer:
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
         self.health = Health(config)
         self.spent_seconds = 0.0  # of wall time in all legs so far
+        self.scoring_seconds = 0.0  # of them
 
     @property
     def networks(self) -> Networks:

@@ -17,7 +17,9 @@ from synthcl.runs.location import below
 from synthcl.training.trainer import Trainer
 
 s3, bucket, disk = buckets.s3, buckets.bucket, disks.disk
-REPORT = Report(images=32, progress=0.25, seconds=3.5, history=[{"a": 1.0}], scores={"score": 51.5})
+REPORT = Report(
+    images=32, progress=0.25, seconds=3.5, scoring_seconds=1.5, history=[{"a": 1.0}], scores={"score": 51.5}
+)
 
 
 def make(overrides=None):
@@ -40,7 +42,7 @@ def test_what_was_kept_is_resumed_with_its_report(place):
     trainer.advance(4)
     keep(trainer, place, REPORT)
     assert resume(resumed, place) == REPORT
-    assert (resumed.step, resumed.spent_seconds) == (4, 3.5)
+    assert (resumed.step, resumed.spent_seconds, resumed.scoring_seconds) == (4, 3.5, 1.5)
     with fetched(place) as folder:
         load(elsewhere, folder)
     assert resumed.advance(8) == elsewhere.advance(8) == trainer.advance(8)

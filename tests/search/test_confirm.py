@@ -3,12 +3,22 @@
 import json
 from types import SimpleNamespace
 
-from run_folder import SEEDS, make_run, run_config
+import pytest
+from run_folder import CONFIRMED, SEEDS, make_run, run_config
 
+from synthcl.comparison.arms import ARMS, EQUAL_TIME
 from synthcl.search import confirm, results
 from synthcl.training.flops import training_flops, warmup_flops
 
-REPORT = {"images": 8192, "seconds": 12.5, "score": 80.0, "test/knn/x": 70.0, "history": [], "diverged": False}
+REPORT = {
+    "images": 8192,
+    "seconds": 12.5,
+    "seconds/scoring": 2.5,
+    "score": 80.0,
+    "test/knn/x": 70.0,
+    "history": [],
+    "diverged": False,
+}
 
 
 def test_only_runs_without_a_record_are_left(tmp_path):
@@ -34,5 +44,67 @@ def test_a_record_is_written_when_a_run_has_spent_its_budget_and_not_before(tmp_
     record = json.loads((tmp_path / "confirm/a-seed1000.json").read_text())
     assert record["metrics"] == {"score": 80.0, "test/knn/x": 70.0}
     assert record["checkpoint"] == "confirm-2/a-seed1000"
-    assert (record["seed"], record["seconds"]) == (1000, 12.5)
+    assert (record["seed"], record["seconds"], record["train_seconds"]) == (1000, 12.5, 10)
     assert record["flops"] == {"train": training_flops(config), "warm-up": warmup_flops(config, 2000)}
+
+
+def timed(root, seconds, **more):
+    """A finished run in which training took so many seconds, by name."""
+    folder = make_run(root, **more)
+    for name, of_each in seconds.items():
+        for seed, trained in zip(SEEDS, of_each, strict=True):
+            file = folder / "confirm" / f"{name}-seed{seed}.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"train_seconds": trained}))
+    return folder
+
+
+def recorded(folder, config, run):
+    """Write the record of a run that has ended."""
+    trial = SimpleNamespace(config={"run": run})
+    recorder = confirm.Recorder(folder, "confirm-1", config, available_images=100)
+    recorder.on_trial_result(0, [trial], trial, REPORT | {"progress": 1})
+
+
+def test_real_only_gets_the_time_that_the_best_of_the_method_trains(tmp_path):
+    """On validation trial-002 is the best of the method, and the preset's own real-only the only one."""
+    folder, config = timed(tmp_path, {"real-only": [9, 10, 11], "trial-002": [20, 30, 40]}), run_config(tmp_path)
+    left = confirm.equal_time_left(config, folder)
+    assert [run["label"] for run in left] == [f"{EQUAL_TIME}-seed{seed}" for seed in SEEDS]
+    for run, seed in zip(left, SEEDS, strict=True):
+        own = {"training.kimg": 24.6, "training.seed": seed, "data.split_seed": seed}  # 3 times 8.192
+        assert run["overrides"] == ARMS["real-only"] | own
+        assert config.with_overrides(run["overrides"]).is_real_only
+        assert (run["of"], run["as"]) == ("trial-002", "real-only")
+
+
+def test_only_seeds_that_both_have_are_timed(tmp_path):
+    folder = timed(tmp_path, {"real-only": [10, 99, 10], "trial-002": [20, 1, 20]})
+    (folder / "confirm" / f"real-only-seed{SEEDS[1]}.json").unlink()
+    assert {run["overrides"]["training.kimg"] for run in confirm.equal_time_left(run_config(tmp_path), folder)} == {
+        16.4
+    }
+
+
+def test_a_budget_in_equal_time_is_kept_until_the_two_are_others(tmp_path):
+    folder, config = timed(tmp_path, {"real-only": [10] * 3, "trial-002": [20] * 3}), run_config(tmp_path)
+    first, *others = confirm.equal_time_left(config, folder)
+    recorded(folder, config, first)
+    timed_anew = folder / "confirm" / f"trial-002-seed{SEEDS[0]}.json"
+    timed_anew.write_text(json.dumps(json.loads(timed_anew.read_text()) | {"train_seconds": 500}))
+    assert confirm.equal_time_left(config, folder) == others
+    for run in others:
+        recorded(folder, config, run)
+    assert confirm.equal_time_left(config, folder) == []
+    for file in (folder / "confirm").glob("trial-002-*"):  # a search that has gone on may have found another one
+        file.unlink()
+    assert [(run["of"], run["overrides"]["training.seed"]) for run in confirm.equal_time_left(config, folder)] == [
+        ("trial-004", seed) for seed in SEEDS
+    ]
+
+
+@pytest.mark.parametrize("missing", ["method", "real-only"])
+def test_without_one_of_the_two_there_is_no_run_in_equal_time(tmp_path, missing):
+    baselines = {"real-only", "frozen-gan"}
+    kept = baselines if missing == "method" else CONFIRMED.keys() - {"real-only"}
+    folder = make_run(tmp_path, confirmed={name: CONFIRMED[name] for name in kept})
+    assert confirm.equal_time_left(run_config(tmp_path), folder) == []

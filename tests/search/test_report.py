@@ -16,7 +16,7 @@ from run_folder import BEST_SEED, CONFIRMED, RUNGS, SEEDS, SOURCE, make_run, run
 
 from synthcl import load_encoder
 from synthcl.comparison import plotting
-from synthcl.comparison.arms import ARMS
+from synthcl.comparison.arms import ARMS, EQUAL_TIME
 from synthcl.core.errors import UserError
 from synthcl.core.tables import fitted, markdown
 from synthcl.runs import checkpoint
@@ -158,6 +158,25 @@ def test_the_verdict_is_about_the_best_of_both_sides_on_test(
     assert (folder / "report.md").read_text().splitlines()[2].startswith(f"**{verdict}")
     assert board_of(folder)["verdict"].startswith(verdict)
     assert board_of(folder)["opponent"] == "real-only-001"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_real_only_in_equal_time_is_a_row_and_a_sentence_and_neither_reference_nor_winner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(tmp_path, confirmed=CONFIRMED | {EQUAL_TIME: [(99.0, 99.0, 79.0, 99.0)] * 3})
+    write(folder)
+    said = capsys.readouterr().out
+    board = board_of(folder)
+    assert (board["winner"], board["opponent"]) == ("trial-002", "real-only")
+    assert set(board["best"].values()) == {"trial-002", "trial-004"}
+    row = next(row for row in board["rows"] if row["name"] == EQUAL_TIME)
+    assert row["minus opponent"][LINEAR]["value"] == -1.0  # 79 over 80
+    assert board["minus equal time"]["value"] == pytest.approx(80.8333 - 79, abs=1e-3)
+    assert "In equal time: trial-002 minus real-only-equal-time +1.83 [" in said
+    text = (folder / "report.md").read_text()
+    assert "Every row has equal optimiser steps and equal views" in text
+    assert "real-only-equal-time trains for as long as the best of the method" in text
 
 
 def test_there_is_no_verdict_from_one_seed_or_without_an_opponent(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 from torch.utils.tensorboard import SummaryWriter
 
-from synthcl.comparison.arms import ARMS, BASELINES
+from synthcl.comparison.arms import ARMS, BASELINES, EQUAL_TIME
 from synthcl.config.schema import Config
 from synthcl.runs import checkpoint
 from synthcl.search.study import BASELINE_STUDY, OPPONENT_STUDY, STUDY, journal
@@ -116,6 +116,8 @@ def overrides_of(label: str) -> dict[str, Any]:
     """What the search proposed for a trial, or what defines an arm."""
     if label in ARMS:
         return ARMS[label]
+    if label == EQUAL_TIME:
+        return {"training.kimg": 2 * RUNGS[-1] / 1000} | ARMS["real-only"]
     if label.startswith("real-only-"):
         return {"terms.contrast.temperature": OPPONENTS[int(label[-3:])][0]} | ARMS["real-only"]
     arm, _, searched = label.partition("+")

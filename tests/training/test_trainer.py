@@ -203,6 +203,13 @@ def test_legs_end_at_every_rung_with_a_score():
     assert list(run_to_end(make({"training.kimg": 0.016}), evaluate))[-1].progress == 1.0  # rungs closer than a step
 
 
+def test_the_seconds_of_scoring_are_added_up_over_all_legs():
+    reports = list(run_to_end(make({"training.checkpoint_minutes": 1e-9}), scored))
+    scoring = [sum(report.evaluate_seconds for report in reports[: at + 1]) for at in range(len(reports))]
+    assert [report.scoring_seconds for report in reports] == pytest.approx(scoring)
+    assert 0 < reports[-1].scoring_seconds < reports[-1].seconds
+
+
 def test_legs_between_rungs_carry_no_score():
     trainer = make({"training.checkpoint_minutes": 1e-9})
     reports = list(run_to_end(trainer, scored))
