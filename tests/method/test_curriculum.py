@@ -14,6 +14,7 @@ from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
 from synthcl.method.curriculum.ramps import Exponential, Linear
 from synthcl.method.curriculum.schedule import Schedule
+from synthcl.method.curriculum.tanh import Tanh
 
 KINDS = ["constant", "linear", "cosine", "step", "exponential"]
 GRID = [i / 400 for i in range(401)]
@@ -39,6 +40,15 @@ def test_schedule_takes_its_analytic_values(kind, quarter, half):
     schedule = ramp(kind)
     assert schedule.value_at(0.3) == pytest.approx(quarter)
     assert schedule.value_at(0.4) == pytest.approx(half)
+
+
+def test_tanh_is_the_published_share_of_augmented_samples_and_may_begin_later():
+    schedule = Tanh(start=0.01, end=1.0)
+    for epoch in range(241):
+        assert schedule.value_at(epoch / 240) == pytest.approx(min(math.tanh(epoch / 40) + 0.01, 1), abs=0.0101)
+    late = Tanh(start=2.0, end=0.5, ramp_begin=0.25, time=0.2)
+    assert [late.value_at(p) for p in (0.0, 0.1, 0.25)] == [2.0] * 3
+    assert late.value_at(0.35) == pytest.approx(2 - 1.5 * (math.e - 1) / (math.e + 1))  # tanh(1/2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

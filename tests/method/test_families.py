@@ -42,7 +42,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "schedule constant": {"start": 0.5},
     "schedule piecewise": {"start": 0.25, "third": 0.5, "two_thirds": 0.75, "end": 0.5},
     "schedule table": {"points": [[0.0, 0.25], [0.5, 0.75]]},
-} | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in ("linear", "cosine", "step", "exponential")}
+} | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in ("linear", "cosine", "step", "exponential", "tanh")}
 
 BESIDE: dict[str, dict[str, Any]] = {"term decoupled": {"views.mix": {"kind": "mixup", "share": 1.0}}}
 """What a configuration with a kind also needs."""

@@ -8,9 +8,10 @@ from synthcl.core.plugin import kind_or
 from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
 from synthcl.method.curriculum.schedule import NUMBER
+from synthcl.method.curriculum.tanh import Tanh
 
 AnySchedule = Annotated[
-    Constant | Linear | Cosine | Step | Exponential | Piecewise | Table,
+    Constant | Linear | Cosine | Step | Exponential | Tanh | Piecewise | Table,
     Field(discriminator="kind"),
     kind_or("constant"),
     NUMBER,
