@@ -9,7 +9,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.runs.embed import embed
 from synthcl.runs.export import load_encoder
 
-__all__ = ["Config", "UserError", "load_encoder", "load_preset"]
+__all__ = ["Config", "UserError", "embed", "load_encoder", "load_preset"]
 __version__ = "0.1.0"

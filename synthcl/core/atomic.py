@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(file: Path, content: bytes | memoryview | str) -> None:
@@ -17,15 +20,27 @@ def write_whole(file: Path, content: bytes | memoryview | str) -> None:
     Raises:
         OSError: naming the file, when the disk is full say; the old file stays.
     """
+    with whole_file(file) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file when it is closed without an error, as by `write_whole`.
+
+    Raises:
+        OSError: as of `write_whole`.
+    """
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
     except OSError as error:
-        error.filename = str(file)  # a failed write does not say which file it was
+        if error.filename in (None, str(temporary)):
+            error.filename = str(file)  # a failed write does not say which file it was
         raise
     finally:
         temporary.unlink(missing_ok=True)

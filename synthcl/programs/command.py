@@ -12,6 +12,7 @@ PROGRAMS = {
     "train": "train one configuration",
     "compare": "compare arms over numbers of images and seeds",
     "evaluate": "score a frozen encoder",
+    "embed": "write the features of a folder of images",
     "doctor": "look at this machine, or at every node of a cluster",
     "fields": "what can be set, with types, bounds, defaults and a line each",
 }

@@ -98,7 +98,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_nothing_is_written_or_lost(ki
         broken_files.prepare(prepare, machine)
     words = [heads.get(word, word) for word in shlex.split(here(row["run"].replace("IMAGES", IMAGES)), posix=False)]
     name, *given = [word.strip("'") if word.startswith("'") else word for word in words]
-    if name != "evaluate" and "--storage" not in given:
+    if name in ("search", "train", "compare") and "--storage" not in given:
         given += ["--storage", str(machine / "runs")]
     before = contents(machine)
     done = program.run(name, *given)

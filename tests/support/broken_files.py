@@ -176,6 +176,11 @@ def exported(here: Path) -> None:
     save_encoder(here / "encoder.safetensors", networks.encoder, config, {})
 
 
+def folder_of_features(here: Path) -> None:
+    exported(here)
+    (here / "d.pt").mkdir()
+
+
 def truncated(here: Path) -> None:
     saved(here)
     (here / FILE).write_bytes((here / FILE).read_bytes()[:5000])

@@ -20,7 +20,7 @@ from unittest import mock
 
 import pytest
 import setuptools  # noqa: F401 (once pip is imported, as below, it cannot be, and torch.compile needs it)
-from program import ROOT, run_script
+from program import ROOT, run, run_script
 from torch import nn
 
 import synthcl.comparison.plan
@@ -176,8 +176,12 @@ class Documents:
             from synthcl.programs.fields import lines
 
             assert list(lines(*rest)), given
-        else:
+        elif (ROOT / "tune" / f"{program}.py").is_file():
             self._python([f"tune/{program}.py", *rest])
+        else:
+            with stops_at_the_parser() as parsed:
+                print(run(program, *rest).stderr)
+            assert parsed, given
 
     def _make(self, given: list[str]) -> None:
         done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)

@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(program, *given, out=None):
-    """Run a program of tune/ by its name; `out` is where its standard output goes, for whoever reads along."""
-    return run_script(f"tune/{program}.py", *given, out=out)
+    """Run a program by its name; `out` is where its standard output goes, for whoever reads along."""
+    script = f"tune/{program}.py"
+    if not (ROOT / script).is_file():
+        return run_script("synthcl/programs/command.py", program, *given, out=out)
+    return run_script(script, *given, out=out)
 
 
 def run_script(path, *given, out=None):
