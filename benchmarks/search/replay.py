@@ -22,7 +22,12 @@ def report(images: int, score: float | None = None, whole: int = 1000, **more: A
 
 
 def play(
-    searcher: StudySearch, scores: Scores, workers: int = 1, whole: int = 1000, legs: int | None = None
+    searcher: StudySearch,
+    scores: Scores,
+    workers: int = 1,
+    whole: int = 1000,
+    legs: int | None = None,
+    transfer: Scores | None = None,
 ) -> list[Leg]:
     """Train until the searcher says that all is done; the legs in the order they began.
 
@@ -34,6 +39,7 @@ def play(
         workers: legs at a time.
         whole: images of a whole run.
         legs: after so many have ended the search is cut off, with the others under way; None lets it end.
+        transfer: the second objective, of a search with two.
     """
     begun: list[Leg] = []
     under_way: list[tuple[int, int]] = []  # (when it ends, number)
@@ -57,5 +63,8 @@ def play(
         leg = begun[number]
         score = scores(leg["label"], leg["overrides"], leg["until"])
         begun[number] = leg | {"score": score}
-        searcher.on_trial_complete(f"leg{number}", report(leg["until"], score, whole))
+        told = report(leg["until"], score, whole)
+        if transfer is not None:
+            told["val/transfer-ridge/mean"] = transfer(leg["label"], leg["overrides"], leg["until"])
+        searcher.on_trial_complete(f"leg{number}", told)
         ended += 1

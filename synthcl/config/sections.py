@@ -134,7 +134,9 @@ class SearchConfig(Section):
     trials: int | None = Field(None, ge=1, description="most configurations tried, the preset's own first")
     space: str = Field("curriculum", description="name of a file in synthcl/search/spaces, or a path to one")
     opponent_space: str = Field("real-only", description="likewise, of real-only")
-    objective: Literal["linear", "transfer", "weighted"] = Field("linear", description="what a trial is chosen by")
+    objective: Literal["linear", "transfer", "weighted", "pareto"] = Field(
+        "linear", description="what a trial is chosen by; pareto: linear and transfer, neither given up for the other"
+    )
     transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
     keep_one_in: float | None = Field(
         None, gt=1, description="of a rung's runs go on; none means 3, and 2 of more than 12 budgets or to stop"

@@ -39,6 +39,16 @@ def headline(config: Config) -> str:
     return linear(config.data.source, config.evaluation.headline)
 
 
+def transfer(metrics: Mapping[str, float]) -> float:
+    """The mean validation score on other data sets, by the probe of the rung: ridge before the last, logistic there.
+
+    Raises:
+        KeyError: where transfer was not measured.
+    """
+    last = "val/transfer/mean"
+    return metrics[last if last in metrics else "val/transfer-ridge/mean"]
+
+
 def renamed(metrics: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """Recorded scores under today's names.
 

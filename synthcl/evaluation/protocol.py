@@ -98,7 +98,8 @@ def objective(metrics: dict[str, float], config: Config) -> float:
     Args:
         metrics: what `score` returned.
         config: its search section says linear, transfer (mean over targets), or weighted:
-            (1 - transfer_weight) * linear + transfer_weight * transfer.
+            (1 - transfer_weight) * linear + transfer_weight * transfer. Of pareto it is the linear one, beside which
+            `names.transfer` is compared.
 
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
@@ -127,7 +128,8 @@ def _early_names(config: Config, prefix: str = "") -> tuple[str, str]:
 
 def _weighted(metrics: dict[str, float], config: Config, measured: tuple[str, str]) -> float:
     """The search's objective over a linear and a transfer score."""
-    share = {"linear": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}[config.search.objective]
+    shares = {"linear": 0.0, "pareto": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}
+    share = shares[config.search.objective]
     total = 0.0
     for name, weight in zip(measured, (1 - share, share), strict=True):
         if weight and name not in metrics:

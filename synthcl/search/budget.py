@@ -9,6 +9,7 @@ from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.runs.disk import checkpoint_bytes
 from synthcl.runs.location import is_uri
+from synthcl.search import pareto
 from synthcl.search.sides import Spaces, rung_images
 
 
@@ -21,6 +22,7 @@ def describe(config: Config, spaces: Spaces) -> str:
     confirms = confirm_runs(config)
     whole = training.steps * training.batch_images
     how = search.algorithm if search.algorithm == "random" else f"{search.algorithm} (one in {search.keeps_one_in:g})"
+    how += ", by linear and transfer" if search.objective == "pareto" else ""
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
     place = storage if is_uri(storage) else str(Path(storage).expanduser().absolute())
@@ -30,7 +32,7 @@ def describe(config: Config, spaces: Spaces) -> str:
         "search": f"{search.budgets:g} budgets of {whole / 1000:.1f} kimg over {own} dimensions by {how}, "
         f"rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
         "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions",
-        "confirm": f"{confirms} runs: the best {search.confirm_top} of each, {OWN} and the baselines "
+        "confirm": f"{confirms} runs: {_chosen(config)} of each, {OWN} and the baselines "
         f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
         "equal time": f"then the best {REAL_ONLY} for as long as the best of the method took, "
         f"{search.confirm_seeds} runs",
@@ -63,6 +65,15 @@ def confirm_runs(config: Config) -> int:
 def following_runs(config: Config) -> int:
     """What the confirm stage takes, in the time of runs of the method: one in equal time takes that of one."""
     return confirm_runs(config) + config.search.equal_time * config.search.confirm_seeds
+
+
+def _chosen(config: Config) -> str:
+    """What is confirmed of method and opponent, in words."""
+    top = config.search.confirm_top
+    if config.search.objective != "pareto":
+        return f"the best {top}"
+    first = ", ".join([*pareto.ENDS, f"{pareto.KNEE} of the front"][:top])
+    return first + (f" and the {top - 3} next" if top > 3 else "")
 
 
 def kept_checkpoints(config: Config) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -13,7 +14,8 @@ from synthcl.core.errors import first_line
 from synthcl.core.progress import say
 from synthcl.runs import checkpoint_store
 from synthcl.runs.location import below
-from synthcl.search.study import load_study
+from synthcl.search import pareto
+from synthcl.search.study import load_study, transfer_by_rung
 
 FEWEST = 4
 """runs at a rung before any of its checkpoints is dropped"""
@@ -55,9 +57,18 @@ def dropped(runs: list[FrozenTrial]) -> set[str]:
     for arm in {run.user_attrs.get("arm") for run in runs}:
         own = [run for run in runs if run.user_attrs.get("arm") == arm and "diverged" not in run.user_attrs]
         for rung in {images for run in own for images in run.intermediate_values}:
-            there = sorted(
-                (run for run in own if rung in run.intermediate_values), key=lambda run: -run.intermediate_values[rung]
-            )
+            there = best_first([run for run in own if rung in run.intermediate_values], rung)
             worse = there[(len(there) + 1) // 2 :] if len(there) >= FEWEST else []
             labels |= {run.user_attrs["label"] for run in worse if run.user_attrs.get("until") == rung}
     return labels
+
+
+def best_first(runs: list[FrozenTrial], rung: int) -> list[FrozenTrial]:
+    """Runs that have reached a rung, as the search ranks them there: by score, or by two objectives."""
+    scores = [run.intermediate_values[rung] for run in runs]
+    transfer = [transfer_by_rung(run).get(rung) for run in runs]
+    if None in transfer:
+        order = sorted(range(len(runs)), key=lambda at: -scores[at])
+    else:
+        order = pareto.ranked(np.array([scores, transfer], dtype=float).T)
+    return [runs[at] for at in order]

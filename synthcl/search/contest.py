@@ -11,10 +11,11 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from synthcl.core.report import Report
+from synthcl.evaluation.names import transfer
 from synthcl.search.legs import Game, IsOut, Leg, NextLeg, Run
-from synthcl.search.proposals import laid_out, propose, view_of
+from synthcl.search.proposals import Pair, laid_out, levels, propose, view_of, view_of_two
 from synthcl.search.space import Space
-from synthcl.search.study import OPPONENT_STUDY
+from synthcl.search.study import OPPONENT_STUDY, TRANSFER, transfer_by_rung
 
 HOPELESS_RUNS = 4
 """that fail before any other has a score end the search"""
@@ -38,6 +39,7 @@ class Contest:
         keep_one_in: of the runs at a rung.
         seed: of the sampler.
         startup_trials: random runs after the first one before TPE models the space.
+        pareto: whether transfer is a second objective beside the score, which is linear then.
     """
 
     study: str
@@ -54,6 +56,7 @@ class Contest:
     keep_one_in: float
     seed: int
     startup_trials: int
+    pareto: bool = False
 
 
 class Field:
@@ -73,7 +76,7 @@ class Field:
         self.seconds_an_image: float | None = None
         self._closed_at: float | None = None
         self._frozen: dict[int, FrozenTrial] = {}
-        self._views: dict[int, tuple[tuple[str, int], FrozenTrial]] = {}
+        self._views: dict[int, tuple[tuple[str, int, Pair | None], FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             self._frozen[trial.number] = trial
             self.runs.append(_run_of(trial, own=self._is_own(trial)))
@@ -95,6 +98,7 @@ class Field:
             finish=contest.finish,
             keep_one_in=contest.keep_one_in,
             own_first=bool(contest.first_point),
+            pareto=contest.pareto,
         )
 
     @property
@@ -150,14 +154,19 @@ class Field:
     def _proposal(self, number: int) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
         contest = self.contest
         first, startup = contest.first_point if number == 0 else {}, contest.startup_trials + bool(contest.first_point)
-        seen = [self._view(run) for run in laid_out(self.runs)]
-        return propose(contest.space, seen, [contest.study, contest.seed, number], startup, first)
+        shown = laid_out(self.game)
+        values = levels(shown) if contest.pareto else {}
+        seen = [self._view(run, values.get(run.number)) for run in shown]
+        key = contest.study, contest.seed, number
+        return propose(contest.space, seen, key, startup, first, pareto=contest.pareto)
 
-    def _view(self, run: Run) -> FrozenTrial:
+    def _view(self, run: Run, values: Pair | None) -> FrozenTrial:
         """As TPE sees it; made anew when it has changed, since making one takes a third of what a proposal does."""
-        state = run.standing, len(run.scores)
+        state = run.standing, len(run.scores), values
         if self._views.get(run.number, (None,))[0] != state:
-            self._views[run.number] = state, view_of(self._frozen[run.number], run)
+            trial = self._frozen[run.number]
+            view = view_of_two(trial, values, run) if self.contest.pareto else view_of(trial, run)
+            self._views[run.number] = state, view
         return self._views[run.number][1]
 
     def hear(self, run: Run, report: Report) -> None:
@@ -174,6 +183,9 @@ class Field:
         trial.set_user_attr("metrics", report.scores)
         trial.set_user_attr("images", report.images)
         trial.set_user_attr("spent", sum(other.spent for other in self.runs))
+        if self.contest.pareto and report.failure is None:
+            run.transfer[report.images] = transfer(report.scores)
+            trial.set_user_attr(TRANSFER, {str(images): value for images, value in run.transfer.items()})
         trial.report(report.score, report.images)  # last: where it is missing, all of it is told again
         if report.failure is None:
             run.scores[report.images] = report.score
@@ -193,8 +205,9 @@ class Field:
         """What follows from the last score of a run that is on no leg."""
         if run.reached >= self.contest.rungs[-1]:
             score = run.scores[run.reached]
-            run.standing = "complete" if math.isfinite(score) else "out"
-            ended = (score, None) if math.isfinite(score) else (None, TrialState.FAIL)
+            sound = math.isfinite(score) and math.isfinite(run.transfer.get(run.reached, 0.0))
+            run.standing = "complete" if sound else "out"
+            ended = (score, None) if sound else (None, TrialState.FAIL)
             self.study.tell(run.number, *ended)
         elif run.diverged or (run.reached and self.contest.is_out(self.game, run)):
             self._give_up(run)
@@ -213,6 +226,7 @@ def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
     if "diverged" in attributes:
         scores.pop(attributes["images"], None)  # the 0 of a run that could not be scored
     run = Run(trial.number, scores, attributes.get("until", 0), spent=attributes.get("images", 0), own=own)
+    run.transfer = {rung: value for rung, value in transfer_by_rung(trial).items() if rung in scores}
     run.diverged = "diverged" in attributes and attributes.get("images") in trial.intermediate_values
     if trial.state is TrialState.COMPLETE:
         run.standing = "complete"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,9 @@ def measures(config: Config) -> tuple[str, str]:
     """What a score is at the early rungs and at the last one, in words."""
     settings, objective = config.evaluation, config.search.objective
     labels = min(settings.early_label_images, settings.max_label_images or settings.early_label_images)
-    where = {"linear": "", "transfer": ", other data sets", "weighted": ", with other data sets"}[objective]
+    where = {"linear": "", "pareto": "", "transfer": ", other data sets", "weighted": ", with other data sets"}[
+        objective
+    ]
     count = f"{settings.headline:,.0f}" if settings.headline > 1 else f"{100 * settings.headline:g} %"
     of = count if settings.headline > 1 else f"{count} of the"
     last = f"logistic probe{where},\n{'all' if settings.headline == 1 else of} labels"
@@ -180,11 +182,13 @@ def importance(shares: dict[str, float], where: str, count: int) -> Figure:
     return figure
 
 
-def trade_off(trials: pd.DataFrame) -> Figure:
+def trade_off(trials: pd.DataFrame, confirmed: Mapping[str, tuple[float, float]] | None = None) -> Figure:
     """Linear against transfer score on validation, with the configurations that none beats in both.
 
     Args:
         trials: from `results.trials_frame`.
+        confirmed: linear and transfer score of confirmed configurations, means over fresh seeds; a line leads to each
+            from what the search measured.
 
     Raises:
         ValueError: when no trial has both scores.
@@ -202,6 +206,14 @@ def trade_off(trials: pd.DataFrame) -> Figure:
     named = measured[measured.baseline | measured.label.isin(front.label)]
     for row in named.itertuples():
         axes.annotate(row.label, (row.linear, row.transfer), xytext=(7, 6), textcoords="offset points", fontsize=8)
+    searched = {row.label: (row.linear, row.transfer) for row in measured.itertuples()}
+    label: str | None = "confirmed, mean over fresh seeds"
+    for name, scores in (confirmed or {}).items():
+        if name in searched:
+            axes.plot(*zip(searched[name], scores, strict=True), ":", color=GREY, linewidth=1, zorder=1)
+        axes.plot(*scores, "D", color=ORANGE, markersize=5, label=label)
+        axes.annotate(name, scores, xytext=(7, -10), textcoords="offset points", fontsize=7, color=ORANGE)
+        label = None
     axes.margins(0.18)
     describe(axes, "Linear against transfer", "linear probe, validation, %", "transfer probe, validation, %")
     axes.legend(loc="best", **LEGEND)

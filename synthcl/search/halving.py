@@ -24,12 +24,12 @@ def _due(game: Game) -> list[Leg]:
     """Promotions from the highest rung down, then a new run."""
     legs = []
     for rung in reversed(game.rungs[:-1]):
-        there = [run for run in game.runs if rung in run.scores]
-        best = sorted(there, key=lambda run: -run.scores[rung])[: int(len(there) / game.keep_one_in)]
+        ratings = game.ratings(rung)
+        best = sorted(ratings, key=lambda number: -ratings[number])[: int(len(ratings) / game.keep_one_in)]
         legs += [
-            Leg(run.number, rung_after(game.rungs, rung))
-            for run in best
-            if run.standing == "paused" and run.reached == rung
+            Leg(number, rung_after(game.rungs, rung))
+            for number in best
+            if game.runs[number].standing == "paused" and game.runs[number].reached == rung
         ]
     return [*legs, Leg(None, game.rungs[0])] if game.may_begin else legs
 

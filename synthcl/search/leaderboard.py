@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import nan
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from synthcl.comparison.student import paired_difference
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
 from synthcl.search import results
+from synthcl.search.verdict import judged, sorted_by
 from synthcl.training.flops import shown
 
 _BySeed = dict[int, dict[str, float]]
@@ -67,6 +68,11 @@ class Leaderboard:
     """the real-only row with the best mean validation score, which others are compared with"""
     equal_time: Estimate | None = None
     """what the contender gains over real-only in equal time, by the headline metric"""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """of two objectives: what a row is on the front of its side, such as `knee`"""
+    transfer: tuple[str, str, Estimate | None] | None = None
+    """of two objectives: the rows of method and real-only with the best mean validation transfer, and the first minus
+    the second on test"""
 
     @property
     def contender(self) -> Row | None:
@@ -89,6 +95,7 @@ class Leaderboard:
             "winner": self.winner.name if self.winner else None,
             "opponent": self.opponent,
             "verdict": verdict(self)[0],
+            "front": dict(self.roles),
             "best": self.best,
             "minus equal time": vars(self.equal_time) if self.equal_time else None,
             "unconfirmed": list(self.unconfirmed),
@@ -110,7 +117,13 @@ class Leaderboard:
         }
 
 
-def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: list[int]) -> Leaderboard:
+def compare(
+    confirmed: pd.DataFrame,
+    config: Config,
+    chosen: list[str],
+    seeds: list[int],
+    roles: Mapping[str, str] | None = None,
+) -> Leaderboard:
     """Compare the confirmed configurations.
 
     Args:
@@ -118,6 +131,7 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
         config: of the run: its data set, label fractions and objective.
         chosen: the configurations that were due to be confirmed.
         seeds: the seeds each was due to be trained with.
+        roles: from `results.front_roles`.
     """
     scores = {
         name: {int(run.seed): names.renamed(run.metrics, config) for run in runs.itertuples()}
@@ -168,7 +182,20 @@ def compare(confirmed: pd.DataFrame, config: Config, chosen: list[str], seeds: l
     board = Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
     longer = scores.get(EQUAL_TIME, {})
     gain = _paired_difference(headline, scores[board.contender.name], longer) if board.contender else None
-    return replace(board, equal_time=gain)
+    transfer = _on_transfer(equal, scores) if objective == "pareto" else None
+    return replace(board, equal_time=gain, roles=roles or {}, transfer=transfer)
+
+
+def _on_transfer(rows: Sequence[Row], scores: Mapping[Any, _BySeed]) -> tuple[str, str, Estimate | None] | None:
+    """The best rows of either side by validation transfer, and their paired difference on test."""
+    metric = "val/transfer/mean"
+    measured = [row for row in rows if metric in row.scores]
+    mine = [row for row in measured if not row.is_real_only and row.name not in BASELINES]
+    others = [row for row in measured if row.is_real_only]
+    if not mine or not others:
+        return None
+    contender, opponent = (max(side, key=lambda row: row.score(metric)).name for side in (mine, others))
+    return contender, opponent, _paired_difference("test/transfer/mean", scores[contender], scores[opponent])
 
 
 def _paired_difference(metric: str, own: _BySeed, others: _BySeed) -> Estimate | None:
@@ -228,8 +255,9 @@ def cells(board: Leaderboard) -> list[list[str]]:
         differences = ["-" if gain is None else gain.signed() for gain in gains]
         if row.name == board.opponent:
             differences = ["reference" for _ in gains]
+        role = f" ({board.roles[row.name]})" if row.name in board.roles else ""
         spent = [f"{row.seconds:.0f}", *(shown(row.flops.get(part)) for part in ("train", "warm-up"))]
-        table.append([row.name, *scores, *differences, str(len(row.seeds)), *spent])
+        table.append([row.name + role, *scores, *differences, str(len(row.seeds)), *spent])
     return table
 
 
@@ -238,25 +266,7 @@ def _against_the_opponent(board: Leaderboard) -> str:
     contender, opponent = board.contender, board.opponent
     if contender is None or opponent is None:
         return "No verdict: of method and real-only, one has not been confirmed."
-    found = contender.difference.get(board.headline)
-    if found is None:
-        return f"No verdict: {contender.name} and {opponent} have no seed in common."
-    how = f"on test (linear, {found.n} seed{'s' * (found.n > 1)})"
-    if found.low is None or found.high is None:
-        return (
-            f"No verdict from one seed: {contender.name} minus {opponent}, the best real-only, {found.signed()} {how}."
-        )
-    if found.low > 0:
-        gain = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        return f"{contender.name} beats the best real-only found ({opponent}) by {gain} points {how}."
-    if found.high < 0:
-        return (
-            f"Real images alone are better here; the generator does not pay: {contender.name} minus {opponent} "
-            f"{found.signed()} points {how}."
-        )
-    return (
-        f"{contender.name} is not told apart from the best real-only found ({opponent}): {found.signed()} points {how}."
-    )
+    return judged(contender.name, opponent, contender.difference.get(board.headline), "linear")
 
 
 def verdict(board: Leaderboard) -> list[str]:
@@ -270,7 +280,9 @@ def verdict(board: Leaderboard) -> list[str]:
             f"In equal time: {board.contender.name} minus {EQUAL_TIME} {board.equal_time.signed()} points on test "
             f"(linear, {board.equal_time.n} seed{'s' * (board.equal_time.n > 1)})."
         )
-    sentences.append(f"Winner by mean validation score ({board.objective}): {winner.name}.")
+    if board.transfer:
+        sentences.append(judged(*board.transfer, "transfer"))
+    sentences.append(f"Winner by mean validation score ({sorted_by(board.objective)}): {winner.name}.")
     if not all(row.is_baseline for row in board.rows):
         if winner.is_baseline:
             sentences.append(f"No searched curriculum beat the baseline {winner.name} on validation in this run.")

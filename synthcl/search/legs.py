@@ -6,9 +6,13 @@ one pure function that names the next leg (and, where runs are given up for good
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+import numpy as np
+
+from synthcl.search import pareto
 
 Standing = Literal["training", "paused", "complete", "out"]
 """on a leg; between two; at the end of its budget; diverged, failed or given up"""
@@ -32,6 +36,8 @@ class Run:
     """whether it is out for a reason that says nothing of its configuration"""
     own: bool = False
     """whether it is the configuration that the search begins with, which is confirmed in any case"""
+    transfer: dict[int, float] = field(default_factory=dict)
+    """the second objective as `scores` is the first, where there are two"""
 
     @property
     def reached(self) -> int:
@@ -71,6 +77,8 @@ class Game:
     """of the runs at a rung"""
     own_first: bool = False
     """whether the first run to begin is that of the configuration's own"""
+    pareto: bool = False
+    """whether there are two objectives"""
 
     @property
     def whole(self) -> int:
@@ -104,8 +112,23 @@ class Game:
 
     def paused(self) -> list[Run]:
         """Runs between two legs, the best of the highest rung first."""
-        waiting = [run for run in self.runs if run.standing == "paused"]
-        return sorted(waiting, key=lambda run: (-run.reached, -run.scores[run.reached]))
+        return self.furthest_first(run for run in self.runs if run.standing == "paused")
+
+    def ratings(self, rung: int) -> dict[int, float]:
+        """How good every run is that has reached a rung, by number, higher is better: its score, or its rank by two."""
+        there = [run for run in self.runs if rung in run.scores]
+        if self.pareto:
+            points = np.array([(run.scores[rung], run.transfer[rung]) for run in there]).reshape(-1, 2)
+            values = pareto.ratings(points)
+        else:
+            values = [run.scores[rung] for run in there]
+        return {run.number: value for run, value in zip(there, values, strict=True)}
+
+    def furthest_first(self, runs: Iterable[Run]) -> list[Run]:
+        """These runs, all with a score, by the rung they have reached and then by how good they are there."""
+        some = list(runs)
+        rated = {rung: self.ratings(rung) for rung in {run.reached for run in some}}
+        return sorted(some, key=lambda run: (-run.reached, -rated[run.reached][run.number]))
 
 
 NextLeg = Callable[[Game], Leg | None]

@@ -12,24 +12,45 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from synthcl.search.legs import Run
+from synthcl.search.legs import Game, Run
 from synthcl.search.space import Space
 
 BEST, LATEST = 64, 128
 """runs that TPE is shown"""
 
+Pair = tuple[float, float]
+"""what TPE is told of a run with two objectives"""
 
-def laid_out(runs: Sequence[Run]) -> list[Run]:
+
+def laid_out(game: Game) -> list[Run]:
     """The best runs, complete ones first and then those of the higher rung, and the latest; in the order they began."""
-    ranked = sorted(
-        (run for run in runs if run.scores),
-        key=lambda run: (run.standing != "complete", -run.reached, -run.scores[run.reached]),
-    )
-    shown = {run.number for run in [*ranked[:BEST], *runs[-LATEST:]]}
-    return [run for run in runs if run.number in shown and not run.failed]
+    furthest = game.furthest_first(run for run in game.runs if run.scores)
+    ranked = sorted(furthest, key=lambda run: run.standing != "complete")
+    shown = {run.number for run in [*ranked[:BEST], *game.runs[-LATEST:]]}
+    return [run for run in game.runs if run.number in shown and not run.failed]
+
+
+def levels(runs: Sequence[Run]) -> dict[int, Pair]:
+    """Two objectives of every run with a score, by number, in which a run of a higher rung beats all of a lower one.
+
+    Optuna's trials with two objectives have no intermediate values, so a paused run has to be told as a complete one.
+    Scores of different rungs are not comparable; each is scaled to [0, 1] over its rung, and two are added a rung.
+
+    Args:
+        runs: those that TPE is shown.
+    """
+    told: dict[int, Pair] = {}
+    for level, rung in enumerate(sorted({run.reached for run in runs if run.scores})):
+        there = [run for run in runs if run.scores and run.reached == rung]
+        points = np.array([(run.scores[rung], run.transfer[rung]) for run in there])  # (n, 2)
+        low, extent = points.min(axis=0), np.ptp(points, axis=0)
+        scaled = 2 * level + (points - low) / np.where(extent > 0, extent, 1)
+        told |= {run.number: (float(one), float(two)) for run, (one, two) in zip(there, scaled, strict=True)}
+    return told
 
 
 def view_of(trial: FrozenTrial, run: Run) -> FrozenTrial:
@@ -44,6 +65,18 @@ def view_of(trial: FrozenTrial, run: Run) -> FrozenTrial:
         params=trial.params,
         distributions=trial.distributions,
         intermediate_values=run.scores,
+    )
+
+
+def view_of_two(trial: FrozenTrial, values: Pair | None, run: Run) -> FrozenTrial:
+    """A run with two objectives as TPE should see it: COMPLETE with its values from `levels`, PRUNED without any when
+    it is out before its first rung, else RUNNING."""
+    unscored = TrialState.PRUNED if run.standing == "out" else TrialState.RUNNING
+    return optuna.trial.create_trial(
+        state=unscored if values is None else TrialState.COMPLETE,
+        values=values,
+        params=trial.params,
+        distributions=trial.distributions,
     )
 
 
@@ -66,22 +99,25 @@ def propose(
     key: Sequence[int | str],
     startup_trials: int,
     first_point: dict[str, Any],
+    *,
+    pareto: bool = False,
 ) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
     """Values of the next run, and the distributions they were drawn from.
 
     Args:
         space: what is searched.
-        seen: the runs so far, from `view_of`.
+        seen: the runs so far, from `view_of` or, with two objectives, `view_of_two`.
         key: what the draw depends on beside them.
         startup_trials: runs that must have a score before TPE models the space; until then it draws at random.
         first_point: values that are taken as they are.
+        pareto: whether there are two objectives.
     """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     quiet = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         sampler = tpe(int.from_bytes(digest[:4], "little"), startup_trials)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(directions=["maximize"] * (1 + pareto), sampler=sampler)
         study.add_trials(seen)
         if first_point:
             study.enqueue_trial(first_point)

@@ -25,6 +25,7 @@ from synthcl.search import figures, leaderboard, results
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.settings import changes
 from synthcl.search.study import RecordedStudy
+from synthcl.search.verdict import sorted_by
 
 INTERVALS = "Brackets: Student's 95 % intervals over seeds."
 FLOPS = "FLOP: floating-point operations of a run's training, and of the GAN warm-up that it begins with."
@@ -46,8 +47,8 @@ def write(config: Config, storage: Storage) -> None:
     study = results.open_study(storage.folder)
     trials = results.trials_frame(study, config)
     confirmed = results.confirm_frame(storage.folder)
-    seeds = results.confirm_seeds(config)
-    board = leaderboard.compare(confirmed, config, results.chosen_names(trials, config), seeds)
+    seeds, roles = results.confirm_seeds(config), results.front_roles(trials, config)
+    board = leaderboard.compare(confirmed, config, results.chosen_names(trials, config), seeds, roles)
 
     print("\n" + terminal(config, board, seeds))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
@@ -112,7 +113,7 @@ def _draw(
         "curves": ("Learning curves", lambda: figures.learning_curves(trials, config, winner), ""),
         "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure, ""),
         "importances": ("Importance of searched fields", lambda: figures.importance(*results.importances(study)), ""),
-        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials), ""),
+        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials, _trade_offs(board)), ""),
         "samples": ("Samples by progress", samples_figure, whose),
     }
     notes = []
@@ -137,7 +138,8 @@ def _document(
         parts += [
             markdown(leaderboard.cells(board)),
             f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
-            f"the search's objective ({config.search.objective}) and sorts the rows; the others are test scores. "
+            f"the search's objective ({sorted_by(board.objective)}) and sorts the rows; the others are "
+            "test scores. "
             f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
             f"Seconds are the wall time of a run, scoring included. {FLOPS} "
             "A seed is a whole repetition: its own draw of images, labels and validation cut, and its own GAN.",
@@ -176,6 +178,13 @@ def _spread(board: Leaderboard) -> float | None:
     spreads = [row.scores["score"].std for row in board.rows if "score" in row.scores]
     measured = [spread for spread in spreads if spread is not None]
     return mean(measured) if measured else None
+
+
+def _trade_offs(board: Leaderboard) -> dict[str, tuple[float, float]]:
+    """Mean linear and transfer score on validation, by row of equal steps; without those that lack one."""
+    linear, transfer = board.headline.replace("test/", "val/", 1), "val/transfer/mean"
+    rows = [row for row in board.rows if {linear, transfer} <= row.scores.keys() and row.name != EQUAL_TIME]
+    return {row.name: (row.score(linear), row.score(transfer)) for row in rows}
 
 
 def _budgets(config: Config, board: Leaderboard) -> str:

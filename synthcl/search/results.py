@@ -15,6 +15,7 @@ from synthcl.comparison.arms import ARMS, BASELINES, OWN, REAL_ONLY, apply_arm
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
+from synthcl.search import pareto
 from synthcl.search.study import RecordedStudy, load_study
 
 JOURNAL = "study.journal"
@@ -155,20 +156,39 @@ def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
 
 
 def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
-    """The best complete trials by score, best first; the one that is the configuration itself is none of them."""
-    return _best(trials[~trials.baseline], config, config)
+    """The complete trials to confirm, best first; the one that is the configuration itself is none of them.
+
+    They are the best by score or, of two objectives, what `pareto.hand_over` takes.
+    """
+    return list(_best(trials[~trials.baseline], config, config))
 
 
 def best_opponents(trials: pd.DataFrame, config: Config) -> list[str]:
-    """The best complete runs of the opponent likewise; the configuration's own real-only is none of them."""
-    own = apply_arm(config, REAL_ONLY)
-    return _best(trials[trials.label.map(is_opponent).astype(bool)], own, config)
+    """The complete runs of the opponent likewise; the configuration's own real-only is none of them."""
+    return list(_best_opponents(trials, config))
 
 
-def _best(trials: pd.DataFrame, own: Config, config: Config) -> list[str]:
+def front_roles(trials: pd.DataFrame, config: Config) -> dict[str, str]:
+    """What each of `best_names` and `best_opponents` is on the front of its side, such as `knee`.
+
+    Empty where the search has one objective; without those that only rank next.
+    """
+    both = _best(trials[~trials.baseline], config, config) | _best_opponents(trials, config)
+    return {name: role for name, role in both.items() if role}
+
+
+def _best_opponents(trials: pd.DataFrame, config: Config) -> dict[str, str]:
+    return _best(trials[trials.label.map(is_opponent).astype(bool)], apply_arm(config, REAL_ONLY), config)
+
+
+def _best(trials: pd.DataFrame, own: Config, config: Config) -> dict[str, str]:
+    """Label to role on the front."""
     finished = trials[trials.state == "complete"].sort_values("score", ascending=False, kind="stable")
-    found = [row.label for row in finished.itertuples() if own.with_overrides(row.overrides) != own]
-    return found[: config.search.confirm_top]
+    found = finished.loc[[row.Index for row in finished.itertuples() if own.with_overrides(row.overrides) != own]]
+    if config.search.objective != "pareto":
+        return dict.fromkeys(found.label[: config.search.confirm_top], "")
+    taken = pareto.hand_over(found[["linear", "transfer"]].to_numpy(), config.search.confirm_top)
+    return {found.label.iloc[at]: role for at, role in taken.items()}
 
 
 def is_opponent(name: str) -> bool:

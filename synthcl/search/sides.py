@@ -116,6 +116,7 @@ def contests(config: Config, spaces: Spaces, budgets: float) -> list[Contest]:
             keep_one_in=search.keeps_one_in,
             seed=search.seed,
             startup_trials=search.startup_trials,
+            pareto=search.objective == "pareto",
         )
 
     both = [contest(STUDY, "trial", spaces.method, config, OWN, own)]

@@ -12,6 +12,7 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.core.progress import Progress, say
 from synthcl.core.report import Report
+from synthcl.evaluation.names import transfer
 from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
 from synthcl.runs.tensorboard import RunLog, decoded
@@ -63,7 +64,7 @@ class StageLog(Callback):
             whole = report.ended and not report.failure  # rungs before the last have another measure
             if whole and self.stage == "search" and not results.is_opponent(name):
                 self._best = max(self._best, (report.score, name))
-            state = f"diverged: {report.failure}" if report.failure else f"{report.score:6.2f}"
+            state = f"diverged: {report.failure}" if report.failure else self._scored(report)
             say(f"{self._start(trial)}{report.images / 1000:8.1f} kimg {report.progress:5.0%}  {state}")
         if report.rolled_back:
             say(f"{self._start(trial)}{'':14} {report.rolled_back}")
@@ -83,6 +84,11 @@ class StageLog(Callback):
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         if self._progress is not None:
             self._progress.close()
+
+    def _scored(self, report: Report) -> str:
+        """The score, and transfer beside it where it is a second objective."""
+        second = f" {transfer(report.scores):6.2f}" if self.base.search.objective == "pareto" else ""
+        return f"{report.score:6.2f}{second}"
 
     def _start(self, trial: Trial) -> str:
         return f"{label(trial):<{self._width}}"

@@ -19,6 +19,7 @@ def next_leg(game: Game) -> Leg | None:
 
 
 def is_out(game: Game, run: Run) -> bool:
-    """Whether its score lies below the quantile of the others at its rung."""
-    before = [other.scores[run.reached] for other in game.runs if other is not run and run.reached in other.scores]
-    return bool(before) and run.scores[run.reached] < float(np.quantile(before, 1 - 1 / game.keep_one_in))
+    """Whether its score, or its rank by two objectives, lies below the quantile of the others at its rung."""
+    before = game.ratings(run.reached)
+    own = before.pop(run.number)
+    return bool(before) and own < float(np.quantile(list(before.values()), 1 - 1 / game.keep_one_in))

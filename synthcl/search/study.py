@@ -17,6 +17,8 @@ OPPONENT_STUDY = "real-only"
 """in the same journal: real images alone, tuned"""
 BASELINE_STUDY = "baselines"
 """of earlier versions, in whose searches baselines ran beside the trials"""
+TRANSFER = "transfer"
+"""attribute of a run with two objectives: images at a rung, as text, to its transfer score"""
 
 
 def journal(file: Path) -> JournalStorage:
@@ -44,6 +46,11 @@ class RecordedStudy:
         names = [name for name in (BASELINE_STUDY, OPPONENT_STUDY, STUDY) if name in begun]
         studies = [optuna.load_study(study_name=name, storage=self._storage) for name in names]
         return [trial for study in studies for trial in study.get_trials(deepcopy=False)]
+
+
+def transfer_by_rung(trial: FrozenTrial) -> dict[int, float]:
+    """Images seen to transfer score, at the rungs of a run with two objectives; empty where there is one."""
+    return {int(images): value for images, value in trial.user_attrs.get(TRANSFER, {}).items()}
 
 
 def load_study(file: Path) -> RecordedStudy:

@@ -106,6 +106,30 @@ def test_stopping_passes_the_first_and_gives_up_below_the_median_of_those_before
     assert asks(run(2, 54.9), first, replace(second, standing="out"))  # what was given up still tells
 
 
+def of_two(number: int, linear: float, transfer: float) -> Run:
+    return replace(run(number, linear), transfer={125: transfer})
+
+
+def test_with_two_objectives_the_best_of_a_rung_are_those_of_its_front():
+    runs = [of_two(0, 70.0, 10.0), of_two(1, 60.0, 40.0), of_two(2, 30.0, 30.0), of_two(3, 59.0, 39.0)]
+    pair = game(*runs, of_two(4, 10.0, 60.0), of_two(5, 58.0, 41.0), pareto=True, keep_one_in=2.0)
+    assert [each.number for each in pair.paused()] == [0, 4, 5, 1, 3, 2]  # ends, least crowded, others
+    sent = []
+    while (leg := halving.next_leg(pair)).number is not None:
+        sent.append(leg.number)
+        gone = replace(pair.runs[leg.number], until=leg.until, standing="training")
+        pair = replace(pair, runs=[gone if each.number == leg.number else each for each in pair.runs])
+    assert sent == [0, 4, 5]
+
+
+def test_stopping_gives_up_what_ranks_behind_by_two_objectives_and_nothing_of_a_small_front():
+    asks = lambda last, *before: stopping.is_out(game(*before, last, pareto=True, keep_one_in=2.0), last)  # noqa: E731
+    linear, transfer = of_two(0, 70.0, 10.0), of_two(1, 10.0, 70.0)
+    assert not asks(linear)
+    assert not asks(of_two(2, 9.0, 80.0), linear, transfer)
+    assert asks(of_two(2, 9.0, 9.0), linear, transfer)
+
+
 def test_stopping_goes_on_with_those_that_passed_before_it_begins_others():
     assert stopping.next_leg(game(run(0, 50.0))) == Leg(0, 250)
     assert stopping.next_leg(game(run(0, 50.0, until=250, standing="training"))) == Leg(None, 125)

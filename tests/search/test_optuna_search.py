@@ -55,6 +55,11 @@ def easy(label, overrides, images):
     return 50 + 10 * overrides.get(START, 0.0) + images / 1000 + int(label[-3:]) / 1e4
 
 
+def opposed(label, overrides, images):
+    """A second objective that falls where the first rises."""
+    return 60 - 10 * overrides.get(START, 0.0) ** 2 + images / 1000 - int(label[-3:]) / 1e4
+
+
 def images_of(legs):
     return sum(leg["until"] - leg["heard"] for leg in legs)
 
@@ -63,10 +68,13 @@ def states(journal):
     return Counter(trial.state.name for trial in load_study(journal).trials)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(("workers", "pareto"), [(1, False), (2, False), (4, False), (1, True), (4, True)])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_search_spends_what_it_promised_and_ends_with_enough_complete_runs(contest, journal, algorithm, workers):
-    legs = play(StudySearch([by(algorithm, contest)], journal), easy, workers)
+def test_a_search_spends_what_it_promised_and_ends_with_enough_complete_runs(
+    contest, journal, algorithm, workers, pareto
+):
+    contest = replace(by(algorithm, contest), pareto=pareto)
+    legs = play(StudySearch([contest], journal), easy, workers, transfer=opposed if pareto else None)
     assert 8000 - 1000 < images_of(legs) <= 8000
     complete = [trial for trial in load_study(journal).trials if trial.state is TrialState.COMPLETE]
     assert len([trial for trial in complete if trial.number]) >= contest.finish
@@ -90,17 +98,18 @@ def test_the_first_run_is_the_configurations_own(contest, journal):
     assert second["overrides"][START] != 0.25
 
 
+@pytest.mark.parametrize("pareto", [False, True], ids=["score", "pareto"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("cut", [1, 2, 5, 11])
-def test_a_search_that_is_killed_goes_on_as_the_unbroken_one(contest, tmp_path, algorithm, cut):
-    contest = by(algorithm, contest)
-    unbroken = play(StudySearch([contest], tmp_path / "unbroken.journal"), easy)
+def test_a_search_that_is_killed_goes_on_as_the_unbroken_one(contest, tmp_path, algorithm, cut, pareto):
+    contest, transfer = replace(by(algorithm, contest), pareto=pareto), opposed if pareto else None
+    unbroken = play(StudySearch([contest], tmp_path / "unbroken.journal"), easy, transfer=transfer)
     journal, told = tmp_path / "broken.journal", []
     while True:
-        legs = play(StudySearch([contest], journal), easy, legs=cut)
+        legs = play(StudySearch([contest], journal), easy, legs=cut, transfer=transfer)
         told += legs[:cut]
         if len(legs) < cut or legs[cut:] == []:
-            rest = play(StudySearch([contest], journal), easy)
+            rest = play(StudySearch([contest], journal), easy, transfer=transfer)
             told += rest
             break
     assert [leg | {"score": 0} for leg in told] == [leg | {"score": 0} for leg in unbroken]
@@ -148,21 +157,57 @@ def test_paused_runs_are_shown_to_tpe_as_pruned_at_their_rung(contest, journal):
         searcher.on_trial_complete(name, report(125, score))
     searcher.suggest("c")
     field = searcher._fields[0]
-    seen = [proposals.view_of(field._frozen[run.number], run) for run in proposals.laid_out(field.runs)]
+    seen = [proposals.view_of(field._frozen[run.number], run) for run in proposals.laid_out(field.game)]
     assert [trial.state for trial in seen] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
     assert [trial.intermediate_values for trial in seen] == [{125: 60.0}, {125: 50.0}, {}]
 
 
 def test_tpe_is_asked_on_the_best_and_the_latest_alone(contest):
-    from synthcl.search.legs import Run
+    from synthcl.search.legs import Game, Run
 
     runs = [Run(n, {125: float(n % 97)}, 125, "paused", 125) for n in range(500)]
-    shown = proposals.laid_out(runs)
+    game = Game(runs, RUNGS, 1e6, None, 1, 3.0)
+    shown = proposals.laid_out(game)
     assert len(shown) <= proposals.BEST + proposals.LATEST
     assert [run.number for run in shown[-proposals.LATEST :]] == list(range(500 - proposals.LATEST, 500))
     assert {run.number for run in runs if run.scores[125] == 96} <= {run.number for run in shown}
     failed = replace(runs[-1], failed=True)
-    assert failed not in proposals.laid_out([*runs[:-1], failed])
+    assert failed not in proposals.laid_out(replace(game, runs=[*runs[:-1], failed]))
+
+
+def test_tpe_is_shown_two_objectives_in_which_no_run_of_a_lower_rung_beats_one_of_a_higher(contest, journal):
+    searcher = StudySearch([replace(contest, pareto=True)], journal)
+    told = [(60.0, 40.0), (50.0, 45.0), (90.0, 95.0)]
+    for name, (score, transfer) in zip("abc", told, strict=True):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, report(125, score) | {"val/transfer-ridge/mean": transfer})
+    leg = searcher.suggest("c on")
+    assert (leg["label"], leg["until"]) == ("trial-002", 250)  # it beats the others in both
+    searcher.on_trial_complete("c on", report(250, 30.0) | {"val/transfer-ridge/mean": 20.0})
+    searcher.suggest("d")
+    diverged = report(60, 0.0) | {"diverged": True, "reason": "loss became nan"}
+    searcher.on_trial_complete("d", diverged)
+    searcher.suggest("e")
+    field = searcher._fields[0]
+    shown = proposals.laid_out(field.game)
+    values = proposals.levels(shown)
+    assert values == {0: (1.0, 0.0), 1: (0.0, 1.0), 2: (2.0, 2.0)}
+    seen = [proposals.view_of_two(field._frozen[run.number], values.get(run.number), run) for run in shown]
+    states = [TrialState.COMPLETE] * 3 + [TrialState.PRUNED, TrialState.RUNNING]
+    assert [trial.state for trial in seen] == states
+    again = StudySearch([replace(contest, pareto=True)], journal)._fields[0]
+    assert [run.transfer for run in again.runs] == [{125: 40.0}, {125: 45.0}, {125: 95.0, 250: 20.0}, {}, {}]
+
+
+def test_tpe_asked_with_two_objectives_looks_where_the_front_is(contest, journal):
+    """Both objectives are best at 0.1 of one field, so that nothing is traded for it."""
+
+    def better(label, overrides, images):
+        return 50 - 10 * overrides[START]
+
+    contest = by("random", replace(contest, first_point={}, pareto=True, budgets=30.0))
+    starts = [leg["overrides"][START] for leg in play(StudySearch([contest], journal), better, transfer=better)]
+    assert sum(starts[20:]) / 10 < 0.35 < sum(starts[:4]) / 4
 
 
 @pytest.mark.parametrize("startup", [0, 1, 4])

@@ -1,0 +1,34 @@
+"""What a paired difference and a column say, in words."""
+
+from __future__ import annotations
+
+from synthcl.comparison.bootstrap import Estimate
+
+
+def judged(contender: str, opponent: str, found: Estimate | None, score: str) -> str:
+    """Whether the best configuration of the method is better than the best of real images alone, and how sure that is.
+
+    Args:
+        contender, opponent: names of their rows.
+        found: the first minus the second on test, in points, paired by seed; None without a common seed.
+        score: linear or transfer.
+    """
+    if found is None:
+        return f"No verdict: {contender} and {opponent} have no seed in common."
+    how = f"on test ({score}, {found.n} seed{'s' * (found.n > 1)})"
+    if found.low is None or found.high is None:
+        return f"No verdict from one seed: {contender} minus {opponent}, the best real-only, {found.signed()} {how}."
+    if found.low > 0:
+        gain = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        return f"{contender} beats the best real-only found ({opponent}) by {gain} points {how}."
+    if found.high < 0:
+        return (
+            f"Real images alone are better here; the generator does not pay: {contender} minus {opponent} "
+            f"{found.signed()} points {how}."
+        )
+    return f"{contender} is not told apart from the best real-only found ({opponent}): {found.signed()} points {how}."
+
+
+def sorted_by(objective: str) -> str:
+    """What the column validation holds, which sorts the rows."""
+    return "linear, of two objectives" if objective == "pareto" else objective
