@@ -11,6 +11,7 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.runs.embed import embed
 from synthcl.runs.export import load_encoder
+from synthcl.runs.neighbours import neighbours
 
-__all__ = ["Config", "UserError", "embed", "load_encoder", "load_preset"]
+__all__ = ["Config", "UserError", "embed", "load_encoder", "load_preset", "neighbours"]
 __version__ = "0.1.0"

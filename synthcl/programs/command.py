@@ -13,6 +13,7 @@ PROGRAMS = {
     "compare": "compare arms over numbers of images and seeds",
     "evaluate": "score a frozen encoder",
     "embed": "write the features of a folder of images",
+    "neighbours": "a page of images beside those an encoder finds alike",
     "doctor": "look at this machine, or at every node of a cluster",
     "fields": "what can be set, with types, bounds, defaults and a line each",
 }

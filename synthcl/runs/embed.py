@@ -66,11 +66,17 @@ def embed(
     Example:
         paths, features = synthcl.embed("runs/fashion-mini/encoder.safetensors", "photos")
     """
-    files = find_files(images)
-    chunks = list(embed_chunks(loaded(encoder, trust_code=trust_code), files))
+    paths, features, _ = embed_files(loaded(encoder, trust_code=trust_code), find_files(images))
+    return paths, features
+
+
+def embed_files(encoder: nn.Module, files: Files) -> tuple[list[str], Tensor, list[str]]:
+    """`embed` of files that have been found, and a line for every image that cannot be read."""
+    chunks = list(embed_chunks(encoder, files))
     rows = torch.cat([chunk.rows for chunk in chunks]).tolist()
-    require_some(len(rows), files, chunks[0].unreadable)
-    return [files.names[row] for row in rows], torch.cat([chunk.features for chunk in chunks])
+    unreadable = [line for chunk in chunks for line in chunk.unreadable]
+    require_some(len(rows), files, unreadable)
+    return [files.names[row] for row in rows], torch.cat([chunk.features for chunk in chunks]), unreadable
 
 
 def find_files(images: str | Path | Sequence[str | Path]) -> Files:

@@ -39,14 +39,18 @@ class Written(NamedTuple):
     rate: float | None
 
 
-def require_writable(file: Path) -> None:
+def require_writable(file: Path, kinds: tuple[str, ...] = KINDS) -> None:
     """Refuse a place before anything is computed for it.
+
+    Args:
+        file: to write.
+        kinds: the endings that it may have.
 
     Raises:
         UserError: on an unknown ending, or when there is no such folder or it cannot be written.
     """
-    if file.suffix not in KINDS:
-        raise UserError(f"--out {str(file)!r}: ends in {file.suffix!r}; choose {', '.join(KINDS)}")
+    if file.suffix not in kinds:
+        raise UserError(f"--out {str(file)!r}: ends in {file.suffix!r}; choose {', '.join(kinds)}")
     if file.is_dir():
         raise UserError(f"--out {str(file)!r} is a folder; name a file in it")
     if not os.access(file.parent, os.W_OK | os.X_OK):

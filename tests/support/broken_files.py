@@ -181,6 +181,11 @@ def folder_of_features(here: Path) -> None:
     (here / "d.pt").mkdir()
 
 
+def one_readable(here: Path) -> None:
+    exported(here)
+    write_image(here / "g.png", 0)
+
+
 def truncated(here: Path) -> None:
     saved(here)
     (here / FILE).write_bytes((here / FILE).read_bytes()[:5000])

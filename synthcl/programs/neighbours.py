@@ -1,0 +1,42 @@
+"""A page of images, each beside those that a frozen encoder finds most like it.
+
+synthcl neighbours runs/fashion-mini/encoder.safetensors photos --out neighbours.html
+synthcl neighbours encoder.safetensors photos --out neighbours.html --query cat/1.jpg --query dog/7.jpg
+
+The page holds its pictures, so it can be sent to somebody and works offline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from synthcl.core.atomic import write_whole
+from synthcl.programs.embed import add_encoder_and_images
+from synthcl.runs.embed import find_files, loaded
+from synthcl.runs.feature_file import require_writable
+from synthcl.runs.neighbours import neighbours_of, page, require_counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_encoder_and_images(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the page, neighbours.html")
+    parser.add_argument("--queries", type=int, default=12, help="images to show, spread evenly over all (default: 12)")
+    parser.add_argument("--query", action="append", metavar="PATH", help="show this image, as named in the folder")
+    parser.add_argument("--neighbours", type=int, default=8, help="nearest images of each (default: 8)")
+    arguments = parser.parse_args()
+
+    require_writable(arguments.out, (".html",))
+    files = find_files(arguments.images)
+    queries = arguments.query or arguments.queries
+    require_counts(files, queries, arguments.neighbours)
+    encoder = loaded(arguments.encoder, trust_code=arguments.trust_code)
+    found, unreadable = neighbours_of(encoder, files, queries, arguments.neighbours)
+    for line in unreadable:
+        print(f"left out: {line}", file=sys.stderr)
+    title = f"Nearest neighbours in {arguments.images} by {arguments.encoder}"
+    write_whole(arguments.out, page(found, files.folder, title))
+    left_out = f", {len(unreadable):,} left out that cannot be read" if unreadable else ""
+    print(f"{arguments.out}: {len(found.queries)} of {len(found.paths):,} images beside their nearest{left_out}")
