@@ -15,6 +15,7 @@ import re
 
 from synthcl.config import cli
 from synthcl.core.errors import UserError
+from synthcl.programs.dry_run import add_draw_views, show_data
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--hours", help="that search and confirm runs may take; short for search.hours=...")
     parser.add_argument("--equal-time", action="store_true", help="then real-only for as long as the winner took, too")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier search of this name")
+    add_draw_views(parser)
     arguments = parser.parse_intermixed_args()
 
     extend = 0.0
@@ -45,13 +47,12 @@ def main() -> None:
     from synthcl.search.sides import load_spaces
 
     spaces = load_spaces(config)
-    if arguments.dry_run:
+    dry = arguments.dry_run or arguments.draw_views
+    if dry:
         print(config.model_dump_json(indent=2))
     print(describe(config, spaces), flush=True)
-    if arguments.dry_run:
-        from synthcl.runs.preflight import open_data
-
-        print(open_data(config).describe())
+    if dry:
+        show_data(config, arguments.draw_views)
         return
 
     from synthcl.search.stages import run_search

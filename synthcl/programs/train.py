@@ -11,6 +11,7 @@ import argparse
 
 from synthcl.comparison.arms import ARMS, apply_arm
 from synthcl.config import cli
+from synthcl.programs.dry_run import add_draw_views, show_data
 
 
 def main() -> None:
@@ -18,16 +19,14 @@ def main() -> None:
     cli.add_config_arguments(parser)
     parser.add_argument("--arm", default="joint", help=f"one of {', '.join(ARMS)}")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier run of this name")
+    add_draw_views(parser)
     arguments = parser.parse_intermixed_args()
     config = apply_arm(cli.config_from(arguments), arguments.arm)
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.draw_views:
         print(config.model_dump_json(indent=2))
         views = 2 * config.training.batch_images
         print(f"{'a run':<10} {config.training.steps} steps of {config.training.batch_images} images ({views} views)")
-
-        from synthcl.runs.preflight import open_data
-
-        print(open_data(config, test=False).describe())
+        show_data(config, arguments.draw_views, test=False)
         return
 
     from synthcl.cluster.train import run_training

@@ -290,8 +290,10 @@ def data_imitated() -> Iterator[None]:
         mock.patch.object(synthcl.comparison.plan, "unlabelled_count", return_value=UNLABELLED_IMAGES),
         mock.patch.object(synthcl.comparison.plan, "open_split", return_value=labelled),
         mock.patch(
-            "synthcl.runs.preflight.open_data", return_value=SimpleNamespace(describe=lambda: "data as imitated")
+            "synthcl.runs.preflight.open_data",
+            return_value=SimpleNamespace(describe=lambda: "data as imitated", images=None),
         ),
+        mock.patch("synthcl.runs.view_pictures.draw_views"),
         mock.patch.object(
             synthcl.programs.evaluate, "load_any", return_value=(nn.Identity(), load_preset("fashion-mini"))
         ),

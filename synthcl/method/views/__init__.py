@@ -6,10 +6,23 @@ from pydantic import Field
 
 from synthcl.core.plugin import kind_or
 from synthcl.method.views.custom import CustomView
+from synthcl.method.views.erase import EraseConfig
 from synthcl.method.views.mixup import MixupConfig
 from synthcl.method.views.resizemix import ResizemixConfig
+from synthcl.method.views.rotation import RotationConfig
 from synthcl.method.views.simclr import SimclrConfig
+from synthcl.method.views.solarise import SolariseConfig
+from synthcl.method.views.vertical_flip import VerticalFlipConfig
 
 AnyView = Annotated[
-    SimclrConfig | MixupConfig | ResizemixConfig | CustomView, Field(discriminator="kind"), kind_or("simclr")
+    SimclrConfig
+    | VerticalFlipConfig
+    | RotationConfig
+    | SolariseConfig
+    | EraseConfig
+    | MixupConfig
+    | ResizemixConfig
+    | CustomView,
+    Field(discriminator="kind"),
+    kind_or("simclr"),
 ]
