@@ -172,10 +172,11 @@ def search(config: Config, trials: int) -> list[Mark]:
         with (
             mock.patch.object(stages, "_trainable", return_value=no_op),
             mock.patch.object(stages, "_fit", timed),
+            mock.patch.object(stages, "concurrent_trials", return_value=1),  # there is no Ray to ask
             open(os.devnull, "w") as nowhere,
             redirect_stdout(nowhere),
         ):
-            stages._search(config, load_spaces(config), storage, {}, stage)
+            stages._search(config, load_spaces(config), storage, {}, stage, 0.0)
     return clock.marks
 
 

@@ -42,6 +42,7 @@ from synthcl.data import open_split
 from synthcl.runs.gan_cache import warm_up
 from synthcl.runs.session import evaluation
 from synthcl.runs.storage import Storage
+from synthcl.search.outlook import Outlook
 from synthcl.search.slots import Planned
 from synthcl.training.loop import run_to_end
 from synthcl.training.networks import GanState
@@ -89,7 +90,8 @@ def product(config: Config, gan: GanState, root: str, trials: int) -> Spent:
     storage.folder.mkdir(parents=True)
     plan = [{"label": f"seed{seed}", "overrides": {"training.seed": seed}} for seed in range(trials)]
     images = trials * config.training.steps * config.training.batch_images
-    stages._fit(config, storage, "confirm-1", images, {config.data.split_seed: gan}, Planned(plan), clock)
+    outlook = Outlook({"confirm": (images, 0.0)}, ["confirm"], at_a_time=1)
+    stages._fit(config, storage, "confirm-1", outlook, {config.data.split_seed: gan}, Planned(plan), clock)
     return clock.spent
 
 

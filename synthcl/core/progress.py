@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from tqdm import tqdm
@@ -24,6 +25,7 @@ class Progress:
         delay_seconds: nothing is shown of work that is done sooner.
         leave: whether the end of the work is shown, too.
         shown: false shows nothing.
+        following: seconds of the work that comes after this one, 0 while they are unknown; the time left is of both.
 
     Example:
         with Progress("images", len(files), "file") as progress:
@@ -42,10 +44,12 @@ class Progress:
         delay_seconds: float = 0,
         leave: bool = True,
         shown: bool = True,
+        following: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.what, self.note = what, ""
         self._total, self._percent, self._leave, self._shown = total, percent, leave, shown
         self._done = self._before = done
+        self._following = following
         self._began = time.monotonic()
         self._next = self._began + max(EVERY_SECONDS, delay_seconds)
         self._bar: tqdm | None = None
@@ -60,6 +64,8 @@ class Progress:
         """Count work that has been done."""
         self._done += more
         if self._bar is not None:
+            whole = self._whole_left() if self._following() else ""
+            self._bar.set_postfix_str(", ".join(filter(None, [self.note, whole])), refresh=False)
             self._bar.update(more)
         self.look()
 
@@ -74,8 +80,7 @@ class Progress:
         """Write a line to the log if one is due; `advance` does so, too."""
         if self._bar is None and self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_SECONDS
-            remaining = self._remaining_seconds()
-            self._write(self._line() + ("" if remaining is None else f", about {duration(remaining)} left"))
+            self._write(", ".join(filter(None, [self._line(), self._whole_left()])))
 
     def close(self) -> None:
         """The end of the work."""
@@ -104,6 +109,14 @@ class Progress:
         here = self._done - self._before
         spent = time.monotonic() - self._began
         return max(0.0, self._total - self._done) * spent / here if here > 0 else None
+
+    def _whole_left(self) -> str:
+        """The time of this work and of what follows it; empty while it is unknown."""
+        remaining, following = self._remaining_seconds(), self._following()
+        if remaining is None:
+            return ""
+        own = f" ({self.what} {duration(remaining)})" if following else ""
+        return f"about {duration(remaining + following)} left{own}"
 
     def _write(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -62,6 +62,18 @@ def confirm_runs(config: Config) -> int:
     return (sides * config.search.confirm_top + len((OWN, *BASELINES))) * config.search.confirm_seeds
 
 
+def confirm_images(config: Config) -> tuple[float, float]:
+    """Images of the confirm runs in equal steps: of the method, and of real images alone."""
+    search, whole = config.search, rung_images(config)[-1]
+    real = 1 + (search.confirm_top if search.opponent_share else 0)
+    return (confirm_runs(config) - real * search.confirm_seeds) * whole, real * search.confirm_seeds * whole
+
+
+def equal_time_images(config: Config) -> float:
+    """Images of the method that take as long as the runs in equal time."""
+    return config.search.equal_time * config.search.confirm_seeds * rung_images(config)[-1]
+
+
 def following_runs(config: Config) -> int:
     """What the confirm stage takes, in the time of runs of the method: one in equal time takes that of one."""
     return confirm_runs(config) + config.search.equal_time * config.search.confirm_seeds

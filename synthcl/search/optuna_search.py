@@ -40,9 +40,13 @@ class StudySearch(Searcher):
         self._limit = limit
 
     @property
-    def spent_images(self) -> int:
-        """Of all runs so far."""
-        return sum(run.spent for field in self._fields for run in field.runs)
+    def left_images(self) -> dict[str, float]:
+        """What each study has not spent of its budget, by its name."""
+        return {
+            field.study.study_name: field.contest.budgets * field.contest.rungs[-1]
+            - sum(run.spent for run in field.runs)
+            for field in self._fields
+        }
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         """The config of one leg: label and overrides of the run, images it has been heard of at and images it goes to.

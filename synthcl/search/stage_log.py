@@ -17,6 +17,8 @@ from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
 from synthcl.runs.tensorboard import RunLog, decoded
 from synthcl.search import results
+from synthcl.search.leaderboard import is_real_only
+from synthcl.search.outlook import Outlook
 from synthcl.search.trial import label_of, place_of, resolve
 
 
@@ -27,23 +29,25 @@ class StageLog(Callback):
         base: the configuration the trials' overrides change.
         storage: where TensorBoard logs and samples go.
         stage: such as 'search-1' or 'confirm-1'.
-        images: that are left to train.
+        outlook: what is left to train, and how long it and the stages after it take.
     """
 
-    def __init__(self, base: Config, storage: Storage, stage: str, images: float) -> None:
-        self.base, self.storage, self.kimg = base, storage, images / 1000
+    def __init__(self, base: Config, storage: Storage, stage: str, outlook: Outlook) -> None:
+        self.base, self.storage = base, storage
+        self.kimg = sum(sum(outlook.images[name]) for name in outlook.running) / 1000
         self.stage, self.root = stage.split("-")[0], storage.ray_uri(stage)
         self._best = (float("-inf"), "")
         self._logs: dict[str, RunLog] = {}
         self._progress: Progress | None = None
         self._told = False
+        self._outlook, self._planned = outlook, False
         self._heard: dict[str, int] = {}
         longest = max((OWN, *BASELINES, f"{REAL_ONLY}-000", *[EQUAL_TIME] * base.search.equal_time), key=len)
         confirmed = f"{longest}-seed{max(results.confirm_seeds(base))}"
         self._width = len(confirmed if self.stage == "confirm" else longest) + 2
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
-        self._progress = Progress(self.stage, self.kimg, "kimg")
+        self._progress = Progress(self.stage, self.kimg, "kimg", following=self._outlook.following)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if self._progress is not None:
@@ -60,6 +64,10 @@ class StageLog(Callback):
     ) -> None:
         report, name = Report.from_dict(result), label(trial)
         self._logs[name].report(report)
+        self._outlook.hear(name, is_real_only(name), report.images, report.seconds)
+        if not self._planned and (plan := self._outlook.plan()):
+            self._planned = True
+            say(f"time       {plan}")
         if report.score is not None:
             whole = report.ended and not report.failure  # rungs before the last have another measure
             if whole and self.stage == "search" and not results.is_opponent(name):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,16 @@ from synthcl.runs.disk import require_space
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
 from synthcl.search import confirm, report, results
-from synthcl.search.budget import following_runs, kept_checkpoints
+from synthcl.search.budget import confirm_images, equal_time_images, following_runs, kept_checkpoints
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
+from synthcl.search.leaderboard import is_real_only
 from synthcl.search.optuna_search import StudySearch
+from synthcl.search.outlook import Outlook
 from synthcl.search.sides import Spaces, contests, rung_images
 from synthcl.search.slots import Planned, Slots
 from synthcl.search.stage_log import StageLog, leg_name
-from synthcl.search.study import load_study, require_whole
+from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study, require_whole
 from synthcl.search.time_limit import TimeLimit
 from synthcl.search.trial import CurriculumTrial, WorkerPoolTrial
 from synthcl.training.networks import Gans
@@ -94,14 +97,17 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     if fresh:
         storage.clear()  # not before everything that can be refused has been checked
     state.write()
+    began = time.monotonic()
     gans: Gans = {config.data.split_seed: warmed_gan(config, data.images, storage)}
+    first, took = state.stages[0], time.monotonic() - began  # next to nothing where it is found in the cache
+    first["warm_up_seconds"] = max(first.get("warm_up_seconds", 0.0), took)
     for stage in state.unfinished:
         if stage["begun"]:
             print(f"{config.name}: {stage['name']} goes on where it stopped")
         stage["begun"] = True
         state.write()
         if stage["kind"] == "search":
-            _search(config, spaces, storage, gans, stage)
+            _search(config, spaces, storage, gans, stage, first["warm_up_seconds"])
         else:
             _confirm(config, storage, stage)
         stage["done"] = True
@@ -163,17 +169,27 @@ class _State:
         self._storage.push()
 
 
-def _search(config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage: dict[str, Any]) -> None:
+def _search(
+    config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage: dict[str, Any], warm_up_seconds: float
+) -> None:
     journal = storage.folder / results.JOURNAL
     both = contests(config, spaces, stage["budgets"])
     whole = both[0].rungs[-1]
     limit = None
+    warm_ups, at_a_time = config.search.confirm_seeds * warm_up_seconds, concurrent_trials(config)
     if config.search.hours:
-        limit = TimeLimit(config.search.hours, following_runs(config) * whole, concurrent_trials(config))
+        limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups)
     searcher = StudySearch(both, journal, limit)
-    left = sum(contest.budgets for contest in both) * whole - searcher.spent_images
+    left = searcher.left_images
+    images = {"search": (left[STUDY], 0.0)}
+    if OPPONENT_STUDY in left:
+        images["opponent"] = 0.0, left[OPPONENT_STUDY]
+    running = tuple(images)
+    own, real = confirm_images(config)
+    images["confirm"] = own + equal_time_images(config), real
+    outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups})
     cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]))
-    _fit(config, storage, stage["name"], left, gans, searcher, cleanup)
+    _fit(config, storage, stage["name"], outlook, gans, searcher, cleanup)
     trials = results.trials_frame(load_study(journal), config)
     if not ((trials.state == "complete") & ~trials.baseline).any():
         raise UserError(
@@ -187,31 +203,35 @@ def _confirm(config: Config, storage: Storage, stage: dict[str, Any]) -> None:
     recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
     if plan := confirm.left(trials, config, storage.folder):
         images = len(plan) * rung_images(config)[-1]
+        real = sum(is_real_only(run["name"]) for run in plan) * rung_images(config)[-1]
         gans: Gans = {}  # a seed is a whole repetition
         for seed in sorted({run["overrides"]["data.split_seed"] for run in plan}):
             own = config.with_overrides({"data.split_seed": seed})
             gans[seed] = warmed_gan(own, open_data(own).images, storage)
-        _fit(config, storage, stage["name"], images, gans, Planned(plan), recorder, test=True)
+        following = {"equal time": (equal_time_images(config), 0.0)} if config.search.equal_time else {}
+        outlook = Outlook({"confirm": (images - real, real), **following}, ["confirm"], concurrent_trials(config))
+        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True)
     if config.search.equal_time and (plan := confirm.equal_time_left(config, storage.folder)):
         images = len(plan) * rung_images(config.with_overrides(plan[0]["overrides"]))[-1]
+        outlook = Outlook({"equal time": (0.0, images)}, ["equal time"], concurrent_trials(config))
         gans = {run["overrides"]["data.split_seed"]: None for run in plan}
-        _fit(config, storage, stage["name"], images, gans, Planned(plan), recorder, test=True)
+        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True)
 
 
 def _fit(
     config: Config,
     storage: Storage,
     name: str,
-    images: float,
+    outlook: Outlook,
     gans: Gans,
     searcher: Searcher,
     *callbacks: tune.Callback,
     test: bool = False,
 ) -> None:
-    """Run what is left of a stage, so many images; every run goes on from its own checkpoint."""
+    """Run what is left of a stage; every run goes on from its own checkpoint."""
     if not storage.is_uri:
         (storage.folder / name).mkdir(exist_ok=True)
-    log = StageLog(config, storage, name, images)
+    log = StageLog(config, storage, name, outlook)
     tuner = tune.Tuner(
         _trainable(config, gans, test, storage.ray_uri(name)),
         tune_config=tune.TuneConfig(

@@ -17,11 +17,13 @@ class TimeLimit:
         hours: of this command, from now on.
         following_images: of the confirm runs.
         at_a_time: runs beside each other.
+        following_seconds: of what precedes them, one after the other: the GAN warm-ups of their seeds.
     """
 
     hours: float
     following_images: float
     at_a_time: int
+    following_seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
     def is_over(self, seconds_an_image: float | None, needed_images: float) -> bool:
@@ -34,5 +36,6 @@ class TimeLimit:
         if seconds_an_image is None:
             return False
         images = (needed_images + self.following_images) / self.at_a_time
+        needed = images * seconds_an_image + self.following_seconds
         left = 3600 * self.hours - (time.monotonic() - self.began)
-        return left < MARGIN * images * seconds_an_image
+        return left < MARGIN * needed

@@ -38,6 +38,34 @@ def test_a_log_gets_a_plain_line_a_minute_and_one_at_the_end(clock, capsys):
     ]
 
 
+def test_the_time_left_is_that_of_what_follows_too_once_it_is_known(clock, capsys):
+    following = [0.0]
+    with Progress("search", 14, "run", following=lambda: following[0]) as bar:
+        for finished in range(1, 8):
+            clock(30)
+            following[0] = 0.0 if finished < 3 else 600.0
+            bar.advance()
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "search 2/14, about 6 min left",
+        "search 4/14, about 15 min left (search 5 min)",
+        "search 6/14, about 14 min left (search 4 min)",
+    ]
+
+
+def test_a_bar_shows_the_time_of_the_whole_beside_its_note(clock, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    bar = Progress("search", 10, "run", following=lambda: 600.0)
+    bar.describe(note="best 84.55 (trial-003)")
+    clock(60)
+    bar.advance(5)
+    assert bar._bar.postfix == "best 84.55 (trial-003), about 11 min left (search 60 s)"
+    bar.close()
+
+
 def test_a_line_is_due_while_nothing_ends_and_estimates_only_what_was_done_here(clock, capsys):
     bar = Progress("GAN warm-up", 1000, "img", percent=True, done=500)
     bar.look()

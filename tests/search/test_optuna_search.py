@@ -310,6 +310,12 @@ def test_time_is_over_when_the_rest_is_needed():
     assert limit.is_over(1.0, 1000.0)
 
 
+def test_the_warm_ups_of_confirm_runs_are_paid_for_too():
+    limit = TimeLimit(hours=1.0, following_images=9000, at_a_time=3, following_seconds=240)
+    assert not limit.is_over(1.0, 0.0)  # 3,240 s of the hour, and a tenth more
+    assert TimeLimit(hours=1.0, following_images=9000, at_a_time=3, following_seconds=300).is_over(1.0, 0.0)
+
+
 def test_tune_keeps_nothing_of_the_searcher_beside_the_journal(contest, journal, tmp_path):
     folder = tmp_path / "experiment"
     folder.mkdir()

@@ -11,12 +11,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from synthcl.core.errors import UserError
 from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
+from synthcl.search.outlook import Outlook
 from synthcl.search.stage_log import StageLog
+
+
+def outlook():
+    return Outlook({"search": (2000.0, 0.0), "confirm": (4000.0, 0.0)}, ["search"], at_a_time=2)
 
 
 @pytest.fixture
 def log(tmp_path):
-    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "search-1", 2)
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "search-1", outlook())
     stage.on_trial_start(0, [], trial())
     return stage
 
@@ -68,12 +73,19 @@ def test_best_is_among_trials_that_spent_their_budget(log, shown_note):
 
 
 def test_labels_of_confirm_runs_do_not_break_the_columns(tmp_path, capsys):
-    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "confirm-1", 2)
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "confirm-1", outlook())
     for name in ("joint-seed1000", "real-only-009-seed1000"):
         run = SimpleNamespace(trial_id=name, config={"run": {"label": name, "overrides": {}}})
         stage.on_trial_start(0, [], run)
         stage.on_trial_result(0, [], run, report(score=50.0))
     assert len({line.index("kimg") for line in capsys.readouterr().out.splitlines()}) == 1
+
+
+def test_the_hours_of_every_stage_are_told_once_when_the_first_leg_has_ended(log, capsys):
+    for images, seconds in ((64, 6.4), (128, 12.8)):
+        log.on_trial_result(0, [], trial(), report(score=50.0, images=images, seconds=seconds))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("time")]
+    assert told == ["time       search 2 min, confirm 3 min; about 5 min in all, 2 runs at a time"]
 
 
 def png():
