@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from synthcl.runs.embed import find_files, loaded
-from synthcl.runs.feature_file import require_writable, write_features
+from synthcl.runs.feature_file import KINDS, require_writable, write_features
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="features.parquet, features.npz or features.pt")
     arguments = parser.parse_args()
 
-    require_writable(arguments.out)
+    require_writable("--out", arguments.out, KINDS)
     files = find_files(arguments.images)
     encoder = loaded(arguments.encoder, trust_code=arguments.trust_code)
     written = write_features(arguments.out, encoder, files)

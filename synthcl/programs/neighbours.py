@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=8, help="nearest images of each (default: 8)")
     arguments = parser.parse_args()
 
-    require_writable(arguments.out, (".html",))
+    require_writable("--out", arguments.out, (".html",))
     files = find_files(arguments.images)
     queries = arguments.query or arguments.queries
     require_counts(files, queries, arguments.neighbours)

@@ -39,10 +39,11 @@ class Written(NamedTuple):
     rate: float | None
 
 
-def require_writable(file: Path, kinds: tuple[str, ...] = KINDS) -> None:
+def require_writable(option: str, file: Path, kinds: tuple[str, ...]) -> None:
     """Refuse a place before anything is computed for it.
 
     Args:
+        option: that names it, for the error.
         file: to write.
         kinds: the endings that it may have.
 
@@ -50,11 +51,13 @@ def require_writable(file: Path, kinds: tuple[str, ...] = KINDS) -> None:
         UserError: on an unknown ending, or when there is no such folder or it cannot be written.
     """
     if file.suffix not in kinds:
-        raise UserError(f"--out {str(file)!r}: ends in {file.suffix!r}; choose {', '.join(kinds)}")
+        raise UserError(f"{option} {str(file)!r}: ends in {file.suffix!r}; choose {', '.join(kinds)}")
     if file.is_dir():
-        raise UserError(f"--out {str(file)!r} is a folder; name a file in it")
+        raise UserError(f"{option} {str(file)!r} is a folder; name a file in it")
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--out {str(file)!r}: {str(file.parent)!r} is no folder that you may write; name one that is")
+        raise UserError(
+            f"{option} {str(file)!r}: {str(file.parent)!r} is no folder that you may write; name one that is"
+        )
 
 
 def write_features(file: Path, encoder: nn.Module, files: Files) -> Written:
@@ -71,7 +74,7 @@ def write_features(file: Path, encoder: nn.Module, files: Files) -> Written:
     Raises:
         UserError: when no image can be read, or the disk does not take the file.
     """
-    require_writable(file)
+    require_writable("--out", file, KINDS)
     parts = file.with_name(f".{file.name}.parts")
     write = {".parquet": _parquet, ".npz": _npz, ".pt": _pt}[file.suffix]
     began, images, done = time.monotonic(), 0, 0
