@@ -121,13 +121,23 @@ NOT_LEARNED = ("search", *WHERE_IT_RUNS)
 LEARNED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "training")
 """Sections that say what a run learns: what may be searched, and what is logged as its hyperparameters."""
 
-MAY_BE_RESUMED_WITH = ("evaluation", *NOT_LEARNED)
-"""Fields that a checkpoint may be continued with other values of."""
+
+def may_be_resumed_with(config: Config) -> set[str]:
+    """Fields that a checkpoint may be continued with other values of.
+
+    A closed loop decides at logged points, of which every rung is one, so that those fields decide what it learns.
+    """
+    if not config.closed_loops:
+        return {"evaluation", *NOT_LEARNED}
+    of_evaluation = {f"evaluation.{field}" for field in type(config.evaluation).model_fields}
+    return (of_evaluation | {*NOT_LEARNED}) - {"evaluation.rungs", "training.log_kimg"}
 
 
 def not_measured(config: Config) -> set[str]:
     """`NOT_LEARNED`, and what a run never reads: a GAN it does not meet, rates of a frozen one, a lag without pairs."""
     free = set(NOT_LEARNED)
+    if config.closed_loops:
+        free -= {"training.log_kimg"}  # they decide at logged points
     if config.is_real_only:
         free |= {"synthetic", "curriculum.pair_half_life_kimg"}
     if config.gan.frozen:

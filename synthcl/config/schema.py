@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthcl.config.closed_loops import closed_loops, require_sound
 from synthcl.config.overrides import put
 from synthcl.config.sections import (
     ComputeConfig,
@@ -31,6 +33,7 @@ from synthcl.config.upgrade import path_today, upgrade
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
+from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at, learning_rate
 from synthcl.method.curriculum.mix import Mix, mix_at
 from synthcl.method.curriculum.ramps import Constant
@@ -96,6 +99,7 @@ class Config(Section):
                 raise ValueError(
                     f"terms.{name}.head {term.head!r} is no entry of heads, which has {sorted(self.heads)}"
                 )
+        require_sound(self.closed_loops, self.terms)
         if not any(term.weight.bounds[0] > 0 for term in self.terms.values()):
             raise ValueError("terms has no entry whose weight stays above 0, so that some step would teach nothing")
         return self
@@ -178,6 +182,11 @@ class Config(Section):
         }
 
     @cached_property
+    def closed_loops(self) -> dict[str, Follow]:
+        """Schedules that the run itself decides, by the dotted field that each steers."""
+        return closed_loops(self.curriculum, self.schedules_of_plugins)
+
+    @cached_property
     def ramps_of_plugins(self) -> list[str]:
         """Those of them that move: what is logged."""
         return [path for path, schedule in self.schedules_of_plugins.items() if len({*schedule.bounds}) > 1]
@@ -194,8 +203,8 @@ class Config(Section):
             in_pairs=bool(self._mixers),
         )
 
-    def knobs_at(self, progress: float) -> Knobs:
-        """The values that a step is run with at this progress."""
+    def knobs_at(self, progress: float, steered: Mapping[str, float] = MappingProxyType({})) -> Knobs:
+        """The values that a step is run with at this progress; `steered` are those that closed loops have decided."""
         training = self.training
         real_views = self.mix_at(progress).real * training.views_per_image
         return knobs_at(
@@ -205,6 +214,7 @@ class Config(Section):
             learning_rate=learning_rate(training.learning_rate, training.warmup_fraction, progress),
             synthetic_fraction=1 - real_views / (2 * training.batch_images),
             scheduled=self.schedules_of_plugins,
+            steered=steered,
         )
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthcl.config.compatibility import MAY_BE_RESUMED_WITH, first_difference
+from synthcl.config.compatibility import first_difference, may_be_resumed_with
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
@@ -113,7 +113,7 @@ def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
     Raises:
         UserError: naming the first field that differs.
     """
-    if differs := first_difference(state["config"], config, MAY_BE_RESUMED_WITH):
+    if differs := first_difference(state["config"], config, may_be_resumed_with(config)):
         field, written, wanted = differs
         raise UserError(
             f"checkpoint {str(path)!r} was written with {field}={written!r}, this run has {wanted!r}; "

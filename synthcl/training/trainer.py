@@ -53,6 +53,8 @@ class Trainer:
         self.step = 0
         self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
         self.real_for_d_seen = 0  # likewise for the real images that D judges
+        self.steered: dict[str, float] = {}  # what closed loops have decided, by the field that each steers
+        self.steered_at = 0  # the step of their last decision
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
         self.health = Health(config)
         self.spent_seconds = 0.0  # of wall time in all legs so far
@@ -109,6 +111,7 @@ class Trainer:
             if self.step % log_steps == 0 or self.step == until_step:
                 point = self._logged(pending, knobs)
                 pending.clear()
+                self._steer(point)
                 try:
                     self.health.observe(point, self.step)
                 except Diverged as failure:
@@ -137,8 +140,17 @@ class Trainer:
         return sum(source.reads_real(mix.latents) for source in self.lab.sources.values())
 
     def _knobs(self, progress: float) -> Knobs:
-        knobs = self.config.knobs_at(progress)
+        knobs = self.config.knobs_at(progress, self.steered)
         return knobs._replace(learning_rate=knobs.learning_rate * self.rate)
+
+    def _steer(self, point: Point) -> None:
+        """Let closed loops decide the values from the next step on; without their measurement they leave them."""
+        progress, since = (steps / self.config.training.steps for steps in (self.step, self.step - self.steered_at))
+        for path, loop in self.config.closed_loops.items():
+            if loop.measured in point:
+                value = self.steered.get(path, loop.start)
+                self.steered[path] = loop.decide(value, progress, since, point[loop.measured])
+        self.steered_at = self.step
 
     def _set_training_mode(self) -> None:
         for network in self.lab.modules():
@@ -170,13 +182,14 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs (random numbers are functions of the seed and the step)."""
-        return {
+        state = {
             "step": self.step,
             "real_seen": self.real_seen,
             "judged_seen": self.real_for_d_seen,
             "rollbacks": self.rollbacks,
             "health": self.health.state_dict(),
-        } | self.lab.state_dict()
+        } | ({"steered": {"at": self.steered_at, "values": {**self.steered}}} if self.config.closed_loops else {})
+        return state | self.lab.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; learning rates are the config's, less what rollbacks took, not the state's."""
@@ -184,6 +197,8 @@ class Trainer:
         self.step, self.real_seen, self.real_for_d_seen = state["step"], state["real_seen"], state["judged_seen"]
         self.rollbacks = state.get("rollbacks", 0)
         self.health.load_state_dict(state.get("health", {}))
+        steered = state.get("steered", {"at": self.step, "values": {}})
+        self.steered_at, self.steered = steered["at"], {**steered["values"]}
         self._set_rates()
 
     def _set_rates(self) -> None:

@@ -41,6 +41,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "view custom": {"code": f"{HERE}:dim", "numbers": 2},
     "schedule constant": {"start": 0.5},
     "schedule piecewise": {"start": 0.25, "third": 0.5, "two_thirds": 0.75, "end": 0.5},
+    "schedule follow": {"measured": "loss/contrast", "target": 3.0, "start": 0.5, "low": 0.25, "high": 1.0},
     "schedule table": {"points": [[0.0, 0.25], [0.5, 0.75]]},
 } | {f"schedule {kind}": {"start": 0.25, "end": 0.75} for kind in ("linear", "cosine", "step", "exponential", "tanh")}
 
@@ -75,7 +76,8 @@ def place_of(family: str, kind: str) -> str:
     if family == "view":
         return "views.base" if VIEWS[kind] is VIEWS["simclr"] else "views.more"
     places = {"encoder": "encoder", "head": "heads.main", "term": "terms.contrast", "source": "synthetic.gan"}
-    return places.get(family, "curriculum.synthetic_fraction")
+    steered = "view_strength" if kind == "follow" else "synthetic_fraction"  # the mix is planned ahead
+    return places.get(family, f"curriculum.{steered}")
 
 
 def with_member(family: str, kind: str) -> Config:

@@ -6,12 +6,13 @@ from pydantic import Field
 
 from synthcl.core.plugin import kind_or
 from synthcl.method.curriculum.curves import Piecewise, Table
+from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
 from synthcl.method.curriculum.schedule import NUMBER
 from synthcl.method.curriculum.tanh import Tanh
 
 AnySchedule = Annotated[
-    Constant | Linear | Cosine | Step | Exponential | Tanh | Piecewise | Table,
+    Constant | Linear | Cosine | Step | Exponential | Tanh | Piecewise | Table | Follow,
     Field(discriminator="kind"),
     kind_or("constant"),
     NUMBER,

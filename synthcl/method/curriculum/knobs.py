@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
 from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
 
@@ -28,6 +29,12 @@ class CurriculumConfig(Section):
     view_strength: AnySchedule = Field(
         Constant(start=1.0), description="strength of T; 1 is the views section as it is"
     )
+
+    @model_validator(mode="after")
+    def _mix_is_planned(self) -> CurriculumConfig:
+        if isinstance(self.synthetic_fraction, Follow):
+            raise ValueError("synthetic_fraction cannot follow: images are fetched ahead of their step; use a table")
+        return self
 
     @model_validator(mode="after")
     def _within_bounds(self) -> CurriculumConfig:
@@ -83,6 +90,7 @@ def knobs_at(
     learning_rate: float,
     synthetic_fraction: float,
     scheduled: Mapping[str, Schedule],
+    steered: Mapping[str, float] = MappingProxyType({}),
 ) -> Knobs:
     """All scalar knobs at this progress.
 
@@ -95,13 +103,18 @@ def knobs_at(
         learning_rate: of the encoder, at this progress.
         synthetic_fraction: share of a step's views that are synthetic, after rounding to whole latents.
         scheduled: schedules of single plug-ins, by dotted field.
+        steered: what closed loops have decided, by dotted field.
     """
-    half_life_images = 1000 * curriculum.pair_half_life_kimg.value_at(progress)
+
+    def value(path: str, schedule: Schedule) -> float:
+        return steered[path] if path in steered else schedule.value_at(progress)
+
+    half_life_images = 1000 * value("curriculum.pair_half_life_kimg", curriculum.pair_half_life_kimg)
     return Knobs(
         learning_rate=learning_rate,
-        hardness=curriculum.hardness.value_at(progress),
+        hardness=value("curriculum.hardness", curriculum.hardness),
         pair_decay=0.5 ** (batch_images / half_life_images),
-        view_strength=curriculum.view_strength.value_at(progress),
+        view_strength=value("curriculum.view_strength", curriculum.view_strength),
         synthetic_fraction=synthetic_fraction,
-        scheduled={path: schedule.value_at(progress) for path, schedule in scheduled.items()},
+        scheduled={path: value(path, schedule) for path, schedule in scheduled.items()},
     )
