@@ -26,6 +26,7 @@ _SEARCHED_BY_STOPPING = {
     "hours": None,
     "opponent_share": 0.0,
     "opponent_space": "real-only",
+    "equal_time": False,
 }
 """what a search did when its section had a `reduction_factor`"""
 _OF_KIND = {"conv": ("width",), "resnet18": ("stem",), "resnet50": ("stem",)}
