@@ -7,7 +7,8 @@ import pytest
 from run_folder import CONFIRMED, SEEDS, make_run, run_config
 
 from synthcl.comparison.arms import ARMS, EQUAL_TIME
-from synthcl.search import confirm, results
+from synthcl.runs.storage import Storage
+from synthcl.search import confirm, results, stages
 from synthcl.training.flops import training_flops, warmup_flops
 
 REPORT = {
@@ -108,3 +109,19 @@ def test_without_one_of_the_two_there_is_no_run_in_equal_time(tmp_path, missing)
     kept = baselines if missing == "method" else CONFIRMED.keys() - {"real-only"}
     folder = make_run(tmp_path, confirmed={name: CONFIRMED[name] for name in kept})
     assert confirm.equal_time_left(run_config(tmp_path), folder) == []
+
+
+def test_a_finished_search_goes_on_when_it_is_asked_for_equal_time_and_only_then(tmp_path):
+    folder, config = make_run(tmp_path), run_config(tmp_path)
+    finished = [{"name": f"{kind}-1", "kind": kind, "begun": True, "done": True} for kind in ("search", "confirm")]
+    (folder / "state.json").write_text(json.dumps(finished))
+
+    def unfinished(wanted):
+        own, spaces = config.with_overrides({"search.equal_time": wanted}), SimpleNamespace(written=[])
+        state = stages._State(Storage(str(tmp_path), config.name), own, spaces, fresh=False, extend=0)
+        return [stage["name"] for stage in state.unfinished]
+
+    assert (unfinished(False), unfinished(True)) == ([], ["confirm-1"])
+    for run in confirm.equal_time_left(config, folder):
+        recorded(folder, config, run)
+    assert unfinished(True) == []
