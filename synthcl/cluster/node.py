@@ -70,7 +70,7 @@ def examine(config: Config, beacon: str, name: str, gpus_in_ray: float) -> NodeR
         memory_free_fraction=memory.available / memory.total,
         storage=storage,
         storage_seconds=storage_seconds,
-        data=_complaint(lambda: open_data(as_it_is)),
+        data=_complaint(lambda: open_data(as_it_is, chooses=False)),
         token=is_token_auth_enabled(),
     )
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray.train
 import torch
@@ -25,6 +25,7 @@ from synthcl.runs.checkpoint import load
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.disk import require_space
 from synthcl.runs.export import load_any, save_encoder
+from synthcl.runs.label_free import describe_features, draw_neighbours, neighbours_file
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
 from synthcl.runs.tensorboard import RunLog
@@ -59,13 +60,13 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     if target.is_file() and not fresh:
         print(f"{target}: complete; --fresh starts over")
         return target
-    data = open_data(config, test=False)
+    data = open_data(config, test=False, chooses=False)
     print(data.describe(), flush=True)
     connect(config)
     require_storage(storage)
     require_space(storage, config, kept=1, at_a_time=1)
     if fresh:  # not before everything that can be refused has been checked
-        for part in (name, f"{name}.config"):
+        for part in (name, f"{name}.config", neighbours_file(target).stem):
             storage.clear(part)
         shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.folder.mkdir(parents=True, exist_ok=True)
@@ -78,9 +79,14 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     with fetched(storage.ray_uri(name)) as folder:
         report = Report.from_dict(load(folder, torch.device("cpu"))["report"])
         encoder, trained = load_any(folder, trust_code=True)  # of this run, which has called it
-    save_encoder(target, encoder, trained, report.scores)
+    if not data.own.train:
+        print(describe_features(report.scores, cast(int, encoder.feature_dim)))
+        draw_neighbours(neighbours_file(target), encoder, trained)
+        print(f"neighbours: {neighbours_file(target)}, a row an image and those nearest to it; the best way to judge")
+    save_encoder(target, encoder.cpu(), trained, report.scores)
     storage.push()
-    print(f"{target}  score {report.score:.2f} on validation")
+    scored = f"score {report.score:.2f} on validation" if report.score is not None else "not scored, no labels"
+    print(f"{target}  {scored}")
     return target
 
 

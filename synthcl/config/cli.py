@@ -60,8 +60,20 @@ def config_from(arguments: argparse.Namespace) -> Config:
         if getattr(arguments, option) is not None:
             overrides[f"compute.{option}"] = getattr(arguments, option)
     config = config.with_overrides(overrides | parse_overrides(arguments.overrides))
-    root = Path(config.data.root).expanduser().absolute()  # workers run in folders of their own
-    return config.with_overrides({"data.root": str(root)})
+    places: dict[str, Any] = {"data.root": str(_absolute(config.data.root))}  # workers run in folders of their own
+    if config.data.labels_in_file and (file := _absolute(config.data.labels)).is_file():  # else it lies in root
+        places["data.labels"] = str(file)
+    places["evaluation.transfer"] = [_with_absolute_path(name) for name in config.evaluation.transfer]
+    return config.with_overrides(places)
+
+
+def _with_absolute_path(transfer: str) -> str:
+    source, separator, path = transfer.partition(":")
+    return f"{source}{separator}{_absolute(path)}" if path else transfer
+
+
+def _absolute(place: str) -> Path:
+    return Path(place).expanduser().absolute()
 
 
 def main(program: Callable[[], None]) -> None:

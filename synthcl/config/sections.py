@@ -14,7 +14,14 @@ class DataConfig(Section):
     """What is pretrained and probed on."""
 
     source: str = Field("fashion-mini", description="data set by name; see synthcl.data.SOURCES")
-    root: str = Field("data", description="folder of torchvision data sets, or of an ImageFolder")
+    root: str = Field(
+        "data",
+        description="folder of torchvision data sets, or of images; for source folder also a list of them (.txt)",
+    )
+    labels: str = Field(
+        "folders",
+        description="of source folder: class folders, none at all, or a CSV file with the columns path and label",
+    )
     download: bool = Field(False, description="let torchvision download the data set into root")
     image_size: int = Field(28, ge=16, le=512, description="pixels a side; images are resized to it once")
     channels: Literal[1, 3] = Field(1, description="grey (1) or RGB (3); images are converted")
@@ -25,6 +32,19 @@ class DataConfig(Section):
     image_fraction: float = Field(1.0, gt=0, le=1, description="share of the training images used unlabelled")
     resident_limit_mib: Positive = Field(2048.0, description="above this many MiB as uint8, images stream from disk")
     loader_workers: int = Field(2, ge=0, description="decoding processes for streamed images")
+
+    @model_validator(mode="after")
+    def _labels_are_somewhere(self) -> DataConfig:
+        if self.labels not in ("folders", "none") and not self.labels_in_file:
+            raise ValueError(f"labels {self.labels!r} must be folders, none, or a file that ends in .csv")
+        if self.labels != "folders" and self.source != "folder":
+            raise ValueError(f"labels {self.labels!r} are for source folder; {self.source} has its own, write folders")
+        return self
+
+    @property
+    def labels_in_file(self) -> bool:
+        """Whether labels are in a CSV file."""
+        return self.labels.endswith(".csv")
 
 
 class TrainingConfig(Section):

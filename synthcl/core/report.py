@@ -45,7 +45,7 @@ class Report:
 
     @property
     def score(self) -> float | None:
-        """What the run is chosen by; None between rungs."""
+        """What the run is chosen by; None between rungs, and without labels."""
         return self.scores.get("score")
 
     def as_dict(self) -> dict[str, Any]:

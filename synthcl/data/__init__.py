@@ -7,6 +7,8 @@ from synthcl.data.sources import SOURCES
 from synthcl.data.splits import (
     Split,
     SplitName,
+    has_labels,
+    open_sample,
     open_split,
     open_transfer,
     require_classes,
@@ -23,6 +25,8 @@ __all__ = [
     "StreamedImages",
     "epoch_indices",
     "find",
+    "has_labels",
+    "open_sample",
     "open_split",
     "open_transfer",
     "require_classes",

@@ -4,7 +4,7 @@
     root/test/<class>/*     the test part, or `root/val`; without it, a share of every class is held out
     root/unlabelled/*       more images to pretrain on, in any folders, or `root/unlabeled`
 
-Labels are needed even to pretrain: every choice is made by probes on labelled validation images.
+Without class folders, and with fewer than two folders in `root`, no image has a label: see `pool.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Files(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a folder of images holds; a flat folder has no classes and no class indices."""
+    """What a folder of class folders holds."""
 
     files: Files
     class_indices: tuple[int, ...]
@@ -44,10 +44,43 @@ def train_folder(root: Path) -> Path:
     Raises:
         UserError: when `root` is not a folder.
     """
-    if not root.is_dir():
-        raise UserError(f"data.root {str(root)!r} is not a folder; put images at {root / 'train' / '<class>' / '*'}")
+    require_folder(root)
     inner = root / "train"
     return inner if inner.is_dir() else root
+
+
+def require_folder(root: Path) -> None:
+    """Refuse a data set's folder that is none.
+
+    Raises:
+        UserError: saying where images belong.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"data.root {str(root)!r} is not a folder; put images at {root / 'train' / '<class>' / '*'}, or name a "
+            "list of images that ends in .txt"
+        )
+
+
+def has_classes(root: Path) -> bool:
+    """Whether folders are classes: those of `root/train`, or two and more in `root` itself, or beside a test part.
+
+    Args:
+        root: the data set's folder; only names of folders are looked at.
+
+    Raises:
+        UserError: when `root` is not a folder, or the test part alone has classes.
+    """
+    train, test = train_folder(root), test_folder(root)
+    classes = class_names(train, root)
+    if classes and (train != root or test or len(classes) > 1):
+        return True
+    if test:
+        raise UserError(
+            f"folder {str(test)!r} has classes, and {str(train)!r} has none; sort images to train on into "
+            f"{train / '<class>'}, or give data.labels=none to train on all of them without labels"
+        )
+    return False
 
 
 def test_folder(root: Path) -> Path | None:
@@ -64,54 +97,56 @@ def unlabelled_folder(root: Path) -> Path | None:
 def class_names(folder: Path, root: Path) -> tuple[str, ...]:
     """Sorted names of the class folders in `folder`; `root` itself may hold test and unlabelled images beside them."""
     apart = (*TEST_NAMES, *UNLABELLED_NAMES) if folder == root else ()
-    return tuple(name for name in _entries(folder) if name not in apart and (folder / name).is_dir())
+    return tuple(entry.name for entry in _scan(folder) if entry.name not in apart and _is_folder(entry))
 
 
 def list_images(folder: Path, root: Path) -> Listing:
-    """Find the images of every class, or of a flat folder.
+    """Find the images of every class.
 
     Args:
-        folder: the train or the test folder.
+        folder: the train or the test folder; it has class folders.
         root: the data set's folder, which `folder` may be.
 
-    Returns:
-        Nothing at all where `root` has unlabelled images alone.
-
     Raises:
-        UserError: when there are no images, a class is empty, or images lie beside class folders.
+        UserError: when a class is empty, or images lie beside class folders.
     """
     classes = class_names(folder, root)
-    loose = _loose_images(folder)
-    if loose and classes:
+    if loose := _loose_images(folder):
         raise UserError(
             f"folder {str(folder)!r} holds images ({loose[0]!r}) beside class folders ({classes[0]!r}); "
-            "move the images into classes, or the folders away"
+            f"move the images into classes, or the folders away{_no_classes(folder, root)}"
         )
-    if not loose and not classes:
-        if unlabelled_folder(root):
-            return Listing(Files(folder, ()), (), ())
-        raise UserError(f"folder {str(folder)!r} holds no images; put them at {folder / '<class>' / '*'}")
-    names, indices = loose, []
+    names, indices = [], []
     for index, name in enumerate(classes):
-        found = [os.path.relpath(path, folder) for path in _walk(folder / name) if _is_image(path)]
+        found = [os.path.relpath(path, folder) for path in _walk(folder / name) if is_image(path)]
         if not found:
             raise UserError(
-                f"class folder {str(folder / name)!r} holds no images ({' '.join(SUFFIXES)}); fill it or remove it"
+                f"class folder {str(folder / name)!r} holds no images ({' '.join(SUFFIXES)}); fill it or remove "
+                f"it{_no_classes(folder, root)}"
             )
         names.extend(found)
         indices.extend([index] * len(found))
     return Listing(Files(folder, tuple(names)), tuple(indices), classes)
 
 
-def list_unlabelled(folder: Path) -> Files:
+def _no_classes(folder: Path, root: Path) -> str:
+    """What else is right where folders may not have been meant as classes."""
+    return ", or give data.labels=none if the folders are no classes" if folder == root else ""
+
+
+def list_unlabelled(folder: Path, remedy: str = "fill it or remove it") -> Files:
     """Find the images in a folder and in the folders below it.
+
+    Args:
+        folder: where they are.
+        remedy: what is right when it has none.
 
     Raises:
         UserError: when there are none.
     """
-    names = tuple(os.path.relpath(path, folder) for path in _walk(folder) if _is_image(path))
+    names = tuple(os.path.relpath(path, folder) for path in _walk(folder) if is_image(path))
     if not names:
-        raise UserError(f"folder {str(folder)!r} holds no images ({' '.join(SUFFIXES)}); fill it or remove it")
+        raise UserError(f"folder {str(folder)!r} holds no images ({' '.join(SUFFIXES)}); {remedy}")
     return Files(folder, names)
 
 
@@ -149,17 +184,24 @@ def unread(root: Path) -> list[str]:
         place = root / UNLABELLED_NAMES[0]
         lines.append(f"{root}: images beside train ({len(loose):,}, such as {loose[0]!r}); move them into {place}")
     parts = [folder for folder in (train, test, more) if folder]
-    others = Counter(path.suffix.lower() or "no ending" for folder in parts for path in _others(folder, root))
-    if others:
-        endings = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common(_MOST_NAMED))
-        lines.append(f"{root}: files of other kinds ({endings}); images end in {' '.join(SUFFIXES)}")
-    return lines
+    below = [folder / name for folder in parts for name in (class_names(folder, root) if folder == root else ("",))]
+    return lines + others_line(root, [path for folder in below for path in other_files(folder)])
 
 
-def _others(folder: Path, root: Path) -> Iterator[Path]:
-    """Files inside a part of the data set that are no images."""
-    below = [folder / name for name in class_names(folder, root)] if folder == root else [folder]
-    return (path for place in below for path in _walk(place) if not _is_image(path))
+def other_files(folder: Path) -> Iterator[Path]:
+    """Files in a folder and below it that are no images."""
+    return (path for path in _walk(folder) if not is_image(path))
+
+
+def others_line(root: Path, others: list[Path]) -> list[str]:
+    """A line that counts files that are no images and names one of them, or none."""
+    if not others:
+        return []
+    counts = Counter(path.suffix.lower() or "no ending" for path in others)
+    endings = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(_MOST_NAMED))
+    more = f" and {len(counts) - _MOST_NAMED} kinds more" if len(counts) > _MOST_NAMED else ""
+    named = f"files of other kinds ({endings}{more}, such as {others[0].name!r})"
+    return [f"{root}: {named}; images end in {' '.join(SUFFIXES)}"]
 
 
 def _entries(folder: Path) -> list[str]:
@@ -177,11 +219,11 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _loose_images(folder: Path) -> list[str]:
-    return [entry.name for entry in _scan(folder) if _is_image(Path(entry.name)) and not _is_folder(entry)]
+    return [entry.name for entry in _scan(folder) if is_image(Path(entry.name)) and not _is_folder(entry)]
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a file is one by its ending."""
+def is_image(path: Path) -> bool:
+    """Whether a file is an image, by its ending."""
     return path.suffix.lower() in SUFFIXES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,7 +17,8 @@ from synthcl.core.errors import UserError
 from synthcl.data.folder import Files, joined
 from synthcl.data.images import CHUNK_IMAGES, ImageSource, ResidentImages, StreamedImages, convert_array
 from synthcl.data.order import stream
-from synthcl.data.sources import SOURCES, Part, Source, stratified_cut
+from synthcl.data.part import Part, Source, stratified_cut
+from synthcl.data.sources import SOURCES
 
 SplitName = Literal["unlabelled", "train", "validation", "test"]
 _CHUNK_FILES = 256
@@ -41,9 +43,9 @@ def open_split(config: DataConfig, name: SplitName, device: torch.device | str) 
     """Open one split of the data set a config names.
 
     `validation` is cut from the labelled training part, the same share of every class, and `train` is
-    the rest. `unlabelled` is `image_fraction` of `train` and the data set's extra images together (those of
-    stl10, or a folder's `unlabelled/`); a smaller fraction is a subset of a larger one. The test part is opened for
-    `test` alone.
+    the rest; a set without labels has neither. `unlabelled` is `image_fraction` of `train` and the data set's extra
+    images together (those of stl10, or a folder's `unlabelled/`); a smaller fraction is a subset of a larger one. The
+    test part is opened for `test` alone.
 
     Args:
         config: source, cut, size and channels.
@@ -99,10 +101,35 @@ def require_labels(part: Part, config: DataConfig, name: SplitName) -> Part:
     """
     if part.labels is None:
         raise UserError(
-            f"data.source {config.source!r}: split {name!r} needs labels, but {config.root!r} is a flat folder "
-            "of images; sort those with labels into train/<class>/ and put the others into unlabelled/ beside train/"
+            f"data.source {config.source!r}: split {name!r} needs labels, and {config.root!r} has images without any; "
+            "sort those with labels into train/<class>/ and the others into unlabelled/ beside it, or name a CSV file "
+            "(columns path and label) as data.labels"
         )
     return part
+
+
+@lru_cache(maxsize=16)
+def has_labels(config: DataConfig) -> bool:
+    """Whether a data set has any labels; nothing is opened, and an unknown set is refused where it is."""
+    return config.source not in SOURCES or SOURCES[config.source].labelled(config)
+
+
+def open_sample(config: DataConfig, count: int, device: torch.device | str) -> ImageSource:
+    """A fixed draw of the images that a run pretrains on, in stored order.
+
+    Args:
+        config: source, cut, size and channels.
+        count: images at the most.
+        device: where fetched images appear.
+
+    Raises:
+        UserError: as `open_split`.
+    """
+    source = source_of(config)
+    parts = unlabelled_parts(source.train(config), source.extra(config), config)
+    total = sum(map(len, parts))
+    shuffled = torch.randperm(total, generator=rng.generator(config.split_seed, "sample"))
+    return images_of(_shares(parts, shuffled[:count].sort().values), config, device)
 
 
 def unlabelled_parts(published: Part, extra: Part | None, config: DataConfig) -> list[Part]:
@@ -117,9 +144,13 @@ def unlabelled_parts(published: Part, extra: Part | None, config: DataConfig) ->
     pool = [train] if extra is None else [train, extra]
     total = sum(map(len, pool))
     shuffled = torch.randperm(total, generator=rng.generator(config.split_seed, "unlabelled"))
-    chosen = shuffled[: max(1, round(config.image_fraction * total))].sort().values
+    return _shares(pool, shuffled[: max(1, round(config.image_fraction * total))].sort().values)
+
+
+def _shares(parts: list[Part], chosen: Tensor) -> list[Part]:
+    """The chosen images of each part; `chosen` are sorted positions in all parts, one after the other."""
     shares, offset = [], 0
-    for part in pool:
+    for part in parts:
         inside = (chosen >= offset) & (chosen < offset + len(part))
         shares.append(part.rows(chosen[inside] - offset))
         offset += len(part)
@@ -150,7 +181,7 @@ def transfer_config(name: str, config: DataConfig) -> DataConfig:
     source, separator, path = name.partition(":")
     if source not in SOURCES or (separator and (source != "folder" or not path)):
         raise UserError(f"transfer data set {name!r} is unknown; choose {', '.join(SOURCES)}, or folder:PATH")
-    changes = {"source": source, "image_fraction": 1.0} | ({"root": path} if path else {})
+    changes = {"source": source, "image_fraction": 1.0, "labels": "folders"} | ({"root": path} if path else {})
     return config.model_copy(update=changes)
 
 

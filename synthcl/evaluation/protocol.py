@@ -12,13 +12,16 @@
     val/early-ridge/<set>       at the last rung, what val/ridge/<set> is at the rungs before it; and
     val/early-transfer-ridge/.. likewise: one measure over a whole run
 
+A data set without labels has features/ and transfer alone.
+
 Every probe is fitted on train and its regularisation chosen on validation, and `score` never opens a test split
 unless told to. Then the same fitted probes are scored on test as well, under `test/`: nothing is fitted again on
 train and validation together, so the two columns differ in the images scored and in nothing else.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +29,16 @@ from torch import Tensor, nn
 from synthcl.config.schema import Config
 from synthcl.config.sections import DataConfig, EvaluationConfig
 from synthcl.core.errors import UserError
-from synthcl.data import Split, SplitName, open_split, open_transfer, require_classes
+from synthcl.data import (
+    ImageSource,
+    Split,
+    SplitName,
+    has_labels,
+    open_sample,
+    open_split,
+    open_transfer,
+    require_classes,
+)
 from synthcl.evaluation import names
 from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order, most_labels, require_labels
@@ -41,7 +53,7 @@ _RANK_IMAGES = 2048  # more do not change what a collapse looks like
 def score(
     encoder: nn.Module, config: Config, device: torch.device, *, quick: bool, test: bool = False, early: bool = False
 ) -> dict[str, float]:
-    """Scores of a frozen encoder, in percent.
+    """Scores of a frozen encoder, in percent; of a data set without labels only `features/...` and transfer.
 
     Args:
         encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim), on `device`.
@@ -55,23 +67,14 @@ def score(
     Raises:
         UserError: when features are not finite, train or validation lacks a class, or there are too few labels.
     """
-    settings, source = config.evaluation, config.data.source
-    by_transfer = config.search.objective != "linear"
-    task = _embed(encoder, config, device, None, test, quick)
-    ridge_probe = ridge(task.train, task.validation, task.classes)
-    metrics = collapse(task.train.features[:_RANK_IMAGES])
-    for part, images in task.scored.items():
-        metrics[f"{part}/knn/{source}"] = knn.accuracy(task.train, images, task.classes, settings.knn_neighbours)
-        metrics[f"{part}/ridge/{source}"] = ridge_probe.accuracy(images)
-    if not quick:
-        for entry in settings.label_fractions:
-            labelled = task.train.first(label_count(entry, task.train_images, task.classes))
-            probe = logistic(labelled, task.validation, task.classes)
-            for part, images in task.scored.items():
-                metrics[f"{part}/{names.linear(source, entry)}"] = probe.accuracy(images)
-        if early:
-            metrics[f"val/early-ridge/{source}"] = _early(task, settings)
-    elif not by_transfer:
+    settings = config.evaluation
+    labelled = has_labels(config.data)
+    by_transfer = config.search.objective != "linear" or not labelled
+    if labelled:
+        metrics = _score_own(encoder, config, device, quick=quick, test=test, early=early)
+    else:
+        metrics = collapse(_encoded(encoder, config, _open_sample(config.data, device)))
+    if quick and not by_transfer:
         return metrics
 
     kind, fit = ("transfer-ridge", ridge) if quick else ("transfer", logistic)
@@ -89,6 +92,38 @@ def score(
     return metrics | {f"{name}/mean": sum(scores) / len(scores) for name, scores in reached.items()}
 
 
+def _score_own(
+    encoder: nn.Module, config: Config, device: torch.device, *, quick: bool, test: bool, early: bool
+) -> dict[str, float]:
+    """Spread of the features, and probes on the data set that was pretrained on."""
+    settings, source = config.evaluation, config.data.source
+    task = _embed(encoder, config, device, None, test, quick)
+    ridge_probe = ridge(task.train, task.validation, task.classes)
+    metrics = collapse(task.train.features[:_RANK_IMAGES])
+    for part, images in task.scored.items():
+        metrics[f"{part}/knn/{source}"] = knn.accuracy(task.train, images, task.classes, settings.knn_neighbours)
+        metrics[f"{part}/ridge/{source}"] = ridge_probe.accuracy(images)
+    if not quick:
+        for entry in settings.label_fractions:
+            labelled = task.train.first(label_count(entry, task.train_images, task.classes))
+            probe = logistic(labelled, task.validation, task.classes)
+            for part, images in task.scored.items():
+                metrics[f"{part}/{names.linear(source, entry)}"] = probe.accuracy(images)
+        if early:
+            metrics[f"val/early-ridge/{source}"] = _early(task, settings)
+    return metrics
+
+
+def is_scored(config: Config) -> bool:
+    """Whether there are labels to score an encoder by: of the data set itself, or of a transfer set."""
+    return has_labels(config.data) or bool(config.evaluation.transfer)
+
+
+def is_last(metrics: Mapping[str, Any], config: Config) -> bool:
+    """Whether metrics are those of the last rung, where logistic probes are fitted."""
+    return f"val/{names.headline(config)}" in metrics or "val/transfer/mean" in metrics
+
+
 def objective(metrics: dict[str, float], config: Config) -> float:
     """The one number a trial is compared by, higher is better.
 
@@ -99,13 +134,13 @@ def objective(metrics: dict[str, float], config: Config) -> float:
         metrics: what `score` returned.
         config: its search section says linear, transfer (mean over targets), or weighted:
             (1 - transfer_weight) * linear + transfer_weight * transfer. Of pareto it is the linear one, beside which
-            `names.transfer` is compared.
+            `names.transfer` is compared. Without labels of its own it is transfer.
 
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
     """
-    final = f"val/{names.headline(config)}"
-    return _weighted(metrics, config, (final, "val/transfer/mean") if final in metrics else _early_names(config))
+    final = (f"val/{names.headline(config)}", "val/transfer/mean")
+    return _weighted(metrics, config, final if is_last(metrics, config) else _early_names(config))
 
 
 def rung_score(metrics: dict[str, float], config: Config) -> float:
@@ -118,8 +153,7 @@ def rung_score(metrics: dict[str, float], config: Config) -> float:
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
     """
-    last = f"val/{names.headline(config)}" in metrics
-    return _weighted(metrics, config, _early_names(config, "early-" if last else ""))
+    return _weighted(metrics, config, _early_names(config, "early-" if is_last(metrics, config) else ""))
 
 
 def _early_names(config: Config, prefix: str = "") -> tuple[str, str]:
@@ -128,8 +162,7 @@ def _early_names(config: Config, prefix: str = "") -> tuple[str, str]:
 
 def _weighted(metrics: dict[str, float], config: Config, measured: tuple[str, str]) -> float:
     """The search's objective over a linear and a transfer score."""
-    shares = {"linear": 0.0, "pareto": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}
-    share = shares[config.search.objective]
+    share = _transfer_share(config)
     total = 0.0
     for name, weight in zip(measured, (1 - share, share), strict=True):
         if weight and name not in metrics:
@@ -139,6 +172,14 @@ def _weighted(metrics: dict[str, float], config: Config, measured: tuple[str, st
             )
         total += weight * metrics[name] if weight else 0.0
     return total
+
+
+def _transfer_share(config: Config) -> float:
+    """Of the transfer score in the objective."""
+    if not has_labels(config.data):
+        return 1.0
+    shares = {"linear": 0.0, "pareto": 0.0, "transfer": 1.0, "weighted": config.search.transfer_weight}
+    return shares[config.search.objective]
 
 
 class _Task(NamedTuple):
@@ -159,8 +200,7 @@ def _embed(
     encoder: nn.Module, config: Config, device: torch.device, target: str | None, test: bool, quick: bool = False
 ) -> _Task:
     def features(split: Split, rows: Tensor | None = None) -> Labelled:
-        batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
-        encoded = encode(encoder, split.images, rows, batch_images, config.view_size, workers)
+        encoded = _encoded(encoder, config, split.images, rows)
         return Labelled(encoded, (split.labels if rows is None else split.labels[rows]).to(encoded.device))
 
     # A view's size is all that an encoder sees of a set it was not trained on.
@@ -177,6 +217,11 @@ def _embed(
     return _Task(train, validation, scored, len(split.classes), len(order))
 
 
+def _encoded(encoder: nn.Module, config: Config, images: ImageSource, rows: Tensor | None = None) -> Tensor:
+    batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
+    return encode(encoder, images, rows, batch_images, config.view_size, workers)
+
+
 def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.device) -> Split:
     """A split of a transfer target, or of the source when target is none; it lies in main memory.
 
@@ -186,6 +231,14 @@ def _open(target: str | None, data: DataConfig, name: SplitName, device: torch.d
     split = open_split(data, name, cpu) if target is None else open_transfer(target, data, name, cpu)
     split.images.device = device
     return split
+
+
+@lru_cache(maxsize=4)
+def _open_sample(data: DataConfig, device: torch.device) -> ImageSource:
+    """Some of the images that were pretrained on; they lie in main memory, as splits do."""
+    images = open_sample(data, _RANK_IMAGES, torch.device("cpu"))
+    images.device = device
+    return images
 
 
 @lru_cache(maxsize=16)  # rungs of one process share train and validation; test is opened once and never kept

@@ -16,13 +16,14 @@ def add_draw_views(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def show_data(config: Config, pictures: Path | None, *, test: bool = True) -> None:
+def show_data(config: Config, pictures: Path | None, *, test: bool = True, chooses: bool = True) -> None:
     """Print what was found, and draw the views of three images.
 
     Args:
         config: of the run.
         pictures: a PNG to be written; none draws nothing.
         test: whether the run reads test parts in the end.
+        chooses: whether something is chosen by scores, which takes labels.
 
     Raises:
         UserError: as `open_data`, and for a file that is no PNG.
@@ -31,7 +32,7 @@ def show_data(config: Config, pictures: Path | None, *, test: bool = True) -> No
 
     if pictures is not None and pictures.suffix.lower() != ".png":
         raise UserError(f"--draw-views {str(pictures)!r} does not end in .png; give a PNG, such as views.png")
-    data = open_data(config, test=test)
+    data = open_data(config, test=test, chooses=chooses)
     print(data.describe())
     if pictures is not None:
         from synthcl.runs.view_pictures import draw_views

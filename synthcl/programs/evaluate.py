@@ -9,13 +9,16 @@ python tune/evaluate.py encoder.safetensors 'evaluation.transfer=[digits, folder
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 
 from synthcl.config.cli import parse_overrides
+from synthcl.data import has_labels
 from synthcl.evaluation.protocol import score
 from synthcl.runs.export import load_any, require_same_encoder
+from synthcl.runs.preflight import without_labels
 
 
 def main() -> None:
@@ -34,6 +37,8 @@ def main() -> None:
     require_same_encoder(trained, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
+    if not has_labels(config.data):
+        print(f"labels: {without_labels(config)}", file=sys.stderr)
     scores = score(encoder, config, device, quick=False, test=arguments.test)
     if arguments.json:
         print(json.dumps(scores))

@@ -26,7 +26,7 @@ def main() -> None:
         print(config.model_dump_json(indent=2))
         views = 2 * config.training.batch_images
         print(f"{'a run':<10} {config.training.steps} steps of {config.training.batch_images} images ({views} views)")
-        show_data(config, arguments.draw_views, test=False)
+        show_data(config, arguments.draw_views, test=False, chooses=False)
         return
 
     from synthcl.cluster.train import run_training

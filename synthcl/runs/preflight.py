@@ -21,6 +21,11 @@ from synthcl.training.gan_warmup import budget_kimg
 from synthcl.training.lab import in_order
 from synthcl.training.trainer import require_enough_images
 
+GIVE_LABELS = (
+    "sort some images into train/<class>/ beside unlabelled/, or give data.labels=FILE.csv (columns path and label) or "
+    "evaluation.transfer=[folder:LABELLED]"
+)
+"""in place of nothing to judge by"""
 _TRIED_VIEWS = 4
 _NO_SYNTHETIC_VIEW = {"curriculum.synthetic_fraction": {"kind": "constant", "start": 0.0}}
 
@@ -50,15 +55,19 @@ class Data:
         """What was found, in a few lines: numbers of images, where each comes from, passes, and what is not read."""
         data, own = self.config.data, self.own
         rows = [("data", f"{data.source}, as {data.image_size} px {'RGB' if data.channels == 3 else 'grey'} images")]
-        labels = most_labels(self.config.evaluation, len(own.train), len(own.train.classes), quick=False)
+        labels = 0
+        if own.train:
+            labels = most_labels(self.config.evaluation, len(own.train), len(own.train.classes), quick=False)
         rows += own.rows(labels).items()
+        if not own.train:
+            rows.append(("labels", without_labels(self.config)))
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
         rows.append(("passes", _passes(self.config, own.unlabelled_images)))
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
         return "\n".join(f"{name:<10} {row}" for name, row in rows)
 
 
-def open_data(config: Config, *, test: bool = True) -> Data:
+def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Data:
     """Find everything a run reads, for the networks that will look at it.
 
     Of image files, only heads and ends are read, so memory does not grow with the images' pixels.
@@ -66,6 +75,7 @@ def open_data(config: Config, *, test: bool = True) -> Data:
     Args:
         config: its networks, its data, and the data sets its evaluation transfers to.
         test: whether the run reads test parts in the end; they are counted and not scored here.
+        chooses: whether something is chosen by scores, which takes labels; one training does without.
 
     Raises:
         UserError: on a synthetic fraction that comes to nothing, sizes no generator makes, missing or broken data,
@@ -79,8 +89,11 @@ def open_data(config: Config, *, test: bool = True) -> Data:
             for make in (make_generator, make_discriminator):
                 make(config.gan, config.data.channels, config.gan_image_size)
     found = find(config.data, config.data.source, pretrains=True, test=test)
+    if chooses and not found.train:
+        _require_judge(config)
     require_enough_images(config.with_overrides(_NO_SYNTHETIC_VIEW), found.unlabelled_images)  # as real-only needs
-    require_labels(config.evaluation, len(found.train), len(found.train.classes))
+    if found.train:
+        require_labels(config.evaluation, len(found.train), len(found.train.classes))
     transfer = {
         target: find(transfer_config(target, config.data), target, pretrains=False, test=test)
         for target in config.evaluation.transfer
@@ -144,10 +157,33 @@ def require_latents(config: Config) -> None:
         )
 
 
+def without_labels(config: Config) -> str:
+    """What is left out where the images have no labels, why, and what would make it possible."""
+    if config.evaluation.transfer:
+        return f"none in {config.data.root}: no probes there; encoders are scored on evaluation.transfer alone"
+    return (
+        f"none in {config.data.root}: no probes at rungs and no score, which take labels; to have them, {GIVE_LABELS}"
+    )
+
+
+def _require_judge(config: Config) -> None:
+    """Refuse to choose between encoders by what says nothing about them.
+
+    Raises:
+        UserError: saying what to do instead.
+    """
+    if config.search.objective != "transfer":
+        raise UserError(
+            f"data.root {config.data.root!r} has images without labels, and "
+            f"search.objective={config.search.objective!r} needs labels to choose by (scores without labels rank no "
+            f"encoders here); train one encoder with `synthcl train`, or {GIVE_LABELS} with search.objective=transfer"
+        )
+
+
 def _counts(found: Found) -> str:
-    parts = {"train": found.train, "validation": found.validation} | ({"test": found.test} if found.test else {})
-    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
-    return f"{counts} images with labels in {len(found.train.classes):,} classes"
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in found.labelled.items())
+    classes = found.train.classes if found.train else ()
+    return f"{counts} images with labels in {len(classes):,} classes"
 
 
 def _passes(config: Config, images: int) -> str:

@@ -16,7 +16,7 @@ from synthcl.comparison.student import paired_difference
 from synthcl.config.schema import Config
 from synthcl.evaluation import names
 from synthcl.search import results
-from synthcl.search.verdict import judged, sorted_by
+from synthcl.search.verdict import judged, probe_of, sorted_by
 from synthcl.training.flops import shown
 
 _BySeed = dict[int, dict[str, float]]
@@ -169,7 +169,9 @@ def compare(
         )
     rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
     equal = [row for row in rows if row.name != EQUAL_TIME]
-    columns, differences_shown = _columns(config)
+    labelled = not rows or any(f"test/{names.headline(config)}" in row.scores for row in rows)
+    headline = f"test/{names.headline(config)}" if labelled else "test/transfer/mean"
+    columns, differences_shown = _columns(config, labelled)
     leads = {"linear": f"val/{names.headline(config)}", "transfer": "val/transfer/mean"}
     best = {
         what: max((row for row in equal if metric in row.scores), key=lambda row: row.score(metric)).name
@@ -177,7 +179,6 @@ def compare(
         if any(metric in row.scores for row in equal)
     }
     unconfirmed = tuple(name for name in chosen if name not in scores)
-    headline = f"test/{names.headline(config)}"
     objective = config.search.objective
     board = Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
     longer = scores.get(EQUAL_TIME, {})
@@ -232,14 +233,15 @@ def is_real_only(name: str) -> bool:
     return name == REAL_ONLY or results.is_opponent(name) or name.startswith(CONTROL)
 
 
-def _columns(config: Config) -> tuple[dict[str, str], dict[str, str]]:
-    """Heading to metric: scores, and differences to the reference."""
+def _columns(config: Config, labelled: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Heading to metric: scores, and differences to the reference; without labels of the data set, transfer alone."""
     source = config.data.source
-    columns = {"validation": "score"}
-    for entry in config.evaluation.by_labels[:3]:
-        columns[f"linear{names.labels(entry)}"] = f"test/{names.linear(source, entry)}"
-    columns["kNN"] = f"test/knn/{source}"
-    differences = {"Δ linear": f"test/{names.headline(config)}"}
+    columns, differences = {"validation": "score"}, {}
+    if labelled:
+        for entry in config.evaluation.by_labels[:3]:
+            columns[f"linear{names.labels(entry)}"] = f"test/{names.linear(source, entry)}"
+        columns["kNN"] = f"test/knn/{source}"
+        differences["Δ linear"] = f"test/{names.headline(config)}"
     if config.evaluation.transfer:
         columns["transfer"] = "test/transfer/mean"
         differences["Δ transfer"] = "test/transfer/mean"
@@ -266,7 +268,7 @@ def _against_the_opponent(board: Leaderboard) -> str:
     contender, opponent = board.contender, board.opponent
     if contender is None or opponent is None:
         return "No verdict: of method and real-only, one has not been confirmed."
-    return judged(contender.name, opponent, contender.difference.get(board.headline), "linear")
+    return judged(contender.name, opponent, contender.difference.get(board.headline), probe_of(board.headline))
 
 
 def verdict(board: Leaderboard) -> list[str]:

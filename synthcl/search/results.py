@@ -90,7 +90,8 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
         earlier version lacks at its last; finished (time); spent_images of its side when it was last
         heard of.
     """
-    rows, linear = [], f"val/{names.headline(config)}"
+    rows: list[dict[str, Any]] = []
+    linear, transfer = f"val/{names.headline(config)}", "val/transfer/mean"
     for trial in study.trials:
         attributes = trial.user_attrs
         metrics = names.renamed(attributes.get("metrics", {}), config)
@@ -107,10 +108,10 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
                 "images": attributes.get("images", 0),
                 "score": trial.value if complete else next(reversed(curve.values()), None),
                 "linear": metrics.get(linear) if complete else None,
-                "transfer": metrics.get("val/transfer/mean") if complete else None,
+                "transfer": metrics.get(transfer) if complete else None,
                 "overrides": dict(trial.params),
                 "curve": curve,
-                "rungs": _rungs(curve, metrics, last=linear in metrics),
+                "rungs": _rungs(curve, metrics, last=linear in metrics or transfer in metrics),
                 "finished": trial.datetime_complete,
                 "spent_images": attributes.get("spent"),
             }

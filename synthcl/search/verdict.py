@@ -32,3 +32,8 @@ def judged(contender: str, opponent: str, found: Estimate | None, score: str) ->
 def sorted_by(objective: str) -> str:
     """What the column validation holds, which sorts the rows."""
     return "linear, of two objectives" if objective == "pareto" else objective
+
+
+def probe_of(metric: str) -> str:
+    """Whether a metric is of `transfer`, or of the `linear` probe on the data set itself."""
+    return "transfer" if "/transfer/" in metric else "linear"

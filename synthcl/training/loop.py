@@ -18,7 +18,7 @@ from synthcl.core.report import Point, Report
 from synthcl.training.trainer import Pause, Trainer, never
 
 Evaluate = Callable[[Trainer, bool], dict[str, float]]
-"""(trainer, whether the budget is spent) -> scores that include a finite `score`, higher is better"""
+"""(trainer, whether the budget is spent) -> scores, with a finite `score`, higher is better, where there are labels"""
 
 
 def run_to_end(trainer: Trainer, evaluate: Evaluate, pause: Pause = never) -> Iterator[Report]:

@@ -27,7 +27,7 @@ def recorded_long_ago(preset: str) -> dict[str, dict[str, object]]:
         tree[section][field] = value
     for path in ADDED:
         section, field = path.split(".")
-        del tree[section][field]
+        tree[section].pop(field, None)
     return tree
 
 

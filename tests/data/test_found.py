@@ -85,7 +85,7 @@ def test_unlabelled_is_no_class_where_the_classes_lie_in_root_and_needs_no_train
 
 def test_a_flat_folder_is_told_what_to_do(tmp_path):
     write_image(tmp_path / "0.png", 0)
-    with pytest.raises(UserError, match=r"sort those with labels into train/<class>/ and .* others into unlabelled/"):
+    with pytest.raises(UserError, match=r"`synthcl train`, or sort some images into train/<class>/ beside unlabelled/"):
         open_data(folder_run(tmp_path))
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_read_is_named(few_labels):
         stray
         == f"{few_labels}: images beside train (1, such as 'stray.png'); move them into {few_labels / 'unlabelled'}"
     )
-    assert others.startswith(f"{few_labels}: files of other kinds (1 .gif); images end in .bmp .jpeg")
+    assert others.startswith(f"{few_labels}: files of other kinds (1 .gif, such as 'moving.gif'); images end in .bmp")
     described = open_data(folder_run(few_labels)).describe()
     assert all(f"not read   {line}" in described for line in (extra, test, second, stray, others))
 

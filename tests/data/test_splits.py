@@ -10,7 +10,7 @@ from image_files import all_pixels, folder_config, one_line, rows, write_classes
 from synthcl import data
 from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
-from synthcl.data.sources import Part, stratified_cut
+from synthcl.data.part import Part, stratified_cut
 
 # ---- splits
 
