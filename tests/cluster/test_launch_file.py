@@ -251,7 +251,7 @@ def test_the_commands_of_the_head_comment_give_a_program_all_that_they_say(
     begins: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "synthcl.runs.preflight.open_data", lambda config: SimpleNamespace(describe=lambda: "as imitated")
+        "synthcl.runs.preflight.open_data", lambda config, **options: SimpleNamespace(describe=lambda: "as imitated")
     )
     where, script, *arguments = given_by(recipe(begins), tmp_path)
     assert where == str(tmp_path / "synthcl")
