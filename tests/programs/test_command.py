@@ -129,3 +129,21 @@ def test_a_wheel_has_programs_presets_spaces_and_data(tmp_path: Path) -> None:
     where = "import synthcl; print(synthcl.__file__)"
     found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.startswith(str(target))
+
+
+def test_an_import_brings_nothing_that_takes_long() -> None:
+    slow = (
+        "ray",
+        "optuna",
+        "scipy",
+        "sklearn",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "torchvision",
+        "tensorboard",
+        "timm",
+    )
+    found = f"import sys, synthcl; print(*{{{', '.join(map(repr, slow))}}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", found], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from scipy.special import betaincinv
 from torch import Tensor
 
 from synthcl.core.device import to_device
@@ -54,6 +53,8 @@ class Mixup(Mixer):
 
     def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
         """One pair of uniform numbers a view; the second is a quantile, so that l moves smoothly with alpha."""
+        from scipy.special import betaincinv  # takes longer to import than this package
+
         chosen = torch.rand(views, generator=generator)
         quantile = torch.rand(views, generator=generator, dtype=torch.float64)
         beta = torch.from_numpy(betaincinv(self._alpha, self._alpha, quantile.numpy()))
