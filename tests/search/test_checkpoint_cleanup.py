@@ -111,3 +111,6 @@ def test_of_paused_runs_the_better_half_of_every_rung_keeps_its_checkpoint():
     done = run(8, 80.0, 81.0, 82.0, state=TrialState.COMPLETE)
     beaten = run(9, 80.0, 81.0, 79.0, state=TrialState.COMPLETE)
     assert dropped([done, beaten]) == {"run-9"}
+    two = [(50.0, 90.0), (60.0, 80.0), (40.0, 70.0), (55.0, 60.0)]
+    ranked = [run(number, score, transfer={"125": transfer}) for number, (score, transfer) in enumerate(two)]
+    assert dropped(ranked) == {"run-2", "run-3"}  # by score alone they would be run-0 and run-2

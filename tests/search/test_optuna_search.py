@@ -199,6 +199,23 @@ def test_tpe_is_shown_two_objectives_in_which_no_run_of_a_lower_rung_beats_one_o
     assert [run.transfer for run in again.runs] == [{125: 40.0}, {125: 45.0}, {125: 95.0, 250: 20.0}, {}, {}]
 
 
+def test_a_search_with_two_objectives_has_both_of_every_rung_after_any_line_of_its_journal(contest, journal):
+    contest = replace(contest, pareto=True, budgets=3.0)
+    play(StudySearch([contest], journal), easy, workers=2, transfer=opposed)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    told = Counter()
+    for end in range(len(lines)):
+        cut = journal.with_name(f"cut-{end}.journal")
+        cut.write_bytes(b"".join(lines[:end]))
+        runs = StudySearch([contest], cut)._fields[0].runs
+        assert all(run.scores.keys() == run.transfer.keys() for run in runs)
+        if begun := [run for run in runs if run.standing == "training"]:  # first what was under way
+            again = StudySearch([contest], cut).suggest("again")
+            assert (again["label"], again["heard"]) == (f"trial-{begun[0].number:03d}", begun[0].reached)
+            told[begun[0].number] += 1
+    assert len(told) > 5
+
+
 def test_tpe_asked_with_two_objectives_looks_where_the_front_is(contest, journal):
     """Both objectives are best at 0.1 of one field, so that nothing is traded for it."""
 
@@ -245,12 +262,15 @@ def test_runs_end_in_the_journal_as_they_ended(contest, journal):
     assert broken.state is TrialState.FAIL
 
 
+@pytest.mark.parametrize("pareto", [False, True], ids=["score", "pareto"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_search_that_is_killed_between_a_score_and_what_follows_from_it_settles_it(contest, journal, algorithm):
-    contest = by(algorithm, contest)
+def test_a_search_that_is_killed_between_a_score_and_what_follows_from_it_settles_it(
+    contest, journal, algorithm, pareto
+):
+    contest = replace(by(algorithm, contest), pareto=pareto)
     searcher = StudySearch([contest], journal)
     for name, told in {
-        "whole": report(1000, 70.0),
+        "whole": report(1000, 70.0) | {"val/transfer/mean": 60.0},
         "diverged": report(60, 0.0) | {"diverged": True, "reason": "loss became nan"},
     }.items():
         searcher.suggest(name)

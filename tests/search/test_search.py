@@ -174,14 +174,7 @@ def test_bad_input_beside_fresh_loses_nothing(smoke):
     assert (smoke / "encoder.safetensors").is_file()
 
 
-def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
-    space = tmp_path / "space.yaml"
-    space.write_text(
-        f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
-        "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
-    )
-    overrides, folder = TINY | {"training.kimg": 1.024, "compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
-    overrides |= {"search.space": str(space), "search.budgets": 6, "search.startup_trials": 4}
+def killed_in_mid_search(overrides, folder):
     process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -190,6 +183,43 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_a_killed_search_with_two_objectives_goes_on_and_confirms_the_ends_of_its_front(tmp_path):
+    overrides, folder = TINY | {"compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.objective": "pareto", "search.confirm_top": 2, "search.budgets": 7}
+    killed_in_mid_search(overrides, folder)
+    before = searched(folder)
+    done = search(overrides=overrides).stdout
+    assert "goes on" in done
+    assert all(params == searched(folder)[label][0] for label, (params, _) in before.items())
+    assert intact.study_problems(folder, load_preset(str(folder / "config.json"))) == dict.fromkeys(
+        ("lost", "orphans", "repeated", "overspent"), 0
+    )
+    for trial in trials(folder):  # both objectives, at every rung
+        assert {str(images) for images in trial.intermediate_values} == trial.user_attrs.get("transfer", {}).keys()
+    assert confirmed(folder) == due(folder)
+    front = json.loads((folder / "leaderboard.json").read_text())["front"]
+    ends = {"best of both"}, {"best linear", "best transfer"}
+    assert {role for name, role in front.items() if name.startswith("trial")} in ends
+    assert all(f"{name} ({role})" in done for name, role in front.items())
+    lines = done.splitlines()
+    said = lines[lines.index(next(line for line in lines if line.startswith("Winner by mean"))) - 1]
+    assert "real-only" in said
+    assert "on test (transfer, 1 seed)" in said
+    assert (folder / "figures" / "trade-off.png").is_file()
+    assert "complete" in search(overrides=overrides).stdout
+
+
+def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
+        "curriculum.hardness.start: {low: 0.1, high: 1.0}\n"
+    )
+    overrides, folder = TINY | {"training.kimg": 1.024, "compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.space": str(space), "search.budgets": 6, "search.startup_trials": 4}
+    killed_in_mid_search(overrides, folder)
     before = searched(folder)
 
     assert "goes on" in search(overrides=overrides).stdout

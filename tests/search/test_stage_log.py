@@ -55,6 +55,17 @@ def test_a_rollback_is_told_once_and_does_not_end_the_trial(log, capsys):
     assert "50.00" in shown
 
 
+def test_of_two_objectives_both_are_shown(tmp_path, capsys):
+    base = tiny_config().with_overrides({"search.objective": "pareto", "evaluation.transfer": ["digits"]})
+    stage = StageLog(base, Storage(str(tmp_path), "run"), "search-1", outlook())
+    stage.on_trial_start(0, [], trial())
+    stage.on_trial_result(0, [], trial(), report(score=50.0) | {"val/transfer-ridge/mean": 61.25})
+    whole = {"val/transfer/mean": 62.5, "val/early-transfer-ridge/mean": 61.0}
+    stage.on_trial_result(0, [], trial(), report(score=51.0, progress=1.0) | whole)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in shown] == [["50.00", "61.25"], ["51.00", "62.50"]]
+
+
 @pytest.fixture
 def shown_note(log):
     log.setup()
