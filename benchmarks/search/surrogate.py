@@ -31,9 +31,9 @@ def features(config: Config) -> list[float]:
         curriculum.synthetic_fraction.value_at(1.0),
         math.log(curriculum.pair_half_life_kimg.value_at(0.0)),
         curriculum.view_strength.value_at(0.0),
-        math.log(config.terms["contrast"].model_dump()["temperature"]),
-        math.log(gan.generator_learning_rate),
-        math.log(gan.discriminator_learning_rate),
+        math.log(config.knobs_at(0.0).scheduled["terms.contrast.temperature"]),
+        math.log(gan.generator_learning_rate.value_at(0.0)),
+        math.log(gan.discriminator_learning_rate.value_at(0.0)),
     ]
 
 

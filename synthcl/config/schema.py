@@ -279,6 +279,8 @@ def validated(tree: Any, origin: str) -> Config:
 def _without_kinds(place: tuple[int | str, ...], tree: Any) -> Iterator[str]:
     """Where in the tree an error is; pydantic adds the kind of the member that it has read."""
     for part in place:
+        if isinstance(tree, int | float | str):
+            return  # a number that stands for a schedule
         if (
             isinstance(tree, dict)
             and part not in tree

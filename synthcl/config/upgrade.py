@@ -43,6 +43,11 @@ _NEW: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """members of families, and what was done before there was a choice"""
+_NUMBERS = {
+    "synthetic": ("gan", ("generator_learning_rate", "discriminator_learning_rate")),
+    "terms": ("ppcl", ("temperature",)),
+}
+"""by family: fields of members of this kind that were numbers, which stand for constant schedules"""
 
 
 def path_today(path: str) -> str:
@@ -113,6 +118,14 @@ def upgrade(tree: Any) -> Any:
     for family, (member, new) in _NEW.items() if moved else ():
         if isinstance(tree.get(family), dict) and isinstance(tree[family].get(member), dict):
             tree[family][member] = new | tree[family][member]
+    for family, (kind, fields) in _NUMBERS.items():
+        for name, member in tree[family].items() if isinstance(tree.get(family), dict) else ():
+            if isinstance(member, dict) and member.get("kind", kind) == kind:
+                tree[family][name] = member | {
+                    field: {"kind": "constant", "start": member[field]}
+                    for field in fields
+                    if isinstance(member.get(field), int | float) and not isinstance(member[field], bool)
+                }
     return tree
 
 

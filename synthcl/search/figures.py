@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -126,6 +128,8 @@ def measures(config: Config) -> tuple[str, str]:
 def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = None) -> Figure:
     """The curriculum of one or more configurations over progress, each where its run reads it.
 
+    A schedule of a single plug-in, such as a loss's temperature, has a panel where it moves in one of them.
+
     Args:
         configs: by the name in the legend; what none of them reads has no panel.
         beside: more of them, to compare with.
@@ -138,18 +142,24 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
         ),
         "synthetic fraction": ("synthetic_fraction", lambda config, p: config.knobs_at(p).synthetic_fraction),
         "view strength": ("view_strength", lambda config, p: config.curriculum.view_strength.value_at(p)),
-        "learning rate": ("", lambda config, p: config.knobs_at(p).learning_rate),
     }
     panels = {
         title: (f"curriculum.{field}", value)
         for title, (field, value) in curricula.items()
         if any(reads(config, f"curriculum.{field}") for config in configs.values())
     }
+    everyone = configs | (beside or {})
+    moving = {path for config in everyone.values() for path in config.ramps_of_plugins if reads(config, path)}
+    for path in sorted(moving):
+        if any(path in config.schedules_of_plugins and reads(config, path) for config in configs.values()):
+            title = path.partition(".")[2].replace(".", " ").replace("_", " ")
+            panels[fill(title, 22)] = path, partial(_of_plugin, path)
+    panels["learning rate"] = ("training.learning_rate", lambda config, p: config.knobs_at(p).learning_rate)
     figure = Figure(figsize=(2.2 * len(panels), 2.4), layout="constrained")
     progress = np.linspace(0, 1, 401)
-    colors = dict(zip(configs | (beside or {}), (BLUE, ORANGE, GREEN, PURPLE), strict=False))
+    colors = dict(zip(everyone, (BLUE, ORANGE, GREEN, PURPLE), strict=False))
     for axes, (title, (field, value)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for name, config in (configs | (beside or {})).items():
+        for name, config in everyone.items():
             if reads(config, field):
                 line = "--" if beside and name in beside else "-"
                 values = [value(config, p) for p in progress]
@@ -162,6 +172,12 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
     # The learning rate is the last panel, and every run has one.
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(colors), **LEGEND)
     return figure
+
+
+def _of_plugin(path: str, config: Config, progress: float) -> float:
+    """The value of a plug-in's schedule; NaN of a run without the plug-in, which draws no line."""
+    schedule = config.schedules_of_plugins.get(path)
+    return schedule.value_at(progress) if schedule else float("nan")
 
 
 def importance(shares: dict[str, float], where: str, count: int) -> Figure:

@@ -9,7 +9,8 @@
       when: {curriculum.hardness.kind: [linear, cosine]}
 
 A dimension under `when` exists only where an earlier dimension took one of the listed values, so the
-sampler never models a parameter that does nothing.
+sampler never models a parameter that does nothing. A dimension that names a schedule, such as
+`terms.contrast.temperature`, draws the number of a constant one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from synthcl.config.schema import Config
 from synthcl.config.upgrade import path_today
 from synthcl.core.errors import UserError, yaml_problem
 from synthcl.core.plugin import Section
+from synthcl.method.curriculum.ramps import Constant
 
 _PROBES = 64  # random points that must be valid configurations before a search begins, beside the space's corners
 
@@ -140,12 +142,24 @@ class Space:
         return conditions
 
     def _values(self, config: Config) -> dict[str, Any]:
-        values = flat(config.model_dump(mode="json"))
+        values = own_values(config)
         return {path: values[path] for path in self.dimensions if path in values}  # not every kind has every field
 
     @staticmethod
     def _exists(dimension: Dimension, chosen: dict[str, Any]) -> bool:
         return all(chosen.get(field) in values for field, values in dimension.when.items())
+
+
+def own_values(config: Config) -> dict[str, Any]:
+    """Values by dotted field; a schedule has the number that stands for it, or its kind where none does.
+
+    Example:
+        >>> own_values(Config(name="mine"))["terms.contrast.temperature"]
+        0.2
+    """
+    own = {f"curriculum.{name}": value for name, value in config.curriculum} | config.schedules_of_plugins
+    schedules = {path: value.start if isinstance(value, Constant) else value.kind for path, value in own.items()}
+    return schedules | flat(config.model_dump(mode="json"))
 
 
 def load_space(file: Path, config: Config) -> Space:
@@ -174,7 +188,7 @@ def load_space(file: Path, config: Config) -> Space:
             f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
         )
     dimensions: dict[str, Dimension] = {}
-    own_values = flat(config.model_dump(mode="json"))
+    own = own_values(config)
     for path, entry in ((path_today(str(path)), entry) for path, entry in tree.items()):
         if path.split(".")[0] not in LEARNED:
             raise UserError(
@@ -182,7 +196,7 @@ def load_space(file: Path, config: Config) -> Space:
                 f"and search fields of {', '.join(LEARNED)}"
             )
         try:
-            dimensions[path] = Dimension.model_validate(entry).resolved(own_values.get(path))
+            dimensions[path] = Dimension.model_validate(entry).resolved(own.get(path))
         except ValidationError as error:
             reason = error.errors()[0]
             where = ".".join(map(str, (path, *reason["loc"])))

@@ -67,10 +67,13 @@ class Lab:
         """Who takes part in the update of a step: encoder and heads, and the players that have made something."""
         return [self.optimizers.encoder, *(player.optimizer for player, _ in games)]
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Of encoder and heads; players keep their own."""
-        for group in self.optimizers.encoder.param_groups:
-            group["lr"] = rate
+    def set_learning_rates(self, knobs: Knobs) -> None:
+        """Of encoder and heads, and of the GAN's networks where they learn."""
+        gan = knobs.own("synthetic.gan")
+        for name, optimizer in vars(self.optimizers).items():
+            rate = knobs.learning_rate if name == "encoder" else gan.get(f"{name}_learning_rate")
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = rate
 
     def images(self, batch: Batch, knobs: Knobs) -> tuple[Views, list[tuple[Player, Any]]]:
         """The images of a step laid out by origin, and each player with its images on the unreversed branch."""
@@ -150,7 +153,7 @@ class Lab:
         } | ({"plugins": own} if own else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; learning rates are the state's."""
+        """Continue from `state_dict`."""
         for name, network in vars(self.networks).items():
             if network is not None:
                 network.load_state_dict(state["networks"][name])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synthcl.config.schema import Config
 from synthcl.core.rng import seed_from
+from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 
@@ -92,8 +93,8 @@ def make_optimizers(config: Config, networks: Networks, others: Iterable[nn.Para
         gan = config.gan
         betas = (gan.beta1, gan.beta2)
 
-        def adam(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-            return torch.optim.Adam(network.parameters(), rate, betas, fused=True)
+        def adam(network: nn.Module, rate: Schedule) -> torch.optim.Optimizer:
+            return torch.optim.Adam(network.parameters(), rate.value_at(0.0), betas, fused=True)  # each step sets it
 
         optimizers.generator = adam(networks.generator, gan.generator_learning_rate)
         optimizers.discriminator = adam(networks.discriminator, gan.discriminator_learning_rate)

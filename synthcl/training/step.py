@@ -24,7 +24,7 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     D                minimises  its adversarial loss, judging G only
     G_ema            <- m G_ema + (1 - m) G
     """
-    lab.set_learning_rate(knobs.learning_rate)
+    lab.set_learning_rates(knobs)
 
     # Images: real ones, then each source's. A player's images pass its reversal node, the identity forwards.
     views, games = lab.images(batch, knobs)  # laid out by origin; players, with the branch that is not reversed

@@ -140,8 +140,7 @@ class Trainer:
         return sum(source.reads_real(mix.latents) for source in self.lab.sources.values())
 
     def _knobs(self, progress: float) -> Knobs:
-        knobs = self.config.knobs_at(progress, self.steered)
-        return knobs._replace(learning_rate=knobs.learning_rate * self.rate)
+        return self.config.knobs_at(progress, self.steered).slowed(self.rate)
 
     def _steer(self, point: Point) -> None:
         """Let closed loops decide the values from the next step on; without their measurement they leave them."""
@@ -161,7 +160,8 @@ class Trainer:
         means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
         values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device
         knob = {f"knob/{name}": value for name, value in knobs._asdict().items() if name != "scheduled"}
-        knob |= {f"knob/{path}": knobs.scheduled[path] for path in self.config.ramps_of_plugins}
+        ramps = [path for path in self.config.ramps_of_plugins if not path.endswith("learning_rate")]
+        knob |= {f"knob/{path}": knobs.scheduled[path] for path in ramps}
         for name in ("generator", "discriminator"):
             if optimizer := getattr(self.optimizers, name):
                 knob[f"knob/{name}_learning_rate"] = optimizer.param_groups[0]["lr"]
@@ -192,23 +192,13 @@ class Trainer:
         return state | self.lab.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; learning rates are the config's, less what rollbacks took, not the state's."""
+        """Continue from `state_dict`; each step sets learning rates, the config's less what rollbacks took."""
         self.lab.load_state_dict(state)
         self.step, self.real_seen, self.real_for_d_seen = state["step"], state["real_seen"], state["judged_seen"]
         self.rollbacks = state.get("rollbacks", 0)
         self.health.load_state_dict(state.get("health", {}))
         steered = state.get("steered", {"at": self.step, "values": {}})
         self.steered_at, self.steered = steered["at"], {**steered["values"]}
-        self._set_rates()
-
-    def _set_rates(self) -> None:
-        rates = {"encoder": self.config.training.learning_rate}
-        if self.lab.sources:
-            gan = self.config.gan
-            rates |= {"generator": gan.generator_learning_rate, "discriminator": gan.discriminator_learning_rate}
-        for name, rate in rates.items():
-            for group in optimizer.param_groups if (optimizer := getattr(self.optimizers, name)) else ():
-                group["lr"] = rate * self.rate
 
     @property
     def rate(self) -> float:

@@ -232,7 +232,7 @@ def test_when_the_time_is_up_nothing_is_begun(tmp_path):
 
 def test_a_record_of_another_configuration_is_refused(finished):
     changed = finished[0].with_overrides({"terms.contrast.temperature": 0.3})
-    with pytest.raises(UserError, match=r"terms.contrast.temperature=0.2, asked for 0.3"):
+    with pytest.raises(UserError, match=r"terms.contrast.temperature.start=0.2, asked for 0.3"):
         execute.execute(runs_of(changed), Place(changed), execute.in_this_process)
 
 

@@ -48,6 +48,27 @@ def test_a_search_of_the_first_version_is_read_as_what_it_did() -> None:
     assert search.opponent_share == 0
 
 
+NUMBERS = {
+    "terms": {"contrast": ("temperature", 0.17)},
+    "synthetic": {"gan": ("discriminator_learning_rate", 0.003)},
+}
+
+
+@pytest.mark.parametrize("family", NUMBERS)
+def test_a_number_recorded_before_it_was_a_schedule_is_a_constant(family: str) -> None:
+    ((name, (field, value)),) = NUMBERS[family].items()
+    today = load_preset("cifar10").with_overrides({f"{family}.{name}.{field}": value})
+    tree = today.model_dump(mode="json")
+    tree[family][name][field] = value
+    before = copy.deepcopy(tree)
+    assert Config.model_validate(tree) == today
+    assert upgrade(tree) == today.model_dump(mode="json")
+    assert first_difference(tree, today, ()) is None
+    other = today.with_overrides({f"{family}.{name}.{field}.start": 2 * value})
+    assert first_difference(tree, other, ()) == (f"{family}.{name}.{field}.start", value, 2 * value)
+    assert tree == before
+
+
 @pytest.mark.parametrize("preset", RECORDED)
 def test_every_recorded_field_has_a_place_today(preset: str) -> None:
     """An override of an earlier version, in a record or a space, sets what it set then."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Annotated
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +14,7 @@ from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
 from synthcl.method.curriculum.ramps import Exponential, Linear
-from synthcl.method.curriculum.schedule import Schedule
+from synthcl.method.curriculum.schedule import Schedule, Within
 from synthcl.method.curriculum.tanh import Tanh
 
 KINDS = ["constant", "linear", "cosine", "step", "exponential"]
@@ -131,6 +132,33 @@ def test_a_table_of_a_schedule_s_own_values_replays_it(kind):
 def test_a_number_stands_for_a_constant():
     curriculum = tiny_config({"curriculum.hardness": 0.25}).curriculum
     assert curriculum.hardness.model_dump() == {"kind": "constant", "start": 0.25}
+
+
+@pytest.mark.parametrize("given", ["2.5e-4", 0.00025, {"start": "2.5e-4"}, {"kind": "constant", "start": 2.5e-4}])
+@pytest.mark.parametrize("field", ["terms.contrast.temperature", "synthetic.gan.generator_learning_rate"])
+def test_a_number_a_number_in_words_and_a_constant_are_the_same_configuration(field, given):
+    assert tiny_config({field: given}) == tiny_config({f"{field}.start": 0.00025})
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_bounds_hold_along_the_whole_curve(kind):
+    bounded = TypeAdapter(Annotated[AnySchedule, Within(gt=0, le=8)])
+    assert bounded.validate_python(ramp(kind).model_dump()) == ramp(kind)  # ends at the bound
+    with pytest.raises(ValidationError, match=r"goes from 0\.5 to 8\.5; all values must be greater than 0 and less"):
+        bounded.validate_python(ramp(kind, end=8.5).model_dump())
+    if kind != "exponential":  # which has a line of its own for it
+        with pytest.raises(ValidationError, match=r"goes from 0 to 0\.5; all values must be greater than 0"):
+            bounded.validate_python(ramp(kind, end=0.0).model_dump())
+
+
+def test_all_rates_slow_down_together_and_nothing_else():
+    knobs = tiny_config({"terms.contrast.temperature": 0.3}).knobs_at(0.5)
+    slowed = knobs.slowed(0.5)
+    assert slowed.learning_rate == knobs.learning_rate / 2
+    assert slowed._replace(learning_rate=knobs.learning_rate, scheduled=knobs.scheduled) == knobs
+    changed = {path: slowed.scheduled[path] / value for path, value in knobs.scheduled.items()}
+    rates = {f"synthetic.gan.{name}_learning_rate" for name in ("generator", "discriminator")}
+    assert changed == {path: 0.5 if path in rates else 1.0 for path in knobs.scheduled}
 
 
 def test_a_scaled_schedule_keeps_its_shape():

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_trainer import unit
+from small_trainer import tiny_config, unit
 from torch import nn
 
 from synthcl.method.objectives.ppcl import nt_xent, ppcl
+from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.losses import discriminator_loss, generator_loss, gradient_penalty
 
 TEMPERATURES = [0.07, 0.2, 1.0, 5.0]
@@ -53,6 +54,17 @@ def test_ppcl_with_class_labels_equals_supcon(groups, temperature):
     z = unit(10, 5, "z")
     expected = supcon_loop(z.double().numpy(), groups, temperature)
     assert ppcl(z, torch.tensor(groups), temperature).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("progress", "temperature"), [(0.0, 0.5), (0.25, 0.4), (1.0, 0.1)])
+def test_the_term_is_the_equation_at_the_temperature_of_its_progress(progress, temperature):
+    config = tiny_config({"terms.contrast.temperature": {"kind": "linear", "start": 0.5, "end": 0.1}})
+    z, groups = unit(10, 5, "z"), [0, 0, 0, 1, 1, 2, 2, 2, 2, 1]
+    members = torch.tensor(groups)[:, None]
+    views = Views(parts=(z[:, None, None],), counts=(10,), spans={}, members=members, images=members)
+    seen = Seen(views, lambda parts: (parts[0][:, 0, 0] + 1) / 2, {"main": nn.Identity()})  # [0, 1] became [-1, 1]
+    loss = config.terms["contrast"].build()(seen, config.knobs_at(progress).own("terms.contrast"))
+    assert loss.item() == pytest.approx(supcon_loop(z.double().numpy(), groups, temperature), rel=1e-5)
 
 
 def test_ppcl_gradient_equals_finite_differences_of_the_equation():

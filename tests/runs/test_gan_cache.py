@@ -131,6 +131,10 @@ def test_key_follows_images_and_settings_but_not_the_joint_training():
         "training.seed",
     ):
         assert key == gan_cache.cache_key(config().with_overrides({field: 7}), Images())
+    ramp = {"kind": "linear", "start": 1e-3, "end": 1e-4}
+    assert key == gan_cache.cache_key(
+        config().with_overrides({"synthetic.gan.generator_learning_rate": ramp}), Images()
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", None])

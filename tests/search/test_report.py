@@ -130,7 +130,7 @@ def test_the_best_of_both_sides_are_confirmed_and_the_configurations_own_once(tm
     assert names == ["real-only", "frozen-gan", "joint", "trial-002", "trial-004", "real-only-001", "real-only-003"]
     opponent = config.with_overrides(results.overrides_of("real-only-001", trials))
     assert opponent.is_real_only
-    assert opponent.terms["contrast"].temperature == 0.3
+    assert opponent.schedules_of_plugins["terms.contrast.temperature"].bounds == (0.3, 0.3)
     assert not config.with_overrides(results.overrides_of("trial-002", trials)).is_real_only
     assert results.overrides_of("real-only", trials) == ARMS["real-only"]
 
@@ -358,7 +358,7 @@ def test_a_winner_without_a_generator_lists_only_what_its_encoder_saw(tmp_path: 
     text = (folder / "report.md").read_text()
     settings = text[text.index("## Settings of real-only+trial-002") : text.index("## Its encoder")]
     assert [line for line in settings.splitlines() if line.startswith("| `")] == [
-        "| `terms.contrast.temperature` | 0.19 |"
+        "| `terms.contrast.temperature.start` | 0.19 |"
     ]
     assert "Real images alone, without a generator, and on top of `config.json`:" in settings
     assert "The winner real-only+trial-002 has no generator; these are of trial-002-seed1000." in text
@@ -404,6 +404,29 @@ def test_schedules_show_the_configurations_own_beside_the_winners_and_no_panel_t
     assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [0.7, 1.0]
     mixed = figures.schedules({"real-only": real, "trial-002": config})
     assert [len(axes.lines) for axes in mixed.axes] == [1, 1, 1, 2, 2]
+
+
+def test_schedules_of_plug_ins_have_a_panel_where_they_move_and_are_read() -> None:
+    config = run_config(Path("runs"))
+    moving = config.with_overrides(
+        {
+            "terms.contrast.temperature": {"kind": "linear", "start": 0.1, "end": 0.3},
+            "synthetic.gan.generator_learning_rate": {"kind": "linear", "start": 1e-3, "end": 1e-4},
+            "terms.more.kind": "ppcl",
+            "terms.more.weight": {"kind": "step", "start": 0.5, "end": 1.0, "ramp_begin": 0.5},
+        }
+    )
+    figure = figures.schedules({"trial-002": moving}, {"the configuration's own": config})
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert titles[4:] == ["gan generator learning rate", "contrast temperature", "more weight", "learning rate"]
+    lines = {title: [line.get_ydata() for line in axes.lines] for title, axes in zip(titles, figure.axes, strict=True)}
+    temperature, constant = lines["contrast temperature"]
+    assert (temperature[0], temperature[200], temperature[-1]) == pytest.approx((0.1, 0.2, 0.3))
+    assert set(constant) == {0.2}
+    assert pd.isna(lines["more weight"][1]).all()  # the other has no such loss
+    real = figures.schedules({"real-only": moving.with_overrides(ARMS["real-only"])})
+    assert [axes.get_title() for axes in real.axes][1:-1] == ["contrast temperature", "more weight"]
+    assert "contrast temperature" not in [axes.get_title() for axes in figures.schedules({"joint": config}).axes]
 
 
 def test_importances_use_the_first_rung_while_few_trials_are_complete(written: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_same_command_again_says_that_the_search_is_complete(smoke):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("terms.contrast.temperature=0.3", "terms.contrast.temperature=0.2"),
+        ("terms.contrast.temperature=0.3", "terms.contrast.temperature.start=0.2"),
         ("search.space={space}", "search.space='curriculum'"),
         ("data.source=nowhere", "data.source='fashion-mini'"),
     ],

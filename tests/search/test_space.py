@@ -177,6 +177,46 @@ def test_a_value_is_in_a_dimension_or_outside_and_never_an_error(dimension, insi
     assert not any(map(dimension.holds, outside))
 
 
+RAMP = """
+terms.contrast.temperature.kind: {choices: [constant, linear]}
+terms.contrast.temperature.start: {low: 0.07, high: 0.5, log: true}
+terms.contrast.temperature.end: {low: 0.07, high: 0.5, log: true, when: {terms.contrast.temperature.kind: [linear]}}
+synthetic.gan.generator_learning_rate.start: {low: 0.5, high: 2.0, relative: true}
+synthetic.gan.discriminator_learning_rate: {low: 0.5, high: 2.0, relative: true}
+"""
+
+
+def test_temperature_and_rates_are_searched_as_schedules_and_as_the_numbers_of_constants(tmp_path):
+    space = space_from(tmp_path, RAMP)
+    rates = {
+        f"synthetic.gan.{name}": 0.001 for name in ("generator_learning_rate.start", "discriminator_learning_rate")
+    }
+    own = {"terms.contrast.temperature.kind": "constant", "terms.contrast.temperature.start": 0.2} | rates
+    assert space.point_of(CONFIG) == own
+    assert CONFIG.with_overrides(own) == CONFIG
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [(point := space.sample(study.ask()), CONFIG.with_overrides(point)) for _ in range(40)]
+    kinds = set()
+    for point, config in drawn:
+        temperature = config.schedules_of_plugins["terms.contrast.temperature"]
+        kinds.add(temperature.kind)
+        end = point.get("terms.contrast.temperature.end", point["terms.contrast.temperature.start"])
+        assert (temperature.value_at(0.0), temperature.value_at(1.0)) == (temperature.start, end)
+        for name in rates:
+            path = name.removesuffix(".start")
+            assert config.schedules_of_plugins[path].bounds == (point[name], point[name])
+            assert 0.0005 <= point[name] <= 0.002
+    assert kinds == {"constant", "linear"}
+
+
+def test_a_ramp_lies_outside_a_dimension_that_draws_constants(tmp_path):
+    ramp = CONFIG.with_overrides({"terms.contrast.temperature": {"kind": "linear", "start": 0.2, "end": 0.4}})
+    space = space_from(tmp_path, "terms.contrast.temperature: {low: 0.07, high: 0.5}")
+    assert space.point_of(ramp) == {}
+    assert space.outside(ramp) == {"terms.contrast.temperature": "linear"}
+    assert space.outside(CONFIG) == {}
+
+
 def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
     space = space_from(
         tmp_path,
@@ -187,7 +227,7 @@ def test_the_presets_own_point_leaves_out_what_lies_outside(tmp_path):
         """,
     )
     assert space.point_of(CONFIG) == {
-        "terms.contrast.temperature": CONFIG.terms["contrast"].temperature,
+        "terms.contrast.temperature": 0.2,
         "curriculum.hardness.kind": CONFIG.curriculum.hardness.kind,
     }
 

@@ -2,10 +2,12 @@
 
 import copy
 import itertools
+import math
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
@@ -13,6 +15,8 @@ from small_trainer import CPU, random_images, tiny_config, untrained_gan
 from synthcl.core import rng
 from synthcl.core.errors import Diverged, UserError
 from synthcl.data import ResidentImages
+from synthcl.method.curriculum.knobs import learning_rate
+from synthcl.method.objectives import ppcl
 from synthcl.runs.checkpoint_store import load, save
 from synthcl.runs.session import evaluation
 from synthcl.training.loop import run_to_end
@@ -22,6 +26,17 @@ ADAM = {"training.optimizer": "adamw", "training.learning_rate": 1e-3, "training
 MOVING = {
     "curriculum.synthetic_fraction": {"kind": "linear", "start": 0.0, "end": 0.75},
     "curriculum.hardness": {"kind": "cosine", "start": 0.0, "end": 2.0},
+}
+RATES = {
+    "terms.contrast.temperature": {"kind": "exponential", "start": 0.4, "end": 0.1},
+    "synthetic.gan.generator_learning_rate": {"kind": "cosine", "start": 1e-3, "end": 1e-5, "ramp_begin": 0.25},
+    "synthetic.gan.discriminator_learning_rate": {
+        "kind": "piecewise",
+        "start": 1e-3,
+        "third": 4e-3,
+        "two_thirds": 1e-3,
+        "end": 5e-4,
+    },
 }
 
 
@@ -54,7 +69,13 @@ def scored(trainer, final):
 
 @pytest.mark.parametrize(
     "overrides",
-    [{}, ADAM, MOVING, ADAM | {"synthetic.gan.loss": "relativistic", "synthetic.gan.gradient_penalty": 1.0}],
+    [
+        {},
+        ADAM,
+        MOVING,
+        ADAM | RATES,
+        ADAM | {"synthetic.gan.loss": "relativistic", "synthetic.gan.gradient_penalty": 1.0},
+    ],
 )
 @pytest.mark.parametrize("stop", [1, 5])
 def test_resuming_equals_never_having_stopped_bit_by_bit(overrides, stop, tmp_path):
@@ -148,9 +169,60 @@ def test_learning_rates_of_the_config_win_over_those_of_the_checkpoint():
     }
     other = make(rates)
     other.load_state_dict(trainer.state_dict())
+    assert other.optimizers.encoder.param_groups[0]["momentum"] == 0.9
+    other.advance(3)
     found = {name: optimizer.param_groups[0]["lr"] for name, optimizer in vars(other.optimizers).items()}
-    assert found == {"encoder": 0.03, "generator": 0.01, "discriminator": 0.02}
+    assert found == {"encoder": learning_rate(0.03, 0.0, 2 / 8), "generator": 0.01, "discriminator": 0.02}
     assert other.optimizers.encoder.state[next(other.networks.encoder.parameters())]["momentum_buffer"].norm() > 0
+
+
+def test_every_step_has_the_rates_and_the_temperature_that_their_schedules_have_there(monkeypatch):
+    """What each optimiser steps with and what the loss is given, of a run that goes back once, with a quarter."""
+    stepped = {"generator": [], "discriminator": []}
+    temperatures = []
+
+    def spied(embeddings, members, temperature, *rest):
+        temperatures.append(temperature)
+        return loss(embeddings, members, temperature, *rest)
+
+    loss = ppcl.ppcl
+    monkeypatch.setattr(ppcl, "ppcl", spied)
+    trainer = make(RATES | {"health.rollback_rate": 0.25})
+    for name, rates in stepped.items():
+        optimizer = getattr(trainer.optimizers, name)
+        optimizer.register_step_pre_hook(lambda it, *_, rates=rates: rates.append(it.param_groups[0]["lr"]))
+    history = trainer.advance(4)
+    trainer.go_back(copy.deepcopy(trainer.state_dict()))
+    history += trainer.advance(8)
+
+    progress = [step / 8 for step in range(8)]
+    assert temperatures == pytest.approx([0.4 * 0.25**p for p in progress])
+    assert [point["knob/terms.contrast.temperature"] for point in history] == temperatures
+    half_cosine = [(1 + math.cos(math.pi * max(0, p - 0.25) / 0.75)) / 2 for p in progress]
+    generator = [1e-5 + (1e-3 - 1e-5) * c for c in half_cosine]
+    knots = np.interp(progress, [0, 1 / 3, 2 / 3, 1], [1e-3, 4e-3, 1e-3, 5e-4])
+    lowered = [1] * 4 + [0.25] * 4
+    for name, expected in (("generator", generator), ("discriminator", knots)):
+        assert stepped[name] == pytest.approx([rate * factor for rate, factor in zip(expected, lowered, strict=True)])
+        assert [point[f"knob/{name}_learning_rate"] for point in history] == stepped[name]
+        assert f"knob/synthetic.gan.{name}_learning_rate" not in history[0]  # one curve each
+
+
+def test_constants_given_in_full_or_by_a_table_are_the_run_of_a_number():
+    """A number, a constant and a flat table give the same weights, bit for bit; another value gives others."""
+    fields = (*RATES,)
+    plain = make(dict.fromkeys(fields, 0.002))
+    plain.advance(3)
+    flat = {"kind": "table", "points": [[0, 0.002], [0.5, 0.002]], "interpolation": "step"}
+    for value in ({"kind": "constant", "start": 0.002}, flat):
+        other = make(dict.fromkeys(fields, value))
+        other.advance(3)
+        assert_bitwise_equal(plain, other)
+    for field in fields:
+        moved = make(dict.fromkeys(fields, 0.002) | {field: {"kind": "linear", "start": 0.002, "end": 0.004}})
+        moved.advance(3)
+        with pytest.raises(AssertionError):
+            assert_bitwise_equal(plain, moved)
 
 
 @pytest.mark.parametrize("log_steps", [1, 3, 100])

@@ -70,6 +70,13 @@ class Knobs(NamedTuple):
     scheduled: Mapping[str, float] = MappingProxyType({})
     """values of the schedules of single plug-ins, by dotted field, such as `terms.contrast.weight`"""
 
+    def slowed(self, factor: float) -> Knobs:
+        """The same with every learning rate, the encoder's and those of plug-ins, at a multiple of its value."""
+        scheduled = {
+            path: value * factor if path.endswith("learning_rate") else value for path, value in self.scheduled.items()
+        }
+        return self._replace(learning_rate=self.learning_rate * factor, scheduled=scheduled)
+
     def own(self, plugin: str) -> dict[str, float]:
         """A plug-in's own values by the names of its fields, such as those of `terms.contrast`, and the shared ones."""
         start = f"{plugin}."

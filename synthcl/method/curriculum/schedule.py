@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from synthcl.core.plugin import Section
 
@@ -32,7 +34,40 @@ class Schedule(Section):
         return fields | {name: factor * fields[name] for name in ("start", "end") if name in fields}
 
 
-NUMBER = BeforeValidator(
-    lambda value: {"start": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-)
+def _of_a_number(value: Any) -> Any:
+    if isinstance(value, dict | Schedule):
+        return value
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return {"start": float(value)}  # YAML reads 1e-3 as text
+    except ValueError:
+        pass
+    raise ValueError("give a number, or a schedule such as {kind: linear, start: 1, end: 0.5}")
+
+
+NUMBER = BeforeValidator(_of_a_number)
 """lets a number stand for a schedule that starts with it"""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a field that hold for every value of its schedule.
+
+    Args:
+        gt: what all values are above.
+        le: what no value is above; None sets no limit.
+    """
+
+    gt: float
+    le: float | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, schedule: Schedule) -> Schedule:
+        low, high = schedule.bounds
+        if low <= self.gt or (self.le is not None and high > self.le):
+            found = f"its value is {low:g}; it" if low == high else f"it goes from {low:g} to {high:g}; all values"
+            limit = "" if self.le is None else f" and less than or equal to {self.le:g}"
+            raise ValueError(f"{found} must be greater than {self.gt:g}{limit}")
+        return schedule

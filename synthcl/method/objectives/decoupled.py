@@ -15,7 +15,7 @@ from synthcl.core import distributed
 from synthcl.core.plugin import Fraction
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
-from synthcl.method.objectives.term import TermSection
+from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
 
@@ -27,7 +27,7 @@ class DecoupledConfig(TermSection):
         Constant(start=0.1),
         description="of the loss in the sum; the paper has 0.1 for pasted boxes, 0.01 for mixup",
     )
-    temperature: float = Field(0.2, gt=0, le=10, description="of the softmax over similarities")
+    temperature: Temperature = Field(Constant(start=0.2), description="of the softmax over similarities")
     power: Fraction = Field(0.5, description="of the weight with which a membership counts")
     mode: Literal["both", "more", "less"] = Field(
         "both", description="memberships that count: all, those of half a view and more, or of half and less"
@@ -54,7 +54,7 @@ class Decoupled(Term):
         embeddings = seen.embeddings(section.head)
         if views.weights is None:
             return 0.0 * embeddings.float().sum()
-        losses = decoupled(embeddings, views.members, views.weights, section.temperature, section.power, section.mode)
+        losses = decoupled(embeddings, views.members, views.weights, own["temperature"], section.power, section.mode)
         return (losses if views.anchors is None else views.anchors * losses).mean()
 
 

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from synthcl.core import distributed
-from synthcl.method.objectives.term import TermSection
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
 
@@ -22,7 +23,7 @@ class PpclConfig(TermSection):
     """Views of one group attract, all others repel; `ppcl` has the equation."""
 
     kind: Literal["ppcl"] = "ppcl"
-    temperature: float = Field(0.2, gt=0, le=10, description="of the softmax over similarities")
+    temperature: Temperature = Field(Constant(start=0.2), description="of the softmax over similarities")
 
     def build(self) -> Ppcl:
         return Ppcl(self)
@@ -31,15 +32,15 @@ class PpclConfig(TermSection):
 class Ppcl(Term):
     """The contrastive loss of the paper, on unit-length embeddings."""
 
-    SPACE: ClassVar[dict[str, dict[str, Any]]] = {"temperature": {"low": 0.07, "high": 0.5, "log": True}}
+    SPACE: ClassVar[dict[str, dict[str, Any]]] = {"temperature.start": {"low": 0.07, "high": 0.5, "log": True}}
 
     def __init__(self, section: PpclConfig) -> None:
         super().__init__()
-        self.head, self.temperature, self.plays = section.head, section.temperature, section.plays
+        self.head, self.plays = section.head, section.plays
 
     def forward(self, seen: Seen, own: Own) -> Tensor:
         views = seen.views
-        return ppcl(seen.embeddings(self.head), views.members, self.temperature, views.weights, views.anchors)
+        return ppcl(seen.embeddings(self.head), views.members, own["temperature"], views.weights, views.anchors)
 
 
 def ppcl(

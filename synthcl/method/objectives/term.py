@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.curriculum.schedule import Within
 from synthcl.method.scene import Term
+
+Temperature = Annotated[AnySchedule, Within(gt=0, le=10)]
 
 
 class TermSection(Section):

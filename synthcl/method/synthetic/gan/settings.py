@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from synthcl.core.plugin import Count, Fraction, Positive, Section
+from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.curriculum.schedule import Within
 
 if TYPE_CHECKING:
     from synthcl.method.synthetic.gan.source import Gan, GanNetworks
+
+Rate = Annotated[AnySchedule, Within(gt=0)]
 
 
 class GanConfig(Section):
@@ -34,8 +39,12 @@ class GanConfig(Section):
     spectral_norm: bool = Field(True, description="spectral normalisation of D (Miyato et al. 2018)")
     gradient_penalty: float = Field(0.0, ge=0, description="weight of R1 (hinge) or R1 + R2 (relativistic)")
     augment_strength: Fraction = Field(0.2, description="strength of the differentiable augmentation D looks through")
-    generator_learning_rate: Positive = Field(1e-3, description="in the joint training")
-    discriminator_learning_rate: Positive = Field(1e-3, description="in the joint training")
+    generator_learning_rate: Rate = Field(
+        Constant(start=1e-3), description="in the joint training; the warm-up has its own"
+    )
+    discriminator_learning_rate: Rate = Field(
+        Constant(start=1e-3), description="in the joint training; the warm-up has its own"
+    )
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first moment decay, both networks")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second moment decay, both networks")
     warmup_kimg: float = Field(120.0, ge=0, description="thousand real images D sees before the joint training")
@@ -46,8 +55,8 @@ class GanConfig(Section):
     )
     warmup_batch_images: Count = Field(64, description="images a step of the warm-up")
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
-    warmup_generator_learning_rate: Positive = Field(4e-3, description="in the warm-up")
-    warmup_discriminator_learning_rate: Positive = Field(4e-3, description="in the warm-up")
+    warmup_generator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
+    warmup_discriminator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
 
     @property
     def views_per_latent(self) -> int:
