@@ -9,6 +9,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from synthcl.comparison import arms
+from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
@@ -73,12 +74,12 @@ def unequal(folder: Path, base: Config) -> int:
     found = load_study(folder / "study.journal").trials
     differing = [trial.user_attrs["label"] for trial in found if not _equals_unbroken(folder, base, trial)]
     for file in (folder / "confirm").glob("*.json"):
-        record = json.loads(file.read_text())
-        config = base.with_overrides(record["overrides"])
-        scores, weights = unbroken(config, record["images"], folder.parent / "gan", test=True)
-        same_score = record["metrics"]["score"] == scores[record["images"]]
-        if not (same_score and _same_weights(folder / record["checkpoint"], weights)):
-            differing.append(record["label"])
+        record = Record.read(file, base)
+        config = base.with_overrides(record.overrides)
+        scores, weights = unbroken(config, record.images_seen, folder.parent / "gan", test=True)
+        same_score = record.metrics["score"] == scores[record.images_seen]
+        if not (same_score and _same_weights(folder / record.checkpoint, weights)):
+            differing.append(file.stem)
     return len(differing)
 
 

@@ -6,7 +6,6 @@ question.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
@@ -42,7 +41,7 @@ def equal_time_runs(plan: Sequence[Run], place: Place) -> list[Run]:
 
 def _kept_budget(place: Place, images: int) -> float | None:
     for file in sorted(place.records.glob(f"{EQUAL_TIME}-n{images}-seed*.json")):
-        return float(_read(file.read_text())["config"]["training"]["kimg"])
+        return float(Record.read(file, place.config).config["training"]["kimg"])
     return None
 
 
@@ -52,7 +51,8 @@ def _budget(real: dict[int, Run], own: dict[int, Run], place: Place) -> float | 
     if not both:
         return None
     of_real, of_own = (
-        sum(_read(place.record(side[seed]).read_text())["seconds"]["train"] for seed in both) for side in (real, own)
+        sum(Record.read(place.record(side[seed]), place.config).seconds["train"] for seed in both)
+        for side in (real, own)
     )
     return equal_time_kimg(real[both[0]].config.training.kimg, of_own, of_real)
 
@@ -68,8 +68,3 @@ def equal_time_kimg(kimg: float, own_seconds: float, real_seconds: float) -> flo
         Thousand images, to three digits.
     """
     return float(f"{kimg * own_seconds / real_seconds:.3g}")
-
-
-def _read(text: str) -> Record:
-    record: Record = json.loads(text)
-    return record

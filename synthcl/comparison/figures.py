@@ -45,7 +45,7 @@ def scores_over_images(evidence: Evidence, split: SplitPrefix) -> Figure | None:
                 markersize=4,
                 capsize=2,
             )
-        oracle = next((row for row in rows if (row.arm, row.images) == (REAL_ONLY, evidence.oracle)), None)
+        oracle = next((row for row in rows if row.cell == evidence.oracle), None)
         if oracle and column in oracle.scores and len(counts) > 1:
             axes.axhline(
                 oracle.scores[column].mean, color=_color(REAL_ONLY), linestyle=":", linewidth=1, label="oracle"

@@ -1,4 +1,4 @@
-"""One JSON record for every finished run: all that tables and figures are made of."""
+"""One JSON record for every run of a comparison or of a search's confirm stage: all tables are made of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,109 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from synthcl.comparison.plan import Run
 from synthcl.config.compatibility import first_difference, flat, is_within, not_measured, same_labels
 from synthcl.config.schema import Config
+from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
+from synthcl.core.report import Report
 from synthcl.evaluation import names
+from synthcl.runs import checkpoint
 from synthcl.runs.location import is_uri
+from synthcl.training.flops import training_flops, warmup_flops
 
-Record = dict[str, Any]
+_CONFIRM = {"overrides", "checkpoint", "compared"}
+"""fields of a confirm run alone"""
+
+
+class Record(BaseModel):
+    """What a finished run was, what it scored and what it took."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    """or a trial that a search has confirmed"""
+    images: int
+    """unlabelled ones to train on; 0 of a search of an earlier version, which did not say"""
+    seed: int
+    steps: int
+    views_per_step: int
+    diverged: str | None = None
+    rollbacks: int = 0
+    metrics: dict[str, float]
+    statistics: dict[str, float] = {}
+    """the last logged means of training"""
+    rungs: list[dict[str, Any]] = []
+    seconds: dict[str, float]
+    """wall time to `train` and to `evaluate`; a search of an earlier version did not tell them apart"""
+    flops: dict[str, float | None] = {}
+    """floating-point operations to `train`, and of its GAN's `warm-up`; earlier versions did not count"""
+    device: str = ""
+    versions: dict[str, str] = {}
+    digest: str = ""
+    config: dict[str, Any]
+    overrides: dict[str, Any] = {}
+    """of a confirm run: what it changes in the search's configuration"""
+    checkpoint: str = ""
+    """of a confirm run, below the search's folder"""
+    compared: dict[str, str] = {}
+    """of a confirm run in equal time: whose time it has (`of`), and which real-only it is (`as`)"""
+
+    @classmethod
+    def of(cls, config: Config, report: Report, arm: str, images: int, **more: Any) -> Record:
+        """The record of a run.
+
+        Args:
+            config: of the run.
+            report: its last.
+            arm: its name.
+            images: unlabelled ones to train on.
+            more: other fields that are known.
+        """
+        training = config.training
+        measured = {
+            "seed": training.seed,
+            "steps": training.steps,
+            "views_per_step": 2 * training.batch_images,
+            "diverged": report.failure,
+            "rollbacks": report.rollbacks,
+            "metrics": {} if report.failure else report.scores,
+            "statistics": report.statistics,
+            "seconds": {"train": report.seconds - report.scoring_seconds, "evaluate": report.scoring_seconds},
+            "flops": {"train": training_flops(config), "warm-up": warmup_flops(config, images)},
+            "device": report.device,
+            "versions": checkpoint.versions(),
+            "digest": digest(config),
+            "config": config.model_dump(mode="json"),
+        }
+        return cls(arm=arm, images=images, **measured, **more)
+
+    @classmethod
+    def read(cls, file: Path, config: Config) -> Record:
+        """A record with today's fields, labels and names of scores, whichever version wrote it.
+
+        Args:
+            file: of the record.
+            config: of the comparison or the search.
+
+        Raises:
+            UserError: when it is unreadable.
+        """
+        try:
+            return cls(**_today(json.loads(file.read_text()), config))
+        except (OSError, ValueError, KeyError, TypeError, ValidationError):
+            raise UserError(f"record {str(file)!r} is unreadable; delete it and its run will be made anew") from None
+
+    def write(self, file: Path) -> None:
+        """Write it whole or not at all, into a folder that is made if missing."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(self.model_dump(exclude=None if self.checkpoint else _CONFIRM), indent=1) + "\n")
+
+    @property
+    def images_seen(self) -> int:
+        return self.steps * self.views_per_step // 2
 
 
 class Place:
@@ -70,44 +165,46 @@ def is_finished(run: Run, place: Place) -> bool:
     file = place.record(run)
     if not file.is_file():
         return False
-    if differs := first_difference(_read(file)["config"], run.config, not_measured(run.config)):
-        field, written, wanted = differs
+    written = Record.read(file, run.config).config
+    if differs := first_difference(written, run.config, not_measured(run.config)):
+        field, value, wanted = differs
         raise UserError(
-            f"record {str(file)!r} was made with {field}={written!r}, asked for {wanted!r}; "
+            f"record {str(file)!r} was made with {field}={value!r}, asked for {wanted!r}; "
             "use name=... for a comparison of its own, or delete the record"
         )
     return True
 
 
-def read_all(place: Place) -> list[Record]:
-    """Every record of the place, sorted by arm, images and seed, with today's names of scores.
+def read_all(folder: Path, config: Config) -> list[Record]:
+    """Every record of a folder, sorted by arm, images and seed.
+
+    Args:
+        folder: of a comparison's records, or of a search's.
+        config: of the comparison or the search.
 
     Raises:
-        UserError: when there is none, or one is unreadable.
+        UserError: when one is unreadable.
     """
-    found = [_today(_read(file), place.config) for file in sorted(place.records.glob("*.json"))]
-    if not found:
-        raise UserError(f"there is no record in {str(place.records)!r}; run tune/compare.py without --report")
-    return sorted(found, key=lambda record: (record["arm"], record["images"], record["seed"]))
+    found = [Record.read(file, config) for file in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda record: (record.arm, record.images, record.seed))
 
 
-def _today(record: Record, config: Config) -> Record:
-    """A record of an earlier version, with the labels and names that say the same today."""
-    written = record["config"]
+def _today(tree: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The fields of a record of an earlier version, with the labels and names that say the same today."""
+    if "name" in tree:  # as searches once recorded their confirm runs
+        own, trained = config.with_overrides(tree["overrides"]), tree.get("train_seconds", tree["seconds"])
+        return tree | {
+            "arm": tree["name"],
+            "images": 0,
+            "steps": own.training.steps,
+            "views_per_step": 2 * own.training.batch_images,
+            "metrics": names.renamed(tree["metrics"], config),
+            "seconds": {"train": trained, "evaluate": tree["seconds"] - trained},
+            "compared": {key: tree[key] for key in ("of", "as") if key in tree},
+            "config": own.model_dump(mode="json"),
+        }
+    written = tree["config"]
     if written["data"]["source"] != config.data.source or not same_labels(written.get("evaluation"), config):
-        return record
+        return tree
     evaluation = written["evaluation"] | config.evaluation.model_dump(include={"label_fractions", "max_label_images"})
-    return record | {
-        "metrics": names.renamed(record["metrics"], config),
-        "config": written | {"evaluation": evaluation},
-    }
-
-
-def _read(file: Path) -> Record:
-    try:
-        record = json.loads(file.read_text())
-        _ = record["arm"], record["images"], record["seed"], record["metrics"], record["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"record {str(file)!r} is unreadable; delete it and its run will be made anew") from None
-    assert isinstance(record, dict)
-    return record
+    return tree | {"metrics": names.renamed(tree["metrics"], config), "config": written | {"evaluation": evaluation}}

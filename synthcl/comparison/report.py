@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
-from synthcl.comparison import bootstrap, figures
-from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Estimate, Factor
+from synthcl.comparison import figures, intervals
+from synthcl.comparison.arms import EQUAL_TIME
+from synthcl.comparison.intervals import Estimate, Factor
 from synthcl.comparison.plotting import save
 from synthcl.comparison.records import Place, read_all
-from synthcl.comparison.table import HEADROOM_POINTS, SPLITS, Evidence, Row, SplitPrefix, summarise
+from synthcl.comparison.table import HEADROOM_POINTS, SPLITS, Cell, Evidence, SplitPrefix, summarise
 from synthcl.core.atomic import write_whole
-from synthcl.core.tables import fitted, markdown, terminal_columns
+from synthcl.core.errors import UserError
+from synthcl.core.tables import filled, fitted, markdown, terminal_columns
 from synthcl.training.flops import shown
 
 SPLIT_NAMES: dict[SplitPrefix, str] = {"val": "Validation", "test": "Test"}
@@ -28,6 +30,7 @@ WATCHED = {
 }
 """heading -> logged statistic: whether the adversary played fair"""
 
+KEYS = ("arm", "images")
 Table = list[list[str]]
 
 
@@ -43,7 +46,9 @@ def write(place: Place) -> str:
     Raises:
         UserError: when there is no record, or one is unreadable.
     """
-    evidence = summarise(read_all(place))
+    if not (records := read_all(place.records, place.config)):
+        raise UserError(f"there is no record in {str(place.records)!r}; run tune/compare.py without --report")
+    evidence = summarise(records)
     place.report.mkdir(parents=True, exist_ok=True)
     write_whole(place.report / "evidence.json", json.dumps(evidence.as_json(), indent=1) + "\n")
     drawn = []
@@ -52,9 +57,9 @@ def write(place: Place) -> str:
             if figure := draw(evidence, split):
                 save(figure, place.report / f"{name}-{split}.png")
                 drawn.append(f"![{name}, {SPLIT_NAMES[split].lower()}]({name}-{split}.png)")
-    parts = [f"# Evidence: {evidence.name}", *_sections(evidence, markdown), *drawn]
+    parts = [f"# Evidence: {evidence.name}", *sections(evidence, markdown), *drawn]
     write_whole(place.report / "evidence.md", "\n\n".join(parts) + "\n")
-    return "\n\n".join([*_sections(evidence, _for_terminal), f"Report: {place.report / 'evidence.md'}"])
+    return "\n\n".join([*sections(evidence, _for_terminal), f"Report: {place.report / 'evidence.md'}"])
 
 
 def _for_terminal(table: Table) -> str:
@@ -62,98 +67,73 @@ def _for_terminal(table: Table) -> str:
     return fitted(table, terminal_columns(), keys)
 
 
-def _sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
-    sections = []
+def sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
+    """All tables with their headings, and what they mean.
+
+    Args:
+        evidence: of a comparison, or of what a search has confirmed.
+        form: makes text of a table whose heading comes first.
+    """
+    made = []
     for split in reversed(SPLITS):
-        rows = evidence.rows[split]
-        sections += [f"## {SPLIT_NAMES[split]}", form(_scores(evidence, rows))]
-        tables = {
-            f"### Difference to {REAL_ONLY} with the same images, points": _differences(evidence, rows),
-            f"### What the oracle gains over {REAL_ONLY}, points": _headroom(evidence, split),
-            f"### What {OWN} gains over other arms with the same images, points": _own_gains(evidence, split),
-            "### Recovered fraction of the oracle's gain": _recovered(evidence, rows),
-            f"### Times fewer images than {REAL_ONLY} for its score": _efficiency(evidence, rows),
-        }
-        for heading, table in tables.items():
+        scores = [
+            (_named(row.cell, evidence.oracle), row.scores | {"n": str(len(row.seeds))}) for row in evidence.rows[split]
+        ]
+        made += [f"## {SPLIT_NAMES[split]}", form(filled(KEYS, (*evidence.columns, "n"), scores))]
+        for heading, table in _differences(evidence, split).items():
             if len(table) > 1:
-                sections += [heading, form(table)]
-    sections += ["### Wall seconds and floating-point operations of training", form(_seconds(evidence))]
-    watched = _watched(evidence)
-    if len(watched) > 1:
-        sections += ["## Last logged statistics of training", form(watched)]
-    return [*sections, "\n".join(notes(evidence))]
-
-
-def _scores(evidence: Evidence, rows: list[Row]) -> Table:
-    table = [["arm", "images", *evidence.columns, "n"]]
-    for row in rows:
-        name = f"{row.arm} (oracle)" if (row.arm, row.images) == (REAL_ONLY, evidence.oracle) else row.arm
-        cells = [str(row.scores.get(column, "-")) for column in evidence.columns]
-        table.append([name, f"{row.images:,}", *cells, str(len(row.seeds))])
-    return table
-
-
-def _seconds(evidence: Evidence) -> Table:
-    table = [["arm", "images", "seconds", "n", "FLOP", "FLOP of its GAN's warm-up"]]
+                made += [heading, form(table)]
+    spent: list[tuple[list[str], dict[str, Any]]] = []
     for cell, seconds in evidence.seconds.items():
-        arm, images = cell
-        table.append([arm, f"{images:,}", str(seconds), str(seconds.n), *map(shown, evidence.flops[cell])])
-    return table
+        train, warm_up = (shown(evidence.flops[cell].get(part)) for part in ("train", "warm-up"))
+        values = {"seconds": seconds, "n": str(seconds.n), "FLOP": train, "FLOP of its GAN's warm-up": warm_up}
+        spent.append((_named(cell), values))
+    if spent:
+        table = filled(KEYS, spent[0][1], spent)
+        made += ["### Wall seconds and floating-point operations of training", form(table)]
+    watched = [
+        (_named(cell), {heading: means.get(name) for heading, name in WATCHED.items()})
+        for cell, means in evidence.statistics.items()
+        if means
+    ]
+    if watched:
+        table = filled(KEYS, WATCHED, watched, lambda value: f"{value.mean:.3g}")
+        made += ["## Last logged statistics of training", form(table)]
+    return [*made, "\n".join(notes(evidence))]
 
 
-def _differences(evidence: Evidence, rows: list[Row]) -> Table:
+def _named(cell: Cell, oracle: Cell | None = None) -> list[str]:
+    """What stands at the left of a row."""
+    arm, images = cell
+    return [f"{arm} (oracle)" if cell == oracle else arm, f"{images:,}" if images else "-"]
+
+
+def _differences(evidence: Evidence, split: SplitPrefix) -> dict[str, Table]:
+    """What the scores say of each other: heading to table."""
     columns = [column for column in evidence.columns if column != "kNN"]  # five would not fit a terminal
-    table = [["arm", "images", *columns]]
-    for row in rows:
-        if row.difference:
-            cells = [_difference(row.difference.get(column)) for column in columns]
-            table.append([row.arm, f"{row.images:,}", *cells])
-    return table
+    rows = [(_named(row.cell), row) for row in evidence.rows[split] if row.difference]
+    headroom = [([f"{images:,}"], _with_n(gains)) for images, gains in evidence.headroom[split].items() if gains]
+    own = [
+        ([_named(over, evidence.oracle)[0], _named((evidence.own, images))[1]], _with_n(gains))
+        for (images, over), gains in evidence.own_gains[split].items()
+        if gains
+    ]
+    differences = [(name, _with_n(row.difference)) for name, row in rows]
+    recovered = [(name, row.recovered) for name, row in rows if evidence.oracle and evidence.oracle[1] != row.images]
+    efficiency = [(name, row.efficiency) for name, row in rows if row.efficiency]
+    over, same = evidence.reference, "with the same images, points"
+    return {
+        f"### Difference to {over} {same}": filled(KEYS, (*columns, "n"), differences),
+        f"### What the oracle gains over {over}, points": filled(("images",), (*columns, "n"), headroom),
+        f"### What {evidence.own} gains over other arms {same}": filled(("over", "images"), (*columns, "n"), own),
+        "### Recovered fraction of the oracle's gain": filled(KEYS, columns, recovered, _share, "no headroom"),
+        f"### Times fewer images than {over} for its score": filled(KEYS, columns, efficiency, _factor),
+    }
 
 
-def _headroom(evidence: Evidence, split: SplitPrefix) -> Table:
-    columns = [column for column in evidence.columns if column != "kNN"]
-    table = [["images", *columns]]
-    for images, gains in evidence.headroom[split].items():
-        table.append([f"{images:,}", *(_difference(gains.get(column)) for column in columns)])
-    return table
-
-
-def _own_gains(evidence: Evidence, split: SplitPrefix) -> Table:
-    columns = [column for column in evidence.columns if column != "kNN"]
-    table = [["over", "images", *columns]]
-    for (images, (arm, others)), gains in evidence.own_gains[split].items():
-        name = f"{arm} (oracle)" if (arm, others) == (REAL_ONLY, evidence.oracle) else arm
-        table.append([name, f"{images:,}", *(_difference(gains.get(column)) for column in columns)])
-    return table
-
-
-def _recovered(evidence: Evidence, rows: list[Row]) -> Table:
-    columns = [column for column in evidence.columns if column != "kNN"]
-    table = [["arm", "images", *columns]]
-    for row in rows:
-        if row.difference and row.images != evidence.oracle:
-            cells = [_share(row.recovered[column]) if column in row.recovered else "no headroom" for column in columns]
-            table.append([row.arm, f"{row.images:,}", *cells])
-    return table
-
-
-def _efficiency(evidence: Evidence, rows: list[Row]) -> Table:
-    columns = [column for column in evidence.columns if column.startswith("linear") or column == "transfer"]
-    table = [["arm", "images", *columns]]
-    for row in rows:
-        if row.efficiency:
-            cells = [_factor(row.efficiency.get(column)) for column in columns]
-            table.append([row.arm, f"{row.images:,}", *cells])
-    return table
-
-
-def _watched(evidence: Evidence) -> Table:
-    table = [["arm", "images", *WATCHED]]
-    for (arm, images), means in evidence.statistics.items():
-        cells = [f"{means[name].mean:.3g}" if name in means else "-" for name in WATCHED.values()]
-        table.append([arm, f"{images:,}", *cells])
-    return table
+def _with_n(gains: dict[str, Estimate]) -> dict[str, Estimate | str]:
+    """With the seeds that were paired: 3, or 2-3 where columns differ."""
+    return gains | {"n": "-".join(map(str, sorted({gain.n for gain in gains.values()})))}
 
 
 def notes(evidence: Evidence) -> list[str]:
@@ -163,24 +143,27 @@ def notes(evidence: Evidence) -> list[str]:
         "cut, which its arms share; the labels do not depend on the number of images."
     ]
     if len(evidence.budgets) == 1:
-        sentences.append(f"Every run has equal optimiser steps and equal views: {evidence.budgets[0]}.")
+        sentences.append(f"Every run has equal optimiser steps and equal views: {next(iter(evidence.budgets))}.")
     elif evidence.budgets:
-        sentences.append(f"The runs differ in their budget, so arms do not compare: {'; '.join(evidence.budgets)}.")
+        listed = "; ".join(f"{budget} for {', '.join(arms)}" for budget, arms in evidence.budgets.items())
+        sentences.append(f"The runs differ in their budget, so arms do not compare: {listed}.")
     if any(arm == EQUAL_TIME for arm, _ in evidence.seconds):
-        sentences.append(f"{EQUAL_TIME} has the wall time of {OWN}, and more steps and views.")
+        sentences.append(f"{EQUAL_TIME} has the wall time of {evidence.own}, and more steps and views.")
+    sentences.append("Brackets: 95 % intervals over seeds; of differences Student's, paired by seed.")
     if evidence.oracle is not None:
-        sentences.append(
-            f"Oracle: {REAL_ONLY} with {evidence.oracle:,} images. Recovered fraction: (arm - {REAL_ONLY}) / (oracle - "
-            f"{REAL_ONLY}), means over seeds; 'open' where the interval of the oracle's own gain reaches 0."
-        )
+        real = evidence.reference
+        sentences += [
+            f"Oracle: {real} with {evidence.oracle[1]:,} images. Recovered fraction: (arm - {real}) / (oracle - "
+            f"{real}), means over seeds; 'open' where the interval of the oracle's own gain reaches 0.",
+            f"Times fewer images: those of the row over those with which the arm reaches {real}'s score of that row, "
+            "interpolated over the log of images; '≥' where it is reached with the fewest images that were run.",
+            f"Brackets of these two: bootstrap over seeds, paired, of percentiles expanded for few seeds; "
+            f"{intervals.RESAMPLES:,} resamples, fixed seed {intervals.SEED}.",
+        ]
     sentences += [
-        f"Brackets: 95 % bootstrap intervals over seeds, paired by seed, of percentiles expanded for few seeds; "
-        f"{bootstrap.RESAMPLES:,} resamples, fixed seed {bootstrap.SEED}.",
-        f"Times fewer images: those of the row over those with which the arm reaches {REAL_ONLY}'s score of that row, "
-        "interpolated over the log of images; '≥' where it is reached with the fewest images that were run.",
         "Test was scored once at the end of each run; choices are made on validation.",
         *_headroom_verdict(evidence),
-        f"Devices: {', '.join(evidence.devices)}.",
+        *([f"Devices: {', '.join(evidence.devices)}."] if evidence.devices else []),
         *(f"Diverged and in no mean: {run}." for run in evidence.diverged),
     ]
     return sentences
@@ -198,20 +181,13 @@ def _headroom_verdict(evidence: Evidence) -> list[str]:
     return sentences
 
 
-def _difference(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.signed()
-
-
 def _share(estimate: Estimate) -> str:
     if estimate.low is None:
         return f"{estimate.value:.2f}" + (" [open]" if estimate.n > 1 else "")
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def _factor(factor: Factor | None) -> str:
-    if factor is None:
-        return "-"
-
+def _factor(factor: Factor) -> str:
     def text(value: float) -> str:
         if value == 0:
             return "not reached"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import shutil
 import time
 from functools import partial
@@ -14,20 +13,13 @@ from typing import Any
 import torch
 
 from synthcl.comparison.plan import Run
-from synthcl.comparison.records import Place, Record, digest
+from synthcl.comparison.records import Place, Record
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.report import Report
-from synthcl.runs import checkpoint
 from synthcl.runs.gan_cache import ShowProgress, cached_gan
 from synthcl.runs.session import evaluation, reports, trainer_of, unlabelled_images
-from synthcl.training.flops import training_flops, warmup_flops
 from synthcl.training.gan_warmup import Statistics
-from synthcl.training.trainer import Trainer
-
-Leg = dict[str, Any]
-"""images, seconds, metrics and the last logged statistics of one stretch of training"""
-
 
 SHARE_SECONDS = 2.0
 """between two notes of how far a warm-up is"""
@@ -49,16 +41,19 @@ def perform(run: Run, place: Place, stop_at: float = math.inf) -> bool:
         return True
     if time.time() >= stop_at:
         return False
-    trainer = _trainer(run, place)
-    legs = _legs(run, place)
+    device = _device()
+    cached = partial(cached_gan, run.config, folder=place.gans, device=device, progress=False)
+    trainer = trainer_of(run.config, cached, device)
+    legs: list[dict[str, Any]] = json.loads(place.legs(run).read_text()) if place.legs(run).is_file() else []
     place.checkpoint(run).mkdir(parents=True, exist_ok=True)
     pause_at = time.monotonic() + stop_at - time.time()
     measure = evaluation(_all_images(run.config), test=True)
     for report in reports(trainer, str(place.checkpoint(run)), measure, lambda: time.monotonic() >= pause_at):
         told_again = any(leg["images"] == report.images for leg in legs)  # by this sitting, which has not begun yet
-        legs = [leg for leg in legs if leg["images"] < report.images] + [_leg(report)]
+        leg = {"images": report.images, "metrics": report.scores, "statistics": report.statistics}
+        legs = [*(earlier for earlier in legs if earlier["images"] < report.images), leg]
         if report.ended:
-            _write_record(run, place, legs, trainer, report.failure)
+            _write_record(run, place, legs, report)
             return True
         if report.resumable:
             write_whole(place.legs(run), json.dumps(legs))
@@ -104,59 +99,18 @@ def _share_writer(file: Path) -> ShowProgress:
     return write
 
 
-def _trainer(run: Run, place: Place) -> Trainer:
-    device = _device()
-    cached = partial(cached_gan, run.config, folder=place.gans, device=device, progress=False)
-    return trainer_of(run.config, cached, device)
-
-
-def _legs(run: Run, place: Place) -> list[Leg]:
-    """The legs of earlier sittings."""
-    written: list[Leg] = json.loads(place.legs(run).read_text()) if place.legs(run).is_file() else []
-    return written
-
-
-def _leg(report: Report) -> Leg:
-    last = report.history[-1] if report.history else {}
-    return {
-        "images": report.images,
-        "seconds": {"train": report.train_seconds, "evaluate": report.evaluate_seconds},
-        "metrics": report.scores,
-        "statistics": {name: value for name, value in last.items() if name != "images"},
-    }
-
-
-def _write_record(run: Run, place: Place, legs: list[Leg], trainer: Trainer, diverged: str | None) -> None:
-    training, device = run.config.training, trainer.device
-    record: Record = {
-        "arm": run.arm,
-        "images": run.images,
-        "seed": run.seed,
-        "steps": training.steps,
-        "views_per_step": 2 * training.batch_images,
-        "diverged": diverged,
-        "rollbacks": trainer.rollbacks,
-        "metrics": {} if diverged else legs[-1]["metrics"],
-        "statistics": legs[-1]["statistics"],
-        "rungs": [
-            {
-                "images_seen": leg["images"],
-                "score": leg["metrics"]["score"],
-                "rung_score": leg["metrics"].get("rung_score"),
-                "statistics": leg["statistics"],
-            }
-            for leg in legs
-            if "score" in leg["metrics"] and leg["statistics"]
-        ],
-        "seconds": {name: sum(leg["seconds"].get(name, 0.0) for leg in legs) for name in ("train", "evaluate")},
-        "flops": {"train": training_flops(run.config), "warm-up": warmup_flops(run.config, run.images)},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
-        "versions": checkpoint.versions(),
-        "digest": digest(run.config),
-        "config": run.config.model_dump(mode="json"),
-    }
-    place.records.mkdir(parents=True, exist_ok=True)
-    write_whole(place.record(run), json.dumps(record, indent=1) + "\n")
+def _write_record(run: Run, place: Place, legs: list[dict[str, Any]], report: Report) -> None:
+    rungs = [
+        {
+            "images_seen": leg["images"],
+            "score": leg["metrics"]["score"],
+            "rung_score": leg["metrics"].get("rung_score"),
+            "statistics": leg["statistics"],
+        }
+        for leg in legs
+        if "score" in leg["metrics"] and leg["statistics"]
+    ]
+    Record.of(run.config, report, arm=run.arm, images=run.images, rungs=rungs).write(place.record(run))
     shutil.rmtree(place.checkpoint(run), ignore_errors=True)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
-from synthcl.comparison import bootstrap
+from synthcl.comparison import intervals
 from synthcl.comparison.arms import ARMS, EQUAL_TIME, OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Estimate, Factor, Statistic
+from synthcl.comparison.intervals import Estimate, Factor, Statistic, paired_difference
 from synthcl.comparison.records import Record
 from synthcl.config.sections import EvaluationConfig
 from synthcl.evaluation import names
@@ -31,11 +32,15 @@ class Row:
     seeds: tuple[int, ...]
     scores: dict[str, Statistic]
     difference: dict[str, Estimate]
-    """to real-only with the same images, in points"""
+    """to the reference with the same images, in points"""
     recovered: dict[str, Estimate]
     """share of the oracle's gain over real-only with the same images"""
     efficiency: dict[str, Factor]
     """how many times fewer images the arm needs for the score that real-only reaches with these"""
+
+    @property
+    def cell(self) -> Cell:
+        return self.arm, self.images
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,14 @@ class Evidence:
     """Rows by split, and what else the records hold."""
 
     name: str
+    reference: str
+    """the arm of real images alone that the others are compared with"""
+    own: str
+    """the arm of the method that is compared with every other one"""
     columns: dict[str, str]
     """heading -> metric without its split"""
-    oracle: int | None
-    """images of the oracle: the most that real-only was trained with"""
+    oracle: Cell | None
+    """the reference with the most images, where it was trained with several numbers"""
     rows: dict[SplitPrefix, list[Row]]
     headroom: dict[SplitPrefix, dict[int, dict[str, Estimate]]]
     """images -> what the oracle gains over real-only with so many, by column"""
@@ -56,27 +65,30 @@ class Evidence:
     """the last logged means of training"""
     seconds: dict[Cell, Statistic]
     """wall time of training, without scoring"""
-    flops: dict[Cell, tuple[float | None, float | None]]
-    """floating-point operations of a run's training and of its GAN's warm-up; None where no record has them"""
-    budgets: tuple[str, ...]
+    flops: dict[Cell, dict[str, float | None]]
+    """floating-point operations of a run to `train`, and of its GAN's `warm-up`; none where no record has them"""
+    budgets: dict[str, tuple[str, ...]]
+    """steps and views -> the arms that had them"""
     devices: tuple[str, ...]
     diverged: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Everything above as plain values."""
-        flops = [
-            {"arm": arm, "images": images, "train": train, "warm-up": warm_up}
-            for (arm, images), (train, warm_up) in self.flops.items()
-            if train is not None
-        ]
         return {
             "name": self.name,
-            "oracle_images": self.oracle,
-            "budgets": self.budgets,
+            "oracle_images": self.oracle[1] if self.oracle else None,
+            "reference": self.reference,
+            "own": self.own,
+            "budgets": list(self.budgets),
             "devices": self.devices,
             "diverged": self.diverged,
-            "interval": {"method": "expanded percentile bootstrap over seeds, paired", "level": bootstrap.COVERAGE}
-            | {"resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED},
+            "interval": {
+                "level": intervals.COVERAGE,
+                "differences": "Student's t over seeds, paired",
+                "ratios": "expanded percentile bootstrap over seeds, paired",
+                "resamples": intervals.RESAMPLES,
+                "seed": intervals.SEED,
+            },
             "metrics": self.columns,
             "rows": {split: [asdict(row) for row in rows] for split, rows in self.rows.items()},
             "headroom": {
@@ -93,130 +105,146 @@ class Evidence:
             "statistics": [
                 {"arm": arm, "images": images, **_plain(means)} for (arm, images), means in self.statistics.items()
             ],
-        } | ({"flops": flops} if flops else {})
+            "flops": [
+                {"arm": arm, "images": images, **counted} for (arm, images), counted in self.flops.items() if counted
+            ],
+        }
 
 
-def summarise(records: list[Record]) -> Evidence:
-    """All statistics of a comparison.
+def summarise(records: list[Record], reference: str = REAL_ONLY, own: str = OWN) -> Evidence:
+    """All statistics of a comparison, or of what a search has confirmed.
 
     Args:
         records: from `records.read_all`, at least one.
+        reference: the arm of real images alone that the others are compared with.
+        own: the arm of the method that is compared with every other one.
     """
-    columns = _columns(records)
-    finished = [record for record in records if not record["diverged"]]
-    scores: dict[Cell, dict[int, dict[str, float]]] = {}
-    logged: dict[Cell, list[dict[str, float]]] = {}
-    spent: dict[Cell, list[float]] = {}
+    config = records[0].config
+    finished = [record for record in records if not record.diverged]
+    measured = {name for record in finished for name in record.metrics}
+    every = columns_of(EvaluationConfig.model_validate(config["evaluation"]), config["data"]["source"])
+    columns = {c: metric for c, metric in every.items() if measured & {f"{split}/{metric}" for split in SPLITS}}
+    logged, spent = Scores(finished, lambda run: run.statistics), Scores(finished, lambda run: run.seconds)
+    cells = sorted(logged.by_seed, key=lambda cell: (cell[1], _order(cell[0])))
+    trained = [cell for cell in cells if cell[0] == reference]
+    oracle = trained[-1] if len(trained) > 1 else None
+    tables = {split: Scores(finished, partial(_shown, columns, split)) for split in SPLITS}
+    budgets: dict[str, dict[str, None]] = {}
     computed: dict[Cell, dict[str, float | None]] = {}
     for record in finished:
-        cell = record["arm"], record["images"]
-        scores.setdefault(cell, {})[record["seed"]] = record["metrics"]
-        logged.setdefault(cell, []).append(record["statistics"])
-        spent.setdefault(cell, []).append(record["seconds"]["train"])
-        computed[cell] = computed.get(cell) or record.get("flops", {})  # earlier versions did not count
-    cells = sorted(scores, key=lambda cell: (cell[1], _order(cell[0])))
-    oracle = max((images for arm, images in cells if arm == REAL_ONLY), default=None)
-    tables = {split: _Scores(scores, columns, split, oracle) for split in SPLITS}
+        cell = record.arm, record.images
+        computed[cell] = computed.get(cell) or record.flops
+        if record.arm != EQUAL_TIME:
+            budget = f"{record.steps:,} optimiser steps of {record.views_per_step:,} views"
+            budgets.setdefault(budget, {})[record.arm] = None
     return Evidence(
-        name=records[0]["config"]["name"],
+        name=config["name"],
+        reference=reference,
+        own=own,
         columns=columns,
         oracle=oracle,
-        rows={split: [table.row(cell) for cell in cells] for split, table in tables.items()},
-        headroom={split: table.headroom() for split, table in tables.items()},
-        own_gains={split: table.own_gains() for split, table in tables.items()},
-        statistics={cell: _means(logged[cell]) for cell in cells},
-        seconds={cell: seconds for cell in cells if (seconds := Statistic.of(spent[cell]))},
-        flops={cell: (computed[cell].get("train"), computed[cell].get("warm-up")) for cell in cells},
-        budgets=_distinct(
-            f"{record['steps']:,} optimiser steps of {record['views_per_step']:,} views"
-            for record in finished
-            if record["arm"] != EQUAL_TIME
-        ),
-        devices=_distinct(record["device"] for record in records),
+        rows={split: [_row(scores, cell, reference, oracle) for cell in cells] for split, scores in tables.items()},
+        headroom={split: _headroom(scores, reference, oracle) for split, scores in tables.items()},
+        own_gains={split: _own_gains(scores, own, reference, oracle) for split, scores in tables.items()},
+        statistics={cell: logged.statistics(cell) for cell in cells},
+        seconds={cell: spent.statistics(cell)["train"] for cell in cells},
+        flops={cell: computed[cell] for cell in cells},
+        budgets={budget: tuple(arms) for budget, arms in budgets.items()},
+        devices=tuple(dict.fromkeys(record.device for record in records if record.device)),
         diverged=tuple(
-            f"{record['arm']} with {record['images']:,} images, seed {record['seed']}: {record['diverged']}"
+            f"{record.arm} with {record.images:,} images, seed {record.seed}: {record.diverged}"
             for record in records
-            if record["diverged"]
+            if record.diverged
         ),
     )
 
 
-class _Scores:
-    """The scores of one split."""
+class Scores:
+    """What finished runs measured, by configuration and seed.
 
-    def __init__(
-        self,
-        scores: dict[Cell, dict[int, dict[str, float]]],
-        columns: dict[str, str],
-        split: SplitPrefix,
-        oracle: int | None,
-    ) -> None:
-        self.oracle = None if oracle is None else (REAL_ONLY, oracle)
-        self.columns = list(columns)
-        self.by_seed: dict[Cell, dict[str, dict[int, float]]] = {
-            cell: {
-                column: {s: values[f"{split}/{metric}"] for s, values in seeds.items() if f"{split}/{metric}" in values}
-                for column, metric in columns.items()
-            }
-            for cell, seeds in scores.items()
-        }
+    Args:
+        records: of the runs.
+        values: what to take of a record, by name.
+    """
 
-    def row(self, cell: Cell) -> Row:
-        arm, images = cell
-        own, real = self.by_seed[cell], (REAL_ONLY, images)
-        scores, recovered, efficiency = {}, {}, {}
-        for column in self.columns:
-            if statistic := Statistic.of(list(own[column].values())):
-                scores[column] = statistic
-            if arm == REAL_ONLY or real not in self.by_seed:
-                continue
-            if self.oracle and self.oracle != real:
-                share = bootstrap.recovered_fraction(*self._paired(column, cell, real, self.oracle))
-                if share:
-                    recovered[column] = share
-            curve = sorted(other for other in self.by_seed if other[0] == arm)
-            *points, target = self._paired(column, *curve, real)
-            factor = bootstrap.data_efficiency(dict(zip([n for _, n in curve], points, strict=True)), images, target)
-            if factor:
-                efficiency[column] = factor
-        difference = self._gains(cell, real) if arm != REAL_ONLY and real in self.by_seed else {}
-        seeds = tuple(sorted({seed for values in own.values() for seed in values}))
-        return Row(arm, images, seeds, scores, difference, recovered, efficiency)
+    def __init__(self, records: Iterable[Record], values: Callable[[Record], Mapping[str, float]]) -> None:
+        self.by_seed: dict[Cell, dict[str, dict[int, float]]] = {}
+        for record in records:
+            own = self.by_seed.setdefault((record.arm, record.images), {})
+            for name, value in values(record).items():
+                own.setdefault(name, {})[record.seed] = value
 
-    def headroom(self) -> dict[int, dict[str, Estimate]]:
-        if self.oracle is None:
-            return {}
-        smaller = sorted(n for arm, n in self.by_seed if arm == REAL_ONLY and n != self.oracle[1])
-        return {images: self._gains(self.oracle, (REAL_ONLY, images)) for images in smaller}
+    def statistics(self, cell: Cell) -> dict[str, Statistic]:
+        """Mean and spread over seeds, by name."""
+        found = {name: Statistic.of(list(seeds.values())) for name, seeds in self.by_seed[cell].items()}
+        return {name: statistic for name, statistic in found.items() if statistic}
 
-    def own_gains(self) -> dict[tuple[int, Cell], dict[str, Estimate]]:
-        """Over every other arm with the same images, and over the oracle; over real-only the rows have it."""
-        return {
-            (images, other): self._gains((OWN, images), other)
-            for images in sorted(n for arm, n in self.by_seed if arm == OWN)
-            for other in self.by_seed
-            if other[0] != OWN and other != (REAL_ONLY, images) and (other[1] == images or other == self.oracle)
-        }
+    def gains(self, cell: Cell, over: Cell) -> dict[str, Estimate]:
+        """Mean differences of the seeds that both have, by name."""
+        found = {name: paired_difference(*self.paired(name, cell, over)) for name in self.by_seed[cell]}
+        return {name: gain for name, gain in found.items() if gain}
 
-    def _gains(self, cell: Cell, over: Cell) -> dict[str, Estimate]:
-        """Mean differences by column."""
-        gains = {column: bootstrap.mean_difference(*self._paired(column, cell, over)) for column in self.columns}
-        return {column: gain for column, gain in gains.items() if gain}
-
-    def _paired(self, column: str, *cells: Cell) -> list[list[float]]:
-        """Scores of the seeds that all cells have, in the same order."""
-        values = [self.by_seed[cell][column] for cell in cells]
+    def paired(self, name: str, *cells: Cell) -> list[list[float]]:
+        """Values of the seeds that all cells have, in the same order."""
+        values = [self.by_seed[cell].get(name, {}) for cell in cells]
         shared = sorted(set.intersection(*map(set, values)))
         return [[value[seed] for seed in shared] for value in values]
 
 
-def _columns(records: list[Record]) -> dict[str, str]:
-    config = records[0]["config"]
-    source = config["data"]["source"]
-    entries = EvaluationConfig.model_validate(config["evaluation"]).by_labels
-    columns = {f"linear{names.labels(entry)}": names.linear(source, entry) for entry in entries}
+def _shown(columns: dict[str, str], split: SplitPrefix, record: Record) -> dict[str, float]:
+    """The scores of one split by column."""
+    named = {column: f"{split}/{metric}" for column, metric in columns.items()}
+    return {column: record.metrics[name] for column, name in named.items() if name in record.metrics}
+
+
+def _row(scores: Scores, cell: Cell, reference: str, oracle: Cell | None) -> Row:
+    arm, images = cell
+    own, real = scores.by_seed[cell], (reference, images)
+    difference, recovered, efficiency = {}, {}, {}
+    if arm != reference and real in scores.by_seed:
+        difference = scores.gains(cell, real)
+        curve = sorted(other for other in scores.by_seed if other[0] == arm)
+        for column in own if oracle else ():
+            share = intervals.recovered_fraction(*scores.paired(column, cell, real, oracle or real))
+            if share:
+                recovered[column] = share
+            *points, target = scores.paired(column, *curve, real)
+            counts = [count for _, count in curve]
+            factor = intervals.data_efficiency(dict(zip(counts, points, strict=True)), images, target)
+            if factor:
+                efficiency[column] = factor
+    seeds = tuple(sorted({seed for values in own.values() for seed in values}))
+    return Row(arm, images, seeds, scores.statistics(cell), difference, recovered, efficiency)
+
+
+def _headroom(scores: Scores, reference: str, oracle: Cell | None) -> dict[int, dict[str, Estimate]]:
+    """What the oracle gains over fewer images of the same kind."""
+    smaller = sorted(n for arm, n in scores.by_seed if oracle and arm == reference and n != oracle[1])
+    return {images: scores.gains(oracle, (reference, images)) for images in smaller if oracle}
+
+
+def _own_gains(
+    scores: Scores, own: str, reference: str, oracle: Cell | None
+) -> dict[tuple[int, Cell], dict[str, Estimate]]:
+    """Over every other arm with the same images, and over the oracle; over the reference the rows have it."""
+    return {
+        (images, other): scores.gains((own, images), other)
+        for images in sorted(n for arm, n in scores.by_seed if arm == own)
+        for other in scores.by_seed
+        if other[0] != own and other != (reference, images) and (other[1] == images or other == oracle)
+    }
+
+
+def columns_of(evaluation: EvaluationConfig, source: str) -> dict[str, str]:
+    """The scores that tables show: heading to metric, without its split.
+
+    Args:
+        evaluation: what is scored.
+        source: the data set that is pretrained on.
+    """
+    columns = {f"linear{names.labels(entry)}": names.linear(source, entry) for entry in evaluation.by_labels}
     columns["kNN"] = f"knn/{source}"
-    if config["evaluation"]["transfer"]:
+    if evaluation.transfer:
         columns["transfer"] = "transfer/mean"
     return columns
 
@@ -226,15 +254,5 @@ def _order(arm: str) -> tuple[int, str]:
     return (list(ARMS).index(arm) if arm in ARMS else len(ARMS)), arm
 
 
-def _means(logged: list[dict[str, float]]) -> dict[str, Statistic]:
-    names = dict.fromkeys(name for values in logged for name in values)
-    statistics = {name: Statistic.of([values[name] for values in logged if name in values]) for name in names}
-    return {name: statistic for name, statistic in statistics.items() if statistic}
-
-
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {name: asdict(value) for name, value in values.items()}
-
-
-def _distinct(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,3 +46,8 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """Map images (n, C, H, W) from [0, 1] to the [-1, 1] that encoders take, channels last in memory."""
     return channels_last(images * 2 - 1)
+
+
+def device_name(device: torch.device) -> str:
+    """What people call a device: its model where it is a GPU, else the machine's kind of CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"

@@ -22,9 +22,6 @@ class Report:
     """of all legs so far"""
     scoring_seconds: float = 0.0
     """of them"""
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    """both of this leg"""
     history: list[Point] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     """at a rung, `score` among them, higher is better; 0 of a run that failed"""
@@ -36,7 +33,11 @@ class Report:
     """whether the state is one to continue from"""
     preempted: bool = False
     """whether the leg ended early because its process is told to leave"""
+    rollbacks: int = 0
+    """how often the run has gone back so far"""
     workers: int = 1
+    device: str = ""
+    """of the first process, as people call it"""
 
     @property
     def ended(self) -> bool:
@@ -47,6 +48,12 @@ class Report:
     def score(self) -> float | None:
         """What the run is chosen by; None between rungs, and without labels."""
         return self.scores.get("score")
+
+    @property
+    def statistics(self) -> Point:
+        """The last logged means of the leg."""
+        last = self.history[-1] if self.history else {}
+        return {name: value for name, value in last.items() if name != "images"}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values in one level, as checkpoints keep a report and Ray Tune and Ray Train hand it on."""
@@ -67,12 +74,12 @@ _KEYS = {
     "progress": "progress",
     "seconds": "seconds",
     "scoring_seconds": "seconds/scoring",
-    "train_seconds": "seconds/train",
-    "evaluate_seconds": "seconds/evaluate",
     "history": "history",
     "resumable": "sound",
     "preempted": "preempted",
+    "rollbacks": "rollbacks",
     "workers": "workers",
+    "device": "device",
 }
 """fields, and their keys: those of checkpoints from the first version on"""
 _WHY = {"reason": "failure", "rolled_back": "rolled_back"}

@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 LOG_COLUMNS = 110
 """what a table is laid out for where there is no terminal"""
+
+
+def filled(
+    keys: Sequence[str],
+    columns: Iterable[str],
+    rows: Iterable[tuple[Sequence[str], Mapping[str, Any]]],
+    text: Callable[[Any], str] = str,
+    missing: str = "-",
+) -> list[list[str]]:
+    """A table of values by column, heading first.
+
+    Args:
+        keys: headings of the columns that name a row.
+        columns: headings of the others.
+        rows: what stands under the keys, and values by column; one that is not there, or None, is `missing`.
+        text: of a value.
+    """
+    shown = list(columns)
+    found = [[*names, *(values.get(column) for column in shown)] for names, values in rows]
+    return [
+        [*keys, *shown],
+        *([missing if v is None else v if isinstance(v, str) else text(v) for v in row] for row in found),
+    ]
 
 
 def aligned(table: list[list[str]], *, numbers: bool = True) -> str:

@@ -11,16 +11,15 @@ from typing import Any
 import pandas as pd
 
 from synthcl.comparison.arms import BASELINES, CONTROL, EQUAL_TIME, OWN, REAL_ONLY
-from synthcl.comparison.bootstrap import Estimate, Statistic
-from synthcl.comparison.student import paired_difference
+from synthcl.comparison.intervals import Estimate, Statistic
+from synthcl.comparison.records import Record
+from synthcl.comparison.table import Cell, Scores, columns_of
 from synthcl.config.schema import Config
+from synthcl.core.tables import filled
 from synthcl.evaluation import names
 from synthcl.search import results
 from synthcl.search.verdict import judged, probe_of, sorted_by
 from synthcl.training.flops import shown
-
-_BySeed = dict[int, dict[str, float]]
-"""seed -> scores by metric"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Leaderboard:
 
 
 def compare(
-    confirmed: pd.DataFrame,
+    confirmed: list[Record],
     config: Config,
     chosen: list[str],
     seeds: list[int],
@@ -127,46 +126,34 @@ def compare(
     """Compare the confirmed configurations.
 
     Args:
-        confirmed: from `results.confirm_frame`.
+        confirmed: from `results.confirm_records`.
         config: of the run: its data set, label fractions and objective.
         chosen: the configurations that were due to be confirmed.
         seeds: the seeds each was due to be trained with.
         roles: from `results.front_roles`.
     """
-    scores = {
-        name: {int(run.seed): names.renamed(run.metrics, config) for run in runs.itertuples()}
-        for name, runs in confirmed.groupby("name")
-    }
-    real = {
-        str(name): fmean(values["score"] for values in runs.values())
-        for name, runs in scores.items()
-        if is_real_only(str(name)) and name != EQUAL_TIME
-    }
-    opponent = max(real, key=lambda name: real[name], default=None)
-    rows = []
-    for name, runs in confirmed.groupby("name"):
-        own = scores[name]
-        metrics = list(dict.fromkeys(metric for values in own.values() for metric in values))
-        differences = {
-            metric: _paired_difference(metric, own, scores.get(opponent, {})) for metric in metrics if name != opponent
-        }
-        statistics = {
-            metric: Statistic.of([own[s][metric] for s in sorted(own) if metric in own[s]]) for metric in metrics
-        }
-        first = runs.iloc[0]
-        rows.append(
-            Row(
-                name=str(name),
-                overrides={path: value for path, value in first.overrides.items() if path not in results.OF_A_SEED},
-                seeds=tuple(sorted(own)),
-                missing_seeds=tuple(seed for seed in seeds if seed not in own),
-                images=int(runs.images.max()),
-                seconds=float(runs.seconds.mean()),
-                flops=next(filter(None, runs.flops), {}),
-                scores={metric: value for metric, value in statistics.items() if value},
-                difference={metric: value for metric, value in differences.items() if value},
-            )
+    scores = Scores(confirmed, lambda run: run.metrics)
+    runs: dict[str, list[Record]] = {}
+    for record in confirmed:
+        runs.setdefault(record.arm, []).append(record)
+    cells = {name: (name, own[0].images) for name, own in runs.items()}
+    statistics = {name: scores.statistics(cell) for name, cell in cells.items()}
+    real = [name for name in runs if is_real_only(name) and name != EQUAL_TIME]
+    opponent = max(real, key=lambda name: statistics[name]["score"].mean, default=None)
+    rows = [
+        Row(
+            name=name,
+            overrides={path: value for path, value in own[0].overrides.items() if path not in results.OF_A_SEED},
+            seeds=tuple(record.seed for record in own),
+            missing_seeds=tuple(sorted({*seeds} - {record.seed for record in own})),
+            images=own[0].images_seen,
+            seconds=fmean(sum(record.seconds.values()) for record in own),
+            flops=next((record.flops for record in own if record.flops), {}),
+            scores=statistics[name],
+            difference=scores.gains(cells[name], cells[opponent]) if opponent not in (None, name) else {},
         )
+        for name, own in runs.items()
+    ]
     rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
     equal = [row for row in rows if row.name != EQUAL_TIME]
     labelled = not rows or any(f"test/{names.headline(config)}" in row.scores for row in rows)
@@ -178,16 +165,19 @@ def compare(
         for what, metric in leads.items()
         if any(metric in row.scores for row in equal)
     }
-    unconfirmed = tuple(name for name in chosen if name not in scores)
+    unconfirmed = tuple(name for name in chosen if name not in runs)
     objective = config.search.objective
     board = Leaderboard(tuple(rows), columns, differences_shown, objective, best, unconfirmed, headline, opponent)
-    longer = scores.get(EQUAL_TIME, {})
-    gain = _paired_difference(headline, scores[board.contender.name], longer) if board.contender else None
-    transfer = _on_transfer(equal, scores) if objective == "pareto" else None
-    return replace(board, equal_time=gain, roles=roles or {}, transfer=transfer)
+    timed = (
+        scores.gains(cells[board.contender.name], cells[EQUAL_TIME]) if board.contender and EQUAL_TIME in runs else {}
+    )
+    transfer = _on_transfer(equal, scores, cells) if objective == "pareto" else None
+    return replace(board, equal_time=timed.get(headline), roles=roles or {}, transfer=transfer)
 
 
-def _on_transfer(rows: Sequence[Row], scores: Mapping[Any, _BySeed]) -> tuple[str, str, Estimate | None] | None:
+def _on_transfer(
+    rows: Sequence[Row], scores: Scores, cells: Mapping[str, Cell]
+) -> tuple[str, str, Estimate | None] | None:
     """The best rows of either side by validation transfer, and their paired difference on test."""
     metric = "val/transfer/mean"
     measured = [row for row in rows if metric in row.scores]
@@ -196,13 +186,7 @@ def _on_transfer(rows: Sequence[Row], scores: Mapping[Any, _BySeed]) -> tuple[st
     if not mine or not others:
         return None
     contender, opponent = (max(side, key=lambda row: row.score(metric)).name for side in (mine, others))
-    return contender, opponent, _paired_difference("test/transfer/mean", scores[contender], scores[opponent])
-
-
-def _paired_difference(metric: str, own: _BySeed, others: _BySeed) -> Estimate | None:
-    """Over the seeds that both have."""
-    shared = sorted(seed for seed in own.keys() & others.keys() if metric in own[seed] and metric in others[seed])
-    return paired_difference([own[seed][metric] for seed in shared], [others[seed][metric] for seed in shared])
+    return contender, opponent, scores.gains(cells[contender], cells[opponent]).get("test/transfer/mean")
 
 
 def winning_trial(board: Leaderboard, trials: pd.DataFrame, config: Config) -> str | None:
@@ -235,32 +219,26 @@ def is_real_only(name: str) -> bool:
 
 def _columns(config: Config, labelled: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Heading to metric: scores, and differences to the reference; without labels of the data set, transfer alone."""
-    source = config.data.source
-    columns, differences = {"validation": "score"}, {}
-    if labelled:
-        for entry in config.evaluation.by_labels[:3]:
-            columns[f"linear{names.labels(entry)}"] = f"test/{names.linear(source, entry)}"
-        columns["kNN"] = f"test/knn/{source}"
-        differences["Δ linear"] = f"test/{names.headline(config)}"
-    if config.evaluation.transfer:
-        columns["transfer"] = "test/transfer/mean"
-        differences["Δ transfer"] = "test/transfer/mean"
-    return columns, differences
+    every = columns_of(config.evaluation, config.data.source)
+    shown = {heading: f"test/{metric}" for heading, metric in every.items() if labelled or heading == "transfer"}
+    differences = {"Δ linear": f"test/{names.headline(config)}"} if labelled else {}
+    if "transfer" in shown:
+        differences["Δ transfer"] = shown["transfer"]
+    return {"validation": "score", **shown}, differences
 
 
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, heading first."""
-    table = [["", *board.columns, *board.differences, "n", "seconds", "FLOP", "GAN's FLOP"]]
+    rows = []
     for row in board.rows:
-        scores = [str(row.scores.get(metric, "-")) for metric in board.columns.values()]
-        gains = [row.difference.get(metric) for metric in board.differences.values()]
-        differences = ["-" if gain is None else gain.signed() for gain in gains]
-        if row.name == board.opponent:
-            differences = ["reference" for _ in gains]
+        values: dict[str, Any] = {heading: row.scores.get(metric) for heading, metric in board.columns.items()}
+        for heading, metric in board.differences.items():
+            values[heading] = "reference" if row.name == board.opponent else row.difference.get(metric)
+        values |= {"n": str(len(row.seeds)), "seconds": f"{row.seconds:.0f}"}
+        values |= {"FLOP": shown(row.flops.get("train")), "GAN's FLOP": shown(row.flops.get("warm-up"))}
         role = f" ({board.roles[row.name]})" if row.name in board.roles else ""
-        spent = [f"{row.seconds:.0f}", *(shown(row.flops.get(part)) for part in ("train", "warm-up"))]
-        table.append([row.name + role, *scores, *differences, str(len(row.seeds)), *spent])
-    return table
+        rows.append(([row.name + role], values))
+    return filled([""], [*board.columns, *board.differences, "n", "seconds", "FLOP", "GAN's FLOP"], rows)
 
 
 def _against_the_opponent(board: Leaderboard) -> str:
@@ -279,7 +257,7 @@ def verdict(board: Leaderboard) -> list[str]:
     sentences = [_against_the_opponent(board)]
     if board.equal_time is not None and board.contender is not None:
         sentences.append(
-            f"In equal time: {board.contender.name} minus {EQUAL_TIME} {board.equal_time.signed()} points on test "
+            f"In equal time: {board.contender.name} minus {EQUAL_TIME} {board.equal_time} points on test "
             f"(linear, {board.equal_time.n} seed{'s' * (board.equal_time.n > 1)})."
         )
     if board.transfer:

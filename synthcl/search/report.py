@@ -13,11 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
-from synthcl.comparison.arms import BASELINES, EQUAL_TIME
+from synthcl.comparison.arms import BASELINES, EQUAL_TIME, OWN, REAL_ONLY
+from synthcl.comparison.records import Record
+from synthcl.comparison.report import sections
+from synthcl.comparison.table import summarise
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.tables import fitted, markdown, terminal_columns
-from synthcl.evaluation import names
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
@@ -46,28 +48,28 @@ def write(config: Config, storage: Storage) -> None:
     """
     study = results.open_study(storage.folder)
     trials = results.trials_frame(study, config)
-    confirmed = results.confirm_frame(storage.folder)
-    seeds, roles = results.confirm_seeds(config), results.front_roles(trials, config)
-    board = leaderboard.compare(confirmed, config, results.chosen_names(trials, config), seeds, roles)
+    confirmed, seeds = results.confirm_records(storage.folder, config), results.confirm_seeds(config)
+    chosen, roles = results.chosen_names(trials, config), results.front_roles(trials, config)
+    board = leaderboard.compare(confirmed, config, chosen, seeds, roles)
 
-    print("\n" + terminal(config, board, seeds))
+    print("\n" + terminal(config, board))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
     drawn = _draw(config, storage.folder, study, trials, confirmed, board)
-    write_whole(storage.folder / "report.md", _document(config, storage.folder, trials, board, seeds, drawn))
+    write_whole(storage.folder / "report.md", _document(config, storage.folder, trials, confirmed, board, drawn))
     if board.winner:
         _export(storage, confirmed, board.winner)
         print(f"Encoder: {_shown(storage.folder / ENCODER)}")
     print(f"Report: {_shown(storage.folder / 'report.md')}")
 
 
-def terminal(config: Config, board: Leaderboard, seeds: list[int]) -> str:
+def terminal(config: Config, board: Leaderboard) -> str:
     """The leaderboard and what it says, within the width of the terminal."""
     lines = []
     if board.rows:
         lines = [
             f"{config.name}: test scores in percent, mean±std over n seeds; rows by validation score",
             fitted(leaderboard.cells(board), terminal_columns()),
-            f"Δ: difference to {board.opponent} in points, paired by seed. Seeds {_span(seeds)}; seconds of a run.",
+            f"Δ: difference to {board.opponent} in points, paired by seed. Seeds {_span(config)}; seconds of a run.",
             FLOPS,
             INTERVALS,
         ]
@@ -79,7 +81,7 @@ def _draw(
     folder: Path,
     study: RecordedStudy,
     trials: pd.DataFrame,
-    confirmed: pd.DataFrame,
+    confirmed: list[Record],
     board: Leaderboard,
 ) -> list[Note]:
     """Save every figure that can be made."""
@@ -92,8 +94,8 @@ def _draw(
         shown[best] = searched[best]  # a baseline's own curriculum shows little
     winner = leaderboard.winning_trial(board, trials, config)
     sampled = next((name for name, own in (shown | confirmed_as | searched).items() if not own.is_real_only), None)
-    runs = confirmed[confirmed.name == sampled].sort_values("seed").label if len(confirmed) else []
-    sampled_run = next(iter(runs), sampled)
+    runs = (results.run_label(record.arm, record.seed) for record in confirmed if record.arm == sampled)
+    sampled_run = next(runs, sampled)
 
     def curriculum_figure() -> Figure:
         if not shown:
@@ -129,7 +131,12 @@ def _draw(
 
 
 def _document(
-    config: Config, folder: Path, trials: pd.DataFrame, board: Leaderboard, seeds: list[int], drawn: list[Note]
+    config: Config,
+    folder: Path,
+    trials: pd.DataFrame,
+    confirmed: list[Record],
+    board: Leaderboard,
+    drawn: list[Note],
 ) -> str:
     """report.md"""
     said, *more = leaderboard.verdict(board)
@@ -137,14 +144,10 @@ def _document(
     if board.rows:
         parts += [
             markdown(leaderboard.cells(board)),
-            f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(seeds)}). The column validation is "
-            f"the search's objective ({sorted_by(board.objective)}) and sorts the rows; the others are "
-            "test scores. "
+            f"Percent, mean ± sample standard deviation over n fresh seeds ({_span(config)}). The column validation is "
+            f"the search's objective ({sorted_by(board.objective)}) and sorts the rows; the others are test scores. "
             f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
-            f"Seconds are the wall time of a run, scoring included. {FLOPS} "
-            "A seed is a whole repetition: its own draw of images, labels and validation cut, and its own GAN.",
-            _budgets(config, board)
-            + " The test split was read once, at the end of these runs; every choice was made on validation.",
+            f"Seconds are the wall time of a run, scoring included. {FLOPS}",
         ]
     parts.append("  \n".join(more))
     if board.winner:
@@ -164,6 +167,9 @@ def _document(
         ]
     parts.append("## Figures")
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
+    if board.rows:
+        method = board.contender.name if board.contender else OWN
+        parts += sections(summarise(confirmed, board.opponent or REAL_ONLY, method), markdown)
     parts += ["## Trials", markdown(_trial_cells(trials), align="llrrl")]
     parts += [
         "## Look closer",
@@ -187,23 +193,6 @@ def _trade_offs(board: Leaderboard) -> dict[str, tuple[float, float]]:
     return {row.name: (row.score(linear), row.score(transfer)) for row in rows}
 
 
-def _budgets(config: Config, board: Leaderboard) -> str:
-    """What the rows were trained for: the same for all, unless the space has a field that changes it."""
-    budgets: dict[str, list[str]] = {}
-    longer = ""
-    for row in board.rows:
-        if row.name == EQUAL_TIME:
-            longer = f" {EQUAL_TIME} trains for as long as the best of the method, and on {row.images:,} images."
-            continue
-        training = config.with_overrides(row.overrides).training
-        budget = f"{training.steps:,} optimiser steps of {2 * training.batch_images:,} views"
-        budgets.setdefault(budget, []).append(row.name)
-    if len(budgets) == 1:
-        return f"Every row has equal optimiser steps and equal views: {next(iter(budgets))}.{longer}"
-    listed = "; ".join(f"{budget} for {', '.join(names)}" for budget, names in budgets.items())
-    return f"The rows differ in their budget, so they do not compare curricula alone: {listed}.{longer}"
-
-
 def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:
     table = [["trial", "state", "images", "score", "settings"]]
     for row in trials.itertuples():
@@ -214,14 +203,16 @@ def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:
     return table
 
 
-def _export(storage: Storage, confirmed: pd.DataFrame, winner: Row) -> None:
+def _export(storage: Storage, confirmed: list[Record], winner: Row) -> None:
     """The winner's encoder: of its seeds, the one with the best validation score."""
-    runs = confirmed[confirmed.name == winner.name].sort_values(["score", "seed"], ascending=[False, True])
-    run: Any = runs.iloc[0]
+    run = max(
+        (record for record in confirmed if record.arm == winner.name),
+        key=lambda record: (record.metrics["score"], -record.seed),
+    )
     with fetched(storage.ray_uri(run.checkpoint)) as folder:
         encoder, config = load_any(folder, trust_code=True)  # of this search, which has called it
     over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
-    scores = {"run": run.label, "this_seed": names.renamed(run.metrics, config), "over_seeds": over_seeds}
+    scores = {"run": results.run_label(run.arm, run.seed), "this_seed": run.metrics, "over_seeds": over_seeds}
     save_encoder(storage.folder / ENCODER, encoder, config, scores)
 
 
@@ -237,8 +228,8 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _span(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds))
+def _span(config: Config) -> str:
+    return ", ".join(map(str, results.confirm_seeds(config)))
 
 
 def _shown(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from synthcl.comparison.arms import ARMS, BASELINES, OWN, REAL_ONLY, apply_arm
+from synthcl.comparison.records import Record, read_all
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
@@ -19,6 +19,8 @@ from synthcl.search import pareto
 from synthcl.search.study import RecordedStudy, load_study
 
 JOURNAL = "study.journal"
+CONFIRMED = "confirm"
+"""folder of the records of the confirm runs"""
 FIRST_FRESH_SEED = 1000
 """confirm seeds are training.seed + 1000, + 1001, ...: none that a trial was chosen with"""
 
@@ -46,19 +48,6 @@ _TRIAL_COLUMNS = (
     "rungs",
     "finished",
     "spent_images",
-)
-_CONFIRM_COLUMNS = (
-    "name",
-    "label",
-    "seed",
-    "images",
-    "seconds",
-    "train_seconds",
-    "flops",
-    "score",
-    "checkpoint",
-    "overrides",
-    "metrics",
 )
 
 
@@ -136,18 +125,16 @@ def _state(trial: FrozenTrial) -> str:
     return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
 
-def confirm_frame(folder: Path) -> pd.DataFrame:
-    """One row a finished confirm run: name, label, seed, images, seconds, train_seconds (without scoring), flops
-    {"train", "warm-up"}, score, checkpoint, overrides, metrics.
+def confirm_records(folder: Path, config: Config) -> list[Record]:
+    """The records of the finished confirm runs, which all have the same number of images."""
+    found = read_all(folder / CONFIRMED, config)
+    images = max((record.images for record in found), default=0)  # an earlier version did not say
+    return [record.model_copy(update={"images": images}) for record in found]
 
-    In a record of an earlier version, flops are empty and train_seconds are all seconds.
-    """
-    rows: list[dict[str, Any]] = []
-    for file in sorted((folder / "confirm").glob("*.json")):
-        record = json.loads(file.read_text())
-        earlier = {"flops": {}, "train_seconds": record["seconds"]}
-        rows.append(earlier | record | {"score": record["metrics"]["score"]})
-    return pd.DataFrame(rows, columns=list(_CONFIRM_COLUMNS))
+
+def run_label(name: str, seed: int) -> str:
+    """A confirm run's name in every list, folder and figure."""
+    return f"{name}-seed{seed}"
 
 
 def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:

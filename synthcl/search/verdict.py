@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthcl.comparison.bootstrap import Estimate
+from synthcl.comparison.intervals import Estimate
 
 
 def judged(contender: str, opponent: str, found: Estimate | None, score: str) -> str:
@@ -17,16 +17,16 @@ def judged(contender: str, opponent: str, found: Estimate | None, score: str) ->
         return f"No verdict: {contender} and {opponent} have no seed in common."
     how = f"on test ({score}, {found.n} seed{'s' * (found.n > 1)})"
     if found.low is None or found.high is None:
-        return f"No verdict from one seed: {contender} minus {opponent}, the best real-only, {found.signed()} {how}."
+        return f"No verdict from one seed: {contender} minus {opponent}, the best real-only, {found} {how}."
     if found.low > 0:
         gain = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
         return f"{contender} beats the best real-only found ({opponent}) by {gain} points {how}."
     if found.high < 0:
         return (
             f"Real images alone are better here; the generator does not pay: {contender} minus {opponent} "
-            f"{found.signed()} points {how}."
+            f"{found} points {how}."
         )
-    return f"{contender} is not told apart from the best real-only found ({opponent}): {found.signed()} points {how}."
+    return f"{contender} is not told apart from the best real-only found ({opponent}): {found} points {how}."
 
 
 def sorted_by(objective: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from synthcl.core import distributed
+from synthcl.core.device import device_name
 from synthcl.core.errors import Diverged
 from synthcl.core.report import Point, Report
 from synthcl.training.trainer import Pause, Trainer, never
@@ -59,23 +60,22 @@ def run_to_end(trainer: Trainer, evaluate: Evaluate, pause: Pause = never) -> It
             else:
                 failure, scores = str(diverged), {"score": 0.0}
         ended = time.monotonic()
-        trained = trained or ended
         trainer.spent_seconds += ended - began
-        trainer.scoring_seconds += ended - trained
+        trainer.scoring_seconds += ended - (trained or ended)
         suspect = may_go_back and trainer.health.suspect and trainer.step < training.steps
         report = Report(
             images=trainer.images_seen,
             progress=trainer.step / training.steps,
             seconds=trainer.spent_seconds,
             scoring_seconds=trainer.scoring_seconds,
-            train_seconds=trained - began,
-            evaluate_seconds=ended - trained,
             history=history,
             scores=scores,
             failure=failure,
             rolled_back=rolled_back,
             resumable=failure is None and not suspect,
+            rollbacks=trainer.rollbacks,
             workers=distributed.world_size(),
+            device=device_name(trainer.device),
         )
         if report.resumable and may_go_back:
             good = _snapshot(trainer)

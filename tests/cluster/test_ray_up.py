@@ -11,7 +11,7 @@ from benchmarks.reliability import intact
 from benchmarks.support.hosts import Host, missing, wait_for
 from benchmarks.support.ray_up import RayCluster, finish, hosts_for_ray
 from synthcl.config.presets import load_preset
-from synthcl.search.results import JOURNAL, chosen_names, confirm_frame, open_study, trials_frame
+from synthcl.search.results import JOURNAL, chosen_names, confirm_records, open_study, trials_frame
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(reason := missing()), reason=reason)]
 
@@ -58,8 +58,12 @@ def test_a_search_by_ray_up_survives_the_loss_of_a_host(tmp_path: Path) -> None:
         assert cluster.alive() == {"head", left.name}
         config = load_preset(str(run / "config.json"))
         assert intact.study_problems(run, config) == {"lost": 0, "orphans": 0, "repeated": 0, "overspent": 0}
-        assert set(confirm_frame(run).name) == set(chosen_names(trials_frame(open_study(run), config), config))
-        assert len(confirm_frame(run)) == 5  # one seed of the baselines, the preset's own, and the best of each side
+        assert {record.arm for record in confirm_records(run, config)} == set(
+            chosen_names(trials_frame(open_study(run), config), config)
+        )
+        assert (
+            len(confirm_records(run, config)) == 5
+        )  # one seed of the baselines, the preset's own, and the best of each side
         assert (run / "report.md").is_file()
         assert (run / "encoder.safetensors").is_file()
 

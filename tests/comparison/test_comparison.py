@@ -14,7 +14,7 @@ from tiny_run import TINY, arguments
 
 from synthcl.comparison import execute
 from synthcl.comparison.plan import plan, read_arms, read_counts, unlabelled_count
-from synthcl.comparison.records import Place, is_finished, read_all
+from synthcl.comparison.records import Place, Record, is_finished, read_all
 from synthcl.comparison.report import write
 from synthcl.comparison.run import perform
 from synthcl.comparison.table import summarise
@@ -199,18 +199,18 @@ def numbers(run, base):
 
 def test_records_have_what_the_table_needs_at_equal_steps_and_views(finished):
     base, chosen = finished
-    records = read_all(Place(base))
-    assert {(r["arm"], r["images"], r["seed"]) for r in records} == {(r.arm, r.images, r.seed) for r in chosen}
-    assert {(record["steps"], record["views_per_step"]) for record in records} == {(8, 64)}
+    records = read_all(Place(base).records, base)
+    assert {(r.arm, r.images, r.seed) for r in records} == {(r.arm, r.images, r.seed) for r in chosen}
+    assert {(record.steps, record.views_per_step) for record in records} == {(8, 64)}
     for record in records:
         for name in ("linear/digits@100-labels", "knn/digits"):
-            assert {f"val/{name}", f"test/{name}"} <= record["metrics"].keys()
-        assert [rung["images_seen"] for rung in record["rungs"]] == [128, 256]
-        assert record["metrics"]["rung_score"] == record["metrics"]["val/early-ridge/digits"]
-        assert record["seconds"]["train"] > 0
-        assert record["flops"]["train"] > 0
-        assert (record["flops"]["warm-up"] > 0) == (record["arm"] == "joint")
-        assert ("synthetic/pair_similarity" in record["statistics"]) == (record["arm"] == "joint")
+            assert {f"val/{name}", f"test/{name}"} <= record.metrics.keys()
+        assert [rung["images_seen"] for rung in record.rungs] == [128, 256]
+        assert record.metrics["rung_score"] == record.metrics["val/early-ridge/digits"]
+        assert record.seconds["train"] > 0
+        assert record.flops["train"] > 0
+        assert (record.flops["warm-up"] > 0) == (record.arm == "joint")
+        assert ("synthetic/pair_similarity" in record.statistics) == (record.arm == "joint")
 
 
 def test_each_number_of_images_has_one_gan_made_of_just_those(finished):
@@ -277,8 +277,8 @@ def test_a_record_outlives_a_change_of_what_its_run_never_reads(tmp_path, arm):
 def test_a_run_that_diverges_is_recorded_and_in_no_mean(tmp_path):
     base = config(tmp_path, **{"training.learning_rate": 1e30})
     assert execute.execute(runs_of(base, "real-only", "40"), Place(base), execute.in_this_process)
-    [record] = read_all(Place(base))
-    assert "became" in record["diverged"]
+    [record] = read_all(Place(base).records, base)
+    assert "became" in record.diverged
     evidence = summarise([record])
     assert evidence.rows == {"val": [], "test": []}
     assert len(evidence.diverged) == 1
@@ -343,7 +343,7 @@ def test_statistics_of_constructed_records():
         constructed(arm, images, seed, 60 + seed + gain) for (arm, images), gain in gains.items() for seed in (0, 1, 2)
     ]
     evidence = summarise(records)
-    assert evidence.oracle == 1000
+    assert evidence.oracle == ("real-only", 1000)
     row = next(row for row in evidence.rows["val"] if (row.arm, row.images) == ("joint", 100))
     assert (row.scores["linear@100"].mean, row.scores["linear@100"].std, row.seeds) == (64.0, 1.0, (0, 1, 2))
     difference, share = row.difference["linear@100"], row.recovered["linear@100"]
@@ -390,19 +390,18 @@ def constructed(arm, images, seed, score):
         "data": {"source": "digits"},
         "evaluation": {"label_fractions": [1.0], "transfer": []},
     }
-    return {
-        "arm": arm,
-        "images": images,
-        "seed": seed,
-        "steps": 8,
-        "views_per_step": 64,
-        "diverged": None,
-        "metrics": {"val/linear/digits@100": score, "test/linear/digits@100": score - 10},
-        "statistics": {"loss/contrast": 1.0},
-        "seconds": {"train": 1.0, "evaluate": 0.1},
-        "device": "none",
-        "config": settings,
-    }
+    return Record(
+        arm=arm,
+        images=images,
+        seed=seed,
+        steps=8,
+        views_per_step=64,
+        metrics={"val/linear/digits@100": score, "test/linear/digits@100": score - 10},
+        statistics={"loss/contrast": 1.0},
+        seconds={"train": 1.0, "evaluate": 0.1},
+        device="none",
+        config=settings,
+    )
 
 
 # Where runs are made

@@ -12,9 +12,10 @@ from tiny_run import TINY, arguments
 from synthcl.comparison.arms import EQUAL_TIME, apply_arm
 from synthcl.comparison.equal_time import equal_time_runs
 from synthcl.comparison.plan import Run
-from synthcl.comparison.records import Place
+from synthcl.comparison.records import Place, Record
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
+from synthcl.core.report import Report
 
 
 @pytest.fixture
@@ -31,10 +32,8 @@ def planned(config: Config, seeds: int = 2) -> list[Run]:
 
 
 def finish(place: Place, run: Run, seconds: float) -> None:
-    place.records.mkdir(parents=True, exist_ok=True)
-    known = {"arm": run.arm, "images": run.images, "seed": run.seed, "metrics": {}}
-    record = known | {"seconds": {"train": seconds}, "config": run.config.model_dump(mode="json")}
-    place.record(run).write_text(json.dumps(record))
+    report = Report(seconds=seconds + 5, scoring_seconds=5)
+    Record.of(run.config, report, run.arm, run.images).write(place.record(run))
 
 
 def test_the_budget_is_real_onlys_times_the_ratio_of_the_times(config: Config) -> None:

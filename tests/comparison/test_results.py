@@ -35,14 +35,16 @@ def rounded(text):
 
 
 def test_the_published_figures_follow_from_the_published_records(place):
-    assert rounded(json.dumps(summarise(read_all(place)).as_json())) == rounded(PUBLISHED.read_text())
+    assert rounded(json.dumps(summarise(read_all(place.records, place.config)).as_json())) == rounded(
+        PUBLISHED.read_text()
+    )
 
 
 def test_every_published_run_is_one_of_the_preset_as_it_is(place):
     preset = load_preset("cifar10-weak-views")
     hand_set = read_arms(f"hand-set={ROOT / 'benchmarks/arms/hand-set.yaml'}")
-    for record in read_all(place):
-        arm, images, seed = record["arm"], record["images"], record["seed"]
+    for record in read_all(place.records, place.config):
+        arm, images, seed = record.arm, record.images, record.seed
         base = preset.with_overrides(hand_set[arm]) if arm in hand_set else apply_arm(preset, arm)
         own = {"data.image_fraction": images / UNLABELLED_IMAGES, "data.split_seed": seed, "training.seed": seed}
         assert is_finished(Run(arm, images, seed, base.with_overrides(own)), place)
@@ -57,4 +59,7 @@ def test_records_that_an_earlier_version_wrote_give_the_same_figures(place, tmp_
         record["config"]["evaluation"]["label_fractions"] = [1.0, 0.1, 0.01]
         record["metrics"] = {name.replace("@10000-labels", "@100"): value for name, value in record["metrics"].items()}
         (earlier.records / file.name).write_text(json.dumps(record))
-    assert summarise(read_all(earlier)).as_json() == summarise(read_all(place)).as_json()
+    assert (
+        summarise(read_all(earlier.records, earlier.config)).as_json()
+        == summarise(read_all(place.records, place.config)).as_json()
+    )

@@ -94,9 +94,9 @@ def test_the_whole_path_of_a_preset(preset, command, tmp_path):
     assert all(trial.intermediate_values and "diverged" not in trial.user_attrs for trial in study)
     records = [json.loads(file.read_text()) for file in (folder / "confirm").glob("*.json")]
     confirmed = {"real-only", "frozen-gan", "joint", "real-only-001", "trial-001"}
-    assert {record["label"] for record in records} == {f"{name}-seed1000" for name in confirmed}
+    assert {(record["arm"], record["seed"]) for record in records} == {(name, 1000) for name in confirmed}
     for record in records:
-        assert record["images"] == STEPS * BATCH_IMAGES
+        assert (record["steps"], record["views_per_step"]) == (STEPS, 2 * BATCH_IMAGES)
         measured = {name.split("@")[0] for name in record["metrics"]}
         assert f"test/linear/{config.data.source}" in measured
         assert {f"test/transfer/{target}" for target in overrides["evaluation.transfer"]} <= measured

@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from run_folder import CONFIRMED, SEEDS, make_run, run_config
+from run_folder import CONFIRMED, RUNGS, SEEDS, make_run, run_config
 
 from synthcl.comparison.arms import ARMS, EQUAL_TIME
 from synthcl.runs.storage import Storage
@@ -17,7 +17,7 @@ REPORT = {
     "seconds/scoring": 2.5,
     "score": 80.0,
     "test/knn/x": 70.0,
-    "history": [],
+    "history": [{"images": 64, "loss/contrast": 5.0}, {"images": 128, "loss/contrast": 4.5}],
     "diverged": False,
 }
 
@@ -40,13 +40,16 @@ def test_a_record_is_written_when_a_run_has_spent_its_budget_and_not_before(tmp_
     trial = SimpleNamespace(config={"run": run})
     for report in (REPORT | {"progress": 0.5}, REPORT | {"progress": 1, "diverged": True, "reason": "nan"}):
         recorder.on_trial_result(0, [trial], trial, report)
-        assert not list((tmp_path / "confirm").iterdir())
+        assert not list((tmp_path / "confirm").glob("*"))
     recorder.on_trial_result(0, [trial], trial, REPORT | {"progress": 1})
-    record = json.loads((tmp_path / "confirm/a-seed1000.json").read_text())
-    assert record["metrics"] == {"score": 80.0, "test/knn/x": 70.0}
-    assert record["checkpoint"] == "confirm-2/a-seed1000"
-    assert (record["seed"], record["seconds"], record["train_seconds"]) == (1000, 12.5, 10)
-    assert record["flops"] == {"train": training_flops(config), "warm-up": warmup_flops(config, 2000)}
+    (record,) = results.confirm_records(tmp_path, config)
+    assert record.metrics == {"score": 80.0, "test/knn/x": 70.0}
+    assert record.checkpoint == "confirm-2/a-seed1000"
+    assert (record.seed, record.seconds) == (1000, {"train": 10, "evaluate": 2.5})
+    assert (record.images, record.images_seen) == (2000, RUNGS[-1])
+    assert record.config == config.with_overrides(record.overrides).model_dump(mode="json")
+    assert record.statistics == {"loss/contrast": 4.5}
+    assert record.flops == {"train": training_flops(config), "warm-up": warmup_flops(config, 2000)}
 
 
 def timed(root, seconds, **more):
@@ -75,7 +78,7 @@ def test_real_only_gets_the_time_that_the_best_of_the_method_trains(tmp_path):
         own = {"training.kimg": 24.6, "training.seed": seed, "data.split_seed": seed}  # 3 times 8.192
         assert run["overrides"] == ARMS["real-only"] | own
         assert config.with_overrides(run["overrides"]).is_real_only
-        assert (run["of"], run["as"]) == ("trial-002", "real-only")
+        assert run["compared"] == {"of": "trial-002", "as": "real-only"}
 
 
 def test_only_seeds_that_both_have_are_timed(tmp_path):
@@ -98,9 +101,9 @@ def test_a_budget_in_equal_time_is_kept_until_the_two_are_others(tmp_path):
     assert confirm.equal_time_left(config, folder) == []
     for file in (folder / "confirm").glob("trial-002-*"):  # a search that has gone on may have found another one
         file.unlink()
-    assert [(run["of"], run["overrides"]["training.seed"]) for run in confirm.equal_time_left(config, folder)] == [
-        ("trial-004", seed) for seed in SEEDS
-    ]
+    assert [
+        (run["compared"]["of"], run["overrides"]["training.seed"]) for run in confirm.equal_time_left(config, folder)
+    ] == [("trial-004", seed) for seed in SEEDS]
 
 
 @pytest.mark.parametrize("missing", ["method", "real-only"])

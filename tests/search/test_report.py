@@ -74,6 +74,21 @@ def test_means_spreads_and_paired_differences_are_those_of_the_records(written: 
     assert rows["real-only"]["minus opponent"] == {}
 
 
+def test_the_report_has_the_tables_of_a_comparison(written: Path) -> None:
+    text = (written / "report.md").read_text()
+    test, validation = text[text.index("## Test") :].split("## Validation")
+    assert "| trial-002 | - | 80.83±1.04 | 75.83±1.04 | 65.83±1.04 | 78.83±1.04 | 62.50±3.04 | 3 |" in test
+    differences = test[test.index("### Difference to real-only with the same images, points") :]
+    shared = "+0.83 [+0.12, +1.55] |"
+    assert f"| trial-002 | - | {3 * (shared + ' ')}+1.50 [+0.26, +2.74] | 3 |" in differences
+    assert "| trial-002 | - | +4.00 [+4.00, +4.00] |" in validation
+    assert f"| joint | - | {shared}" not in differences
+    gained = differences[differences.index("### What trial-002 gains over other arms") :]
+    assert "| frozen-gan | - | +1.50 [" in gained
+    seconds = text[text.index("### Wall seconds and floating-point operations of training") :]
+    assert "| trial-002 | - | 20.00±0.00 | 3 | - | - |" in seconds
+
+
 def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> None:
     board = board_of(written)
     tested = {row["name"]: row["scores"][LINEAR]["mean"] for row in board["rows"]}
@@ -86,7 +101,7 @@ def test_rows_are_sorted_by_validation_where_test_disagrees(written: Path) -> No
 @pytest.mark.parametrize("columns", [60, 80, 98, 109, 160])
 def test_a_table_fits_its_terminal_and_breaks_no_word(tmp_path: Path, columns: int) -> None:
     config = run_config(tmp_path)
-    board = leaderboard.compare(results.confirm_frame(make_run(tmp_path)), config, [], list(SEEDS))
+    board = leaderboard.compare(results.confirm_records(make_run(tmp_path), config), config, [], list(SEEDS))
     table = leaderboard.cells(board)
     parts = fitted(table, columns).split("\n\n")
     assert all(len(line) <= columns for part in parts for line in part.splitlines())
@@ -175,8 +190,8 @@ def test_real_only_in_equal_time_is_a_row_and_a_sentence_and_neither_reference_n
     assert board["minus equal time"]["value"] == pytest.approx(80.8333 - 79, abs=1e-3)
     assert "In equal time: trial-002 minus real-only-equal-time +1.83 [" in said
     text = (folder / "report.md").read_text()
-    assert "Every row has equal optimiser steps and equal views" in text
-    assert "real-only-equal-time trains for as long as the best of the method" in text
+    assert "Every run has equal optimiser steps and equal views" in text
+    assert "real-only-equal-time has the wall time of trial-002, and more steps and views" in text
 
 
 def test_there_is_no_verdict_from_one_seed_or_without_an_opponent(tmp_path: Path) -> None:
@@ -184,7 +199,7 @@ def test_there_is_no_verdict_from_one_seed_or_without_an_opponent(tmp_path: Path
 
     def first(confirmed: dict[str, Any]) -> str:
         folder = make_run(tmp_path / str(len(confirmed)), confirmed=confirmed)
-        board = leaderboard.compare(results.confirm_frame(folder), config, [], SEEDS)
+        board = leaderboard.compare(results.confirm_records(folder, config), config, [], SEEDS)
         return leaderboard.verdict(board)[0]
 
     one = {name: runs[:1] for name, runs in CONFIRMED.items()}
@@ -224,7 +239,7 @@ def test_a_search_that_found_nothing_to_confirm_says_so(tmp_path: Path) -> None:
     """Its trials but the configuration's own were all stopped early, so only what it began with is in the table."""
     own = ["real-only", "frozen-gan", "joint"]
     config = run_config(tmp_path)
-    confirmed = results.confirm_frame(make_run(tmp_path, confirmed={name: CONFIRMED[name] for name in own}))
+    confirmed = results.confirm_records(make_run(tmp_path, confirmed={name: CONFIRMED[name] for name in own}), config)
     sentence = "No trial but the configuration's own was complete, so no searched curriculum was confirmed."
     assert sentence in leaderboard.verdict(leaderboard.compare(confirmed, config, own, SEEDS))
     still_due = leaderboard.compare(confirmed, config, [*own, "trial-002"], SEEDS)
@@ -268,7 +283,7 @@ def test_every_state_of_a_trial_is_shown(written: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 def test_rows_of_different_budgets_are_not_called_equal(written: Path, tmp_path: Path) -> None:
     text = (written / "report.md").read_text()
-    assert "Every row has equal optimiser steps and equal views: 64 optimiser steps of 256 views." in text
+    assert "Every run has equal optimiser steps and equal views: 64 optimiser steps of 256 views." in text
     folder = make_run(tmp_path)
     for file in (folder / "confirm").glob("trial-004*"):
         record = json.loads(file.read_text())
@@ -277,7 +292,7 @@ def test_rows_of_different_budgets_are_not_called_equal(written: Path, tmp_path:
     write(folder)
     text = (folder / "report.md").read_text()
     assert "128 optimiser steps of 128 views for trial-004" in text
-    assert "Every row has equal" not in text
+    assert "Every run has equal" not in text
 
 
 def test_spent_images_count_every_trial_in_the_order_they_ended() -> None:
@@ -330,7 +345,7 @@ def test_a_curve_is_of_one_measure_and_the_final_score_apart(written: Path) -> N
 def test_the_only_trial_that_stands_out_is_the_reports_winner(written: Path) -> None:
     config = run_config(written.parent)
     trials = results.trials_frame(results.open_study(written), config)
-    board = leaderboard.compare(results.confirm_frame(written), config, [], list(SEEDS))
+    board = leaderboard.compare(results.confirm_records(written, config), config, [], list(SEEDS))
     assert leaderboard.winning_trial(board, trials, config) == "trial-002"
     for figure in (figures.learning_curves(trials, config, "trial-004"), figures.search_progress(trials, "trial-004")):
         labels = {text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().texts}
@@ -343,7 +358,7 @@ def test_the_winner_joint_is_the_trial_with_the_configuration_itself(tmp_path: P
     folder, config = make_run(tmp_path, confirmed=CONFIRMED | better), run_config(tmp_path)
     trials = results.trials_frame(results.open_study(folder), config)
     own = config.with_overrides(dict(trials.set_index("label").overrides["trial-006"]))
-    board = leaderboard.compare(results.confirm_frame(folder), own, [], list(SEEDS))
+    board = leaderboard.compare(results.confirm_records(folder, own), own, [], list(SEEDS))
     assert leaderboard.winning_trial(board, trials, own) == "trial-006"
     assert leaderboard.winning_trial(board, trials, config) is None  # it was not among the trials
 

@@ -1,7 +1,7 @@
-"""Estimates over seeds with 95 % intervals by the expanded percentile bootstrap.
+"""Estimates over seeds, paired by seed, with 95 % intervals: of differences Student's, of ratios by the bootstrap.
 
-Seeds are the unit: a resample draws as many seeds as there are, with replacement, and takes all scores of a drawn
-seed together, so what is paired by seed stays paired. RESAMPLES resamples are drawn from one fixed seed.
+Expanded percentile bootstrap: a resample draws as many seeds as there are, with replacement, and takes all scores of a
+drawn seed together, so what is paired by seed stays paired. RESAMPLES resamples are drawn from one fixed seed.
 
 Of few seeds the 2.5 and 97.5 percentiles lie too close: of five from a normal distribution they hold the true mean
 in 85 % of the cases. The levels are moved out to where the interval of a mean is as wide as Student's (`levels`),
@@ -55,8 +55,8 @@ class Estimate:
     high: float | None
     n: int
 
-    def signed(self) -> str:
-        """The value as a difference, with its interval: `+0.93 [+0.41, +1.33]`."""
+    def __str__(self) -> str:
+        """As a difference, with its interval: `+0.93 [+0.41, +1.33]`."""
         return f"{self.value:+.2f}" + ("" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]")
 
 
@@ -87,17 +87,29 @@ def levels(n: int) -> tuple[float, float]:
     return outer, 1 - outer
 
 
-def mean_difference(scores: list[float], others: list[float]) -> Estimate | None:
-    """Mean of the differences paired by seed; None of no seeds.
+def paired_difference(scores: list[float], others: list[float]) -> Estimate | None:
+    """Mean of the differences d with the interval mean ± t s / √n; None of no seeds, no interval of one.
+
+    t is the quantile of Student's distribution with n - 1 degrees of freedom (4.30 of three seeds, 2.78 of five), s the
+    sample standard deviation of the differences. It holds at any n where the differences are normal.
 
     Args:
         scores, others: of the same seeds in the same order.
+
+    Source: Student, "The Probable Error of a Mean", Biometrika 1908.
+
+    Example:
+        >>> print(paired_difference([81.0, 82.0, 84.0], [80.0, 80.5, 82.0]))
+        +1.50 [+0.26, +2.74]
     """
     if not scores:
         return None
-    differences = np.subtract(scores, others)
-    low, high = _ends(_means(differences), len(scores)) if len(scores) > 1 else (None, None)
-    return Estimate(float(differences.mean()), low, high, len(scores))
+    differences, n = np.subtract(scores, others), len(scores)
+    value = float(differences.mean())
+    if n == 1:
+        return Estimate(value, None, None, 1)
+    half = float(stdtrit(n - 1, (1 + COVERAGE) / 2) * differences.std(ddof=1) / np.sqrt(n))
+    return Estimate(value, value - half, value + half, n)
 
 
 def recovered_fraction(scores: list[float], real: list[float], oracle: list[float]) -> Estimate | None:

@@ -3,18 +3,29 @@
 import numpy as np
 import pytest
 
-from synthcl.comparison.bootstrap import data_efficiency, images_to_reach, levels, mean_difference, recovered_fraction
+from synthcl.comparison.intervals import (
+    data_efficiency,
+    images_to_reach,
+    levels,
+    paired_difference,
+    recovered_fraction,
+)
+
+
+def mean_of(differences):
+    """Its share of an oracle's gain that is 1 with every seed."""
+    return recovered_fraction(list(differences), [0.0] * len(differences), [1.0] * len(differences))
 
 
 def test_a_resample_of_two_seeds_has_either_twice_or_both():
     # means 0, 1/2 and 1 with probabilities 1/4, 1/2 and 1/4: both ends of 95 % lie in the outer quarters
-    estimate = mean_difference([1.0, 3.0], [1.0, 2.0])
+    estimate = mean_of([0.0, 1.0])
     assert (estimate.value, estimate.low, estimate.high, estimate.n) == (0.5, 0.0, 1.0, 2)
 
 
 def test_many_seeds_give_the_normal_interval():
     differences = np.random.default_rng(1).normal(2.0, 3.0, size=400)
-    estimate = mean_difference(list(differences), [0.0] * 400)
+    estimate = mean_of(differences)
     half = 1.96 * differences.std() / 20
     assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half), abs=0.03)
 
@@ -28,26 +39,27 @@ def test_levels_are_those_that_make_the_interval_as_wide_as_students():
 def test_few_seeds_are_covered_far_better_than_by_plain_percentiles():
     """Of five normal seeds plain 2.5 and 97.5 percentiles hold the mean in 85 % of the cases, these in 92 %."""
     samples = np.random.default_rng(0).normal(size=(1000, 5))
-    estimates = [mean_difference(list(sample), [0.0] * 5) for sample in samples]
+    estimates = [mean_of(sample) for sample in samples]
     assert np.mean([e.low <= 0 <= e.high for e in estimates]) == pytest.approx(0.92, abs=0.02)
 
 
 def test_what_seeds_share_cancels():
     seeds = np.array([50.0, 60.0, 80.0])
-    estimate = mean_difference(list(seeds + 1.5), list(seeds))
+    estimate = recovered_fraction(list(seeds + 1.5), list(seeds), list(seeds + 1))
     assert (estimate.value, estimate.low, estimate.high) == (1.5, 1.5, 1.5)
 
 
 def test_one_seed_has_no_interval_and_none_no_value():
-    assert mean_difference([2.0], [1.0]).low is None
-    assert mean_difference([], []) is None
+    assert mean_of([1.0]).low is None
+    assert paired_difference([2.0], [1.0]).low is None
+    assert paired_difference([], []) is None
     assert recovered_fraction([], [], []) is None
     assert data_efficiency({100: []}, 100, []) is None
 
 
 def test_intervals_are_the_same_every_time():
-    first = mean_difference([1.0, 4.0, 2.0], [0.0, 0.5, 1.0])
-    assert mean_difference([1.0, 4.0, 2.0], [0.0, 0.5, 1.0]) == first
+    first = mean_of([1.0, 3.5, 1.0])
+    assert mean_of([1.0, 3.5, 1.0]) == first
 
 
 def test_recovered_fraction_is_the_ratio_of_means():
