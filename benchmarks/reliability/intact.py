@@ -17,7 +17,7 @@ from synthcl.runs import checkpoint
 from synthcl.runs.gan_cache import cached_gan
 from synthcl.runs.session import evaluation
 from synthcl.search.sides import rung_images
-from synthcl.search.study import load_study
+from synthcl.search.study import changed_by, load_study
 from synthcl.training.loop import run_to_end
 from synthcl.training.trainer import Trainer
 
@@ -44,7 +44,7 @@ def study_problems(folder: Path, config: Config) -> dict[str, int]:
         side = [trial for trial in found if ("arm" in trial.user_attrs) == opponent]
         complete = sum(trial.state is TrialState.COMPLETE and trial.number > 0 for trial in side)
         missing += max(0, config.search.confirm_top - complete)
-    spent = sum(trial.user_attrs.get("images", 0) for trial in found)
+    spent = sum(max(0, trial.user_attrs.get("images", 0) - trial.user_attrs.get("inherited", 0)) for trial in found)
     return {
         "lost": missing + sum(trial.state is TrialState.FAIL for trial in found),
         "orphans": sum(trial.user_attrs["until"] not in trial.intermediate_values for trial in running),
@@ -84,9 +84,10 @@ def unequal(folder: Path, base: Config) -> int:
 
 
 def _equals_unbroken(folder: Path, base: Config, trial: FrozenTrial) -> bool:
-    config = base.with_overrides(dict(trial.params) | arms.ARMS[trial.user_attrs.get("arm", arms.OWN)])
+    config = base.with_overrides(changed_by(trial) | arms.ARMS[trial.user_attrs.get("arm", arms.OWN)])
     scores, weights = unbroken(config, max(trial.intermediate_values), folder.parent / "gan")
-    if trial.intermediate_values != scores:
+    inherited = trial.user_attrs.get("inherited", 0)  # a copy has no scores of its parent's earlier rungs
+    if trial.intermediate_values != {images: score for images, score in scores.items() if images >= inherited}:
         return False
     if "diverged" in trial.user_attrs:
         return True  # what it keeps is the last good state before

@@ -21,6 +21,11 @@ def report(images: int, score: float | None = None, whole: int = 1000, **more: A
     return {"images": images, "progress": images / whole, "diverged": False, **scored, **more}
 
 
+def images_of(leg: Leg) -> int:
+    """What a leg trains; one that copies trains nothing."""
+    return 0 if "parent" in leg else int(leg["until"] - leg["heard"])
+
+
 def play(
     searcher: StudySearch,
     scores: Scores,
@@ -50,7 +55,7 @@ def play(
         if leg is None or leg == Searcher.FINISHED:
             return False
         assert isinstance(leg, dict)
-        heapq.heappush(under_way, (now + leg["until"] - leg["heard"], len(begun)))
+        heapq.heappush(under_way, (now + images_of(leg), len(begun)))
         begun.append(leg)
         return True
 

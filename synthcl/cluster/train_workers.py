@@ -128,7 +128,9 @@ def _train_on_worker(settings: dict[str, Any]) -> None:
         ray.train.report(report.as_dict())
 
 
-def worker_reports(config: Config, gan: GanState | None, place: str, test: bool) -> Iterator[Report]:
+def worker_reports(
+    config: Config, gan: GanState | None, place: str, test: bool, parent: str | None = None
+) -> Iterator[Report]:
     """Train as one data-parallel process: its share of every batch; the first one scores and saves.
 
     Args:
@@ -136,10 +138,11 @@ def worker_reports(config: Config, gan: GanState | None, place: str, test: bool)
         gan: the warmed-up GAN; a real-only run needs none.
         place: folder or URI of the run's checkpoint.
         test: whether the last rung also reads the test split.
+        parent: of the run that this one is a copy of, if it is one.
     """
     device = ray.train.torch.get_device() if has_gpu() else torch.device("cpu")
     pause, must_leave = preemption.checkpoint_requested, preemption.must_leave
-    return reports(trainer_of(config, gan, device), place, evaluation(config, test), pause, must_leave)
+    return reports(trainer_of(config, gan, device), place, evaluation(config, test), pause, must_leave, parent)
 
 
 def has_gpu() -> bool:

@@ -54,19 +54,20 @@ class WorkerPool:
         except Exception as failure:  # raised where the leg is waited for
             self._failure = failure
 
-    def leg(self, name: str, overrides: dict[str, Any], heard_seconds: float) -> Report:
+    def leg(self, name: str, overrides: dict[str, Any], heard_seconds: float, parent: str | None = None) -> Report:
         """Train a run up to its next report.
 
         Args:
             name: of the run under the root.
             overrides: `{dotted field: value}` of its configuration.
             heard_seconds: of the last report of the run that was heard; 0 before the first.
+            parent: folder or URI of the run whose checkpoint this one begins with, if it is a copy.
 
         Raises:
             ray.train.TrainingFailedError: when the workers failed again and again.
         """
         self._asked += 1
-        answer = self._mailbox.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds)))
+        answer = self._mailbox.ask.remote(tuple(_Leg(self._asked, name, overrides, heard_seconds, parent)))
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if not self._thread.is_alive():
                 raise self._failure
@@ -84,6 +85,7 @@ class _Leg(NamedTuple):
     run: str
     overrides: dict[str, Any]
     heard_seconds: float
+    parent: str | None
 
 
 def _mailbox() -> Any:
@@ -134,7 +136,7 @@ def _serve(settings: dict[str, Any]) -> None:
         if leg.run != run:
             run, config = leg.run, settings["base"].with_overrides(leg.overrides)
             gan, place = gans[config.data.split_seed], below(settings["root"], run)
-            reports = train_workers.worker_reports(config, gan, place, settings["test"])
+            reports = train_workers.worker_reports(config, gan, place, settings["test"], leg.parent)
         report = next(reports)
         if report.seconds == leg.heard_seconds:  # that of the checkpoint from which new workers go on
             report = next(reports)

@@ -28,7 +28,7 @@ SMOKE_TEST: dict[str, Any] = {
     "evaluation.label_fractions": [0.01],
     "evaluation.max_label_images": 2000,
     "evaluation.early_label_images": 500,
-    "search.budgets": 4,
+    "search.budgets": 6,
     "search.startup_trials": 2,
     "search.confirm_top": 1,
     "search.confirm_seeds": 2,

@@ -181,6 +181,12 @@ class Config(Section):
             if isinstance(value, Schedule)
         }
 
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Every schedule by dotted field, those of the curriculum first."""
+        own = {f"curriculum.{name}": value for name, value in self.curriculum if isinstance(value, Schedule)}
+        return own | self.schedules_of_plugins
+
     @cached_property
     def closed_loops(self) -> dict[str, Follow]:
         """Schedules that the run itself decides, by the dotted field that each steers."""

@@ -140,9 +140,10 @@ class EvaluationConfig(Section):
 class SearchConfig(Section):
     """What a search tries, what it may spend, and what it confirms."""
 
-    algorithm: Literal["halving", "stopping", "random"] = Field(
+    algorithm: Literal["halving", "stopping", "random", "population"] = Field(
         "halving",
-        description="at a rung the best go on and others wait, or others are given up; or every run is a whole one",
+        description="at a rung the best go on and others wait, or others are given up; or every run is a whole one; or "
+        "the worst of some whole runs copy the best and change schedules, and fields that are none stay a member's own",
     )
     budgets: Positive = Field(8.0, description="what the search may spend, in whole runs' images; confirm runs apart")
     hours: float | None = Field(
@@ -161,6 +162,15 @@ class SearchConfig(Section):
     keep_one_in: float | None = Field(
         None, gt=1, description="of a rung's runs go on; none means 3, and 2 of more than 12 budgets or to stop"
     )
+    members: int | None = Field(
+        None, ge=4, le=1000, description="of a population; none means the whole runs that the method's budgets pay for"
+    )
+    exploit: float = Field(
+        0.25, gt=0, le=0.5, description="share of a population that copies the best such share, at rungs from 0.2 on"
+    )
+    seed_deviation: float = Field(
+        1.5, ge=0, description="of a score over seeds, in points; no member copies one less than two of them above it"
+    )
     startup_trials: int = Field(
         4, ge=0, description="random trials after the preset's own that have a score before TPE models the space"
     )
@@ -176,7 +186,7 @@ class SearchConfig(Section):
         """`keep_one_in`, or what suits the algorithm and its budget."""
         if self.keep_one_in is not None:
             return self.keep_one_in
-        return 3.0 if self.algorithm == "halving" and self.budgets <= 12 else 2.0
+        return 3.0 if self.algorithm in ("halving", "population") and self.budgets <= 12 else 2.0
 
 
 class ComputeConfig(Section):

@@ -18,7 +18,13 @@ MOVED: dict[str, str] = {
 """fields, and sections with all their fields, that stand elsewhere today; the longest entry holds"""
 REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 """fields there are no more, and the value that is done today; with any other the configuration is refused"""
-ADDED: dict[str, Any] = {"method.views_per_pair": 4, "data.labels": "folders"}
+ADDED: dict[str, Any] = {
+    "method.views_per_pair": 4,
+    "data.labels": "folders",
+    "search.members": None,
+    "search.exploit": 0.25,
+    "search.seed_deviation": 1.5,
+}
 """fields that a recorded configuration may lack, and what was done before there was a choice"""
 
 _SEARCHED_BY_STOPPING = {

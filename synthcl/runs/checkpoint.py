@@ -17,6 +17,7 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.core.image_grid import grid_png
+from synthcl.method.curriculum.follow import Follow
 
 FILE = "checkpoint.pt"
 SAMPLES = "samples.png"
@@ -118,6 +119,37 @@ def require_same_run(state: dict[str, Any], config: Config, path: Path) -> None:
         raise UserError(
             f"checkpoint {str(path)!r} was written with {field}={written!r}, this run has {wanted!r}; "
             "continue with the same configuration or start in another folder"
+        )
+
+
+def require_ancestor(state: dict[str, Any], config: Config, path: Path) -> None:
+    """Refuse to begin a run from the checkpoint of another one, unless it would be the same run up to there.
+
+    So a run that goes on from another's checkpoint is what it would be if it were trained from its own beginning.
+
+    Raises:
+        UserError: naming the first field that differs, and is no schedule with the same values until then.
+    """
+    donor, step = config_of(state), state["trainer"]["step"]
+    own, others = config.schedules, donor.schedules
+    same = {
+        path
+        for path in own.keys() & others.keys()
+        if not {Follow} & {type(own[path]), type(others[path])}  # whose values are no function of progress
+        and all(
+            own[path].value_at(at / config.training.steps) == others[path].value_at(at / donor.training.steps)
+            for at in range(step)
+        )
+    }
+    differs = first_difference(state["config"], config, {*may_be_resumed_with(config), *same})
+    if donor.is_real_only != config.is_real_only:
+        field = "curriculum.synthetic_fraction"
+        differs = field, others[field].bounds, own[field].bounds
+    if differs:
+        field, written, wanted = differs
+        raise UserError(
+            f"checkpoint {str(path)!r} was written with {field}={written!r}, its copy has {wanted!r}; "
+            f"a copy may change schedules from step {step} on, and nothing else"
         )
 
 

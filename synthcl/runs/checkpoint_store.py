@@ -6,18 +6,24 @@ dies in between, what was reported is kept, and what was kept is reported again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pyarrow import fs
 
+from synthcl.config.schema import Config
 from synthcl.core.atomic import remove_leftovers
 from synthcl.core.report import Report
 from synthcl.runs import checkpoint
 from synthcl.runs.location import is_uri, opened, patiently, require_there
 from synthcl.training.trainer import Trainer
+
+Require = Callable[[dict[str, Any], Config, Path], None]
+"""(what a checkpoint holds, the configuration at hand, where it lies) -> nothing, or a `UserError`"""
 
 
 def save(trainer: Trainer, folder: Path, report: Report | None = None) -> None:
@@ -32,8 +38,13 @@ def save(trainer: Trainer, folder: Path, report: Report | None = None) -> None:
     checkpoint.save(folder, trainer.config, trainer.state_dict(), trainer.samples(), plain)
 
 
-def load(trainer: Trainer, folder: Path) -> Report | None:
+def load(trainer: Trainer, folder: Path, require: Require = checkpoint.require_same_run) -> Report | None:
     """Continue from a checkpoint's folder.
+
+    Args:
+        trainer: new.
+        folder: of the checkpoint.
+        require: refuses what the trainer may not go on from.
 
     Returns:
         The report that was saved with it.
@@ -42,7 +53,7 @@ def load(trainer: Trainer, folder: Path) -> Report | None:
         UserError: when the checkpoint is unreadable, foreign or of another configuration.
     """
     state = checkpoint.load(folder, trainer.device)
-    checkpoint.require_same_run(state, trainer.config, folder)
+    require(state, trainer.config, folder)
     trainer.load_state_dict(state["trainer"])
     report = Report.from_dict(state["report"]) if state.get("report") else None
     trainer.spent_seconds = report.seconds if report else 0.0
@@ -98,6 +109,28 @@ def resume(trainer: Trainer, place: str) -> Report | None:
         remove_leftovers(Path(place, checkpoint.FILE))
     with fetched(place) as folder:
         return load(trainer, folder)
+
+
+def adopt(trainer: Trainer, place: str) -> Report | None:
+    """Begin a run with another's last checkpoint; what both did until then is the same.
+
+    Args:
+        trainer: new, of a configuration whose schedules may differ from the other's from there on.
+        place: folder or URI of the other run.
+
+    Returns:
+        The report of the leg that ended there, less what it logged; None where the other has no checkpoint: trained
+        from its beginning the run comes to the same numbers.
+
+    Raises:
+        UserError: when the checkpoint is unreadable, or of a run that was another one before.
+    """
+    patiently(lambda: require_there(place))
+    if not patiently(lambda: _is_file(place, checkpoint.FILE)):
+        return None
+    with fetched(place) as folder:
+        report = load(trainer, folder, checkpoint.require_ancestor)
+    return None if report is None else replace(report, history=[])
 
 
 def forget(place: str) -> None:

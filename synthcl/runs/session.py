@@ -15,7 +15,7 @@ from synthcl.core.errors import Diverged, Leaving
 from synthcl.core.report import Report
 from synthcl.data import ImageSource, open_split
 from synthcl.evaluation import protocol
-from synthcl.runs.checkpoint_store import keep, resume
+from synthcl.runs.checkpoint_store import adopt, keep, resume
 from synthcl.training.loop import Evaluate, run_to_end
 from synthcl.training.networks import GanState
 from synthcl.training.trainer import Pause, Trainer, never
@@ -39,7 +39,12 @@ def trainer_of(
 
 
 def reports(
-    trainer: Trainer, place: str, evaluate: Evaluate, pause: Pause = never, must_leave: Pause = never
+    trainer: Trainer,
+    place: str,
+    evaluate: Evaluate,
+    pause: Pause = never,
+    must_leave: Pause = never,
+    parent: str | None = None,
 ) -> Iterator[Report]:
     """Continue a run from its last checkpoint and train it to its end, as one of its processes.
 
@@ -52,6 +57,7 @@ def reports(
         evaluate: scores the run at rungs.
         pause: asked at every logged point whether a checkpoint is due at once.
         must_leave: asked between two legs whether this process has to end.
+        parent: folder or URI of the run that this one copies, if it has no checkpoint of its own.
 
     Yields:
         A report a leg; first that of the leg that led to the run's last checkpoint, if there is one, because it may
@@ -60,7 +66,10 @@ def reports(
     Raises:
         Leaving: when some process must leave; the last checkpoint is that of the last report.
     """
-    if unheard := resume(trainer, place):
+    unheard = resume(trainer, place)
+    if unheard is None and parent is not None and (unheard := adopt(trainer, parent)) and distributed.rank() == 0:
+        keep(trainer, place, unheard)
+    if unheard:
         yield replace(unheard, preempted=pause(), workers=distributed.world_size())
         if unheard.ended:
             return

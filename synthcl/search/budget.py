@@ -9,8 +9,10 @@ from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.runs.disk import checkpoint_bytes
 from synthcl.runs.location import is_uri
-from synthcl.search import pareto
-from synthcl.search.sides import Spaces, rung_images
+from synthcl.search import pareto, population
+from synthcl.search.lineage import knobs_of
+from synthcl.search.sides import Spaces, budgets_of, members_of, rung_images
+from synthcl.search.space import Space
 
 
 def describe(config: Config, spaces: Spaces) -> str:
@@ -21,18 +23,24 @@ def describe(config: Config, spaces: Spaces) -> str:
     training, search = config.training, config.search
     confirms = confirm_runs(config)
     whole = training.steps * training.batch_images
-    how = search.algorithm if search.algorithm == "random" else f"{search.algorithm} (one in {search.keeps_one_in:g})"
+    how = {
+        "random": "random",
+        "population": f"a population of {members_of(config, search.budgets)}",
+    }.get(search.algorithm, f"{search.algorithm} (one in {search.keeps_one_in:g})")
     how += ", by linear and transfer" if search.objective == "pareto" else ""
     checkpoint = checkpoint_bytes(config)
     storage = config.compute.storage
     place = storage if is_uri(storage) else str(Path(storage).expanduser().absolute())
+    is_population = search.algorithm == "population"
+    control = "one more of the method, " if is_population else ""
+    by = " by halving" if is_population else ""
     most = "at most " if config.gan.warmup_passes_max else ""
     own, others = (len(space.dimensions) for space in (spaces.method, spaces.opponent))
     rows = {
         "search": f"{search.budgets:g} budgets of {whole / 1000:.1f} kimg over {own} dimensions by {how}, "
         f"rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
-        "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions",
-        "confirm": f"{confirms} runs: {_chosen(config)} of each, {OWN} and the baselines "
+        "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions{by}",
+        "confirm": f"{confirms} runs: {_chosen(config)} of each, {control}{OWN} and the baselines "
         f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
         "equal time": f"then the best {REAL_ONLY} for as long as the best of the method took, "
         f"{search.confirm_seeds} runs",
@@ -44,22 +52,40 @@ def describe(config: Config, spaces: Spaces) -> str:
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
     }
+    space = spaces.method
+    if is_population:
+        rows |= _exchange(config, space)
     if not search.opponent_share:
         del rows["opponent"]
     if not search.equal_time:
         del rows["equal time"]
-    space = spaces.method
     if outside := space.outside(config):
         fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
         rows["outside"] = f"{fields}; the first trial draws these fields at random, as your values are not in the space"
     return "\n".join(f"{name:<10} {row}" for name, row in rows.items())
 
 
+def _exchange(config: Config, space: Space) -> dict[str, str]:
+    """What a population changes, when, and what stays a member's own."""
+    search, knobs = config.search, knobs_of(space, config)
+    *between, whole = population.generations(rung_images(config))
+    at = ", ".join(f"{rung / whole:.1%}" for rung in between)
+    fixed = [
+        path for path, dimension in space.dimensions.items() if path not in knobs and dimension.choices != ("constant",)
+    ]
+    return {
+        "exchange": f"at {at} the worst {search.exploit:.0%} copy one of the best {search.exploit:.0%} "
+        f"more than {2 * search.seed_deviation:g} points above",
+        "changed": f"by copies: {', '.join(knobs)}",
+        "kept": f"a member's own: {', '.join(fixed) or 'nothing'}",
+    }
+
+
 def confirm_runs(config: Config) -> int:
-    """Runs of the confirm stage in equal steps: the best of method and opponent, the configuration's own and the
-    baselines, each with every fresh seed."""
-    sides = 2 if config.search.opponent_share else 1
-    return (sides * config.search.confirm_top + len((OWN, *BASELINES))) * config.search.confirm_seeds
+    """Runs of the confirm stage in equal steps at most: the best of method and opponent, the configuration's own and
+    the baselines, each with every fresh seed; of a population one more, see `results.best_names`."""
+    sides, more = 2 if config.search.opponent_share else 1, config.search.algorithm == "population"
+    return (sides * config.search.confirm_top + more + len((OWN, *BASELINES))) * config.search.confirm_seeds
 
 
 def confirm_images(config: Config) -> tuple[float, float]:
@@ -95,5 +121,9 @@ def kept_checkpoints(config: Config) -> int:
     for rung in rungs:
         per_run += share * (rung - before) / rungs[-1]
         share, before = share / config.search.keeps_one_in, rung
-    paused = config.search.budgets / per_run if config.search.algorithm == "halving" else 0.0
-    return max(following_runs(config), math.ceil(paused / 2)) + 1
+    search, members = config.search, 0.0
+    halved = search.budgets if search.algorithm == "halving" else 0.0
+    if search.algorithm == "population":  # beside its members those that copy them
+        members = (1 + search.exploit) * members_of(config, search.budgets)
+        halved = budgets_of(config, search.budgets)[1]
+    return max(following_runs(config), math.ceil(members + halved / per_run / 2)) + 1

@@ -30,15 +30,17 @@ class CheckpointCleanup(Callback):
     Args:
         journal: of the studies, which exist.
         root: folder or URI of the stage's runs.
+        all_go_on: whether every paused run of the method goes on, as in a population.
     """
 
-    def __init__(self, journal: Path, root: str) -> None:
+    def __init__(self, journal: Path, root: str, *, all_go_on: bool = False) -> None:
+        self._all_go_on = all_go_on
         self._study, self._root = load_study(journal), root  # kept open: it reads on where it stopped
         self._gone: set[str] = set()
         self._told = False
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        for label in dropped(self._study.trials) - self._gone:
+        for label in dropped(self._study.trials, all_go_on=self._all_go_on) - self._gone:
             try:
                 checkpoint_store.forget(below(self._root, label))
             except OSError as error:  # it is tried again when the next leg ends
@@ -49,12 +51,17 @@ class CheckpointCleanup(Callback):
                 self._gone.add(label)
 
 
-def dropped(runs: list[FrozenTrial]) -> set[str]:
-    """Labels of the runs whose checkpoints are not needed."""
+def dropped(runs: list[FrozenTrial], *, all_go_on: bool = False) -> set[str]:
+    """Labels of the runs whose checkpoints are not needed.
+
+    Args:
+        runs: of method and opponent.
+        all_go_on: whether no paused run of the method is left behind.
+    """
     labels = {run.user_attrs["label"] for run in runs if run.state.is_finished() and "label" in run.user_attrs}
     complete = {run.user_attrs["label"]: run.value for run in runs if run.state is TrialState.COMPLETE}
     labels -= {max(complete, key=lambda label: complete[label] or 0.0, default="")}
-    for arm in {run.user_attrs.get("arm") for run in runs}:
+    for arm in {run.user_attrs.get("arm") for run in runs} - ({None} if all_go_on else set()):
         own = [run for run in runs if run.user_attrs.get("arm") == arm and "diverged" not in run.user_attrs]
         for rung in {images for run in own for images in run.intermediate_values}:
             there = best_first([run for run in own if rung in run.intermediate_values], rung)

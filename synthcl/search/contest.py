@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from synthcl.core.report import Report
 from synthcl.evaluation.names import transfer
-from synthcl.search.legs import Game, IsOut, Leg, NextLeg, Run
+from synthcl.search.legs import NO_EXCHANGE, Exchange, Game, IsOut, Leg, NextLeg, Run
 from synthcl.search.proposals import Pair, laid_out, levels, propose, view_of, view_of_two
 from synthcl.search.space import Space
-from synthcl.search.study import OPPONENT_STUDY, TRANSFER, transfer_by_rung
+from synthcl.search.study import OPPONENT_STUDY, TRANSFER, changed_by, transfer_by_rung
+
+Copy = Callable[[dict[str, Any], dict[str, Any], float, int], tuple[dict[str, Any], dict[str, Any]]]
+"""(searched values, overrides, progress, number of the copy) -> both of the copy, which changes its knobs from there"""
 
 HOPELESS_RUNS = 4
 """that fail before any other has a score end the search"""
@@ -40,6 +44,8 @@ class Contest:
         seed: of the sampler.
         startup_trials: random runs after the first one before TPE models the space.
         pareto: whether transfer is a second objective beside the score, which is linear then.
+        exchange: of a population.
+        copy: what a member of it becomes that goes on from another.
     """
 
     study: str
@@ -57,6 +63,12 @@ class Contest:
     seed: int
     startup_trials: int
     pareto: bool = False
+    exchange: Exchange = NO_EXCHANGE
+    copy: Copy | None = None
+
+
+_Drawn = tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution], dict[str, Any]]
+"""values of a new run, the distributions they are from, and of a copy what the journal keeps of its descent"""
 
 
 class Field:
@@ -99,6 +111,7 @@ class Field:
             keep_one_in=contest.keep_one_in,
             own_first=bool(contest.first_point),
             pareto=contest.pareto,
+            exchange=contest.exchange,
         )
 
     @property
@@ -122,43 +135,58 @@ class Field:
     def label(self, run: Run) -> str:
         return f"{self.contest.prefix}-{run.number:03d}"
 
-    def params(self, run: Run) -> dict[str, Any]:
-        return dict(self._frozen[run.number].params)
+    def overrides(self, run: Run) -> dict[str, Any]:
+        """What it changes: its values along the space, or of a copy its whole lineage."""
+        return changed_by(self._frozen[run.number])
 
     def send(self, leg: Leg) -> Run:
         """Write down how far a run goes, before it does."""
         if leg.number is None:
-            return self._begin(leg.until)
+            return self._begin(leg)
         run = self.runs[leg.number]
         run.until, run.standing = leg.until, "training"
         self._trial(run).set_user_attr("until", leg.until)
         return run
 
-    def _begin(self, until: int) -> Run:
+    def _begin(self, leg: Leg) -> Run:
         """A new run, whole in one line of the journal: its values, its label and how far it goes."""
-        run = Run(number=len(self.runs), until=until)
-        params, distributions = self._proposal(run.number)
+        run = Run(number=len(self.runs), until=leg.until)
+        params, distributions, lineage = self._proposal(run.number) if leg.parent is None else self._copied(run, leg)
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=params,
             distributions=distributions,
-            user_attrs={"label": self.label(run), "until": until}
-            | ({"arm": self.contest.arm} if self.is_opponent else {}),
+            user_attrs={"label": self.label(run), "until": leg.until}
+            | ({"arm": self.contest.arm} if self.is_opponent else {})
+            | lineage,
         )
         self.study.add_trial(trial)
         self._frozen[run.number] = self.study.get_trials(deepcopy=False)[-1]
         run.own = self._is_own(self._frozen[run.number])
         self.runs.append(run)
+        if run.replaces is not None and self.runs[run.replaces].standing == "paused":
+            self._settle(self.runs[run.replaces])
         return run
 
-    def _proposal(self, number: int) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
+    def _copied(self, run: Run, leg: Leg) -> _Drawn:
+        assert leg.parent is not None
+        assert leg.replaces is not None
+        assert self.contest.copy is not None
+        run.parent, run.replaces, run.inherited = leg.parent, leg.replaces, leg.until
+        parent, progress = self._frozen[leg.parent], leg.until / self.contest.rungs[-1]
+        params, overrides = self.contest.copy(dict(parent.params), changed_by(parent), progress, run.number)
+        lineage = {"parent": leg.parent, "replaces": leg.replaces, "inherited": leg.until, "overrides": overrides}
+        labels = {"copied": self.label(self.runs[leg.parent]), "replaced": self.label(self.runs[leg.replaces])}
+        return params, parent.distributions, lineage | labels
+
+    def _proposal(self, number: int) -> _Drawn:
         contest = self.contest
         first, startup = contest.first_point if number == 0 else {}, contest.startup_trials + bool(contest.first_point)
         shown = laid_out(self.game)
         values = levels(shown) if contest.pareto else {}
         seen = [self._view(run, values.get(run.number)) for run in shown]
         key = contest.study, contest.seed, number
-        return propose(contest.space, seen, key, startup, first, pareto=contest.pareto)
+        return *propose(contest.space, seen, key, startup, first, pareto=contest.pareto), {}
 
     def _view(self, run: Run, values: Pair | None) -> FrozenTrial:
         """As TPE sees it; made anew when it has changed, since making one takes a third of what a proposal does."""
@@ -182,7 +210,7 @@ class Field:
             trial.set_user_attr("diverged", report.failure)
         trial.set_user_attr("metrics", report.scores)
         trial.set_user_attr("images", report.images)
-        trial.set_user_attr("spent", sum(other.spent for other in self.runs))
+        trial.set_user_attr("spent", sum(other.trained for other in self.runs))
         if self.contest.pareto and report.failure is None:
             run.transfer[report.images] = transfer(report.scores)
             trial.set_user_attr(TRANSFER, {str(images): value for images, value in run.transfer.items()})
@@ -227,6 +255,8 @@ def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
         scores.pop(attributes["images"], None)  # the 0 of a run that could not be scored
     run = Run(trial.number, scores, attributes.get("until", 0), spent=attributes.get("images", 0), own=own)
     run.transfer = {rung: value for rung, value in transfer_by_rung(trial).items() if rung in scores}
+    run.parent, run.replaces = attributes.get("parent"), attributes.get("replaces")
+    run.inherited = attributes.get("inherited", 0)
     run.diverged = "diverged" in attributes and attributes.get("images") in trial.intermediate_values
     if trial.state is TrialState.COMPLETE:
         run.standing = "complete"

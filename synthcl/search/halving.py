@@ -17,7 +17,7 @@ def next_leg(game: Game) -> Leg | None:
     for leg in _due(game):
         if game.cost(leg) + game.needed(leg) <= game.left:
             return leg
-    return _sprint(game)
+    return sprint(game)
 
 
 def _due(game: Game) -> list[Leg]:
@@ -34,7 +34,7 @@ def _due(game: Game) -> list[Leg]:
     return [*legs, Leg(None, game.rungs[0])] if game.may_begin else legs
 
 
-def _sprint(game: Game) -> Leg | None:
+def sprint(game: Game) -> Leg | None:
     """The best paused run goes on to its end, or a new one begins that does, until enough runs are complete."""
     heading = [run for run in game.runs if run.standing != "out" and not run.own and run.until == game.whole]
     if len(heading) >= game.finish:

@@ -70,8 +70,8 @@ class Leaderboard:
     roles: Mapping[str, str] = field(default_factory=dict)
     """of two objectives: what a row is on the front of its side, such as `knee`"""
     transfer: tuple[str, str, Estimate | None] | None = None
-    """of two objectives: the rows of method and real-only with the best mean validation transfer, and the first minus
-    the second on test"""
+    """of two objectives: the best rows of method and real-only by validation transfer, and their difference on test"""
+    notes: tuple[str, ...] = ()  # more sentences of the verdict
 
     @property
     def contender(self) -> Row | None:
@@ -275,4 +275,4 @@ def verdict(board: Leaderboard) -> list[str]:
             sentences.append(f"{row.name} is missing seeds that did not finish: {missing}.")
     if board.unconfirmed:
         sentences.append(f"Chosen but without any finished seed: {', '.join(board.unconfirmed)}.")
-    return sentences
+    return [*sentences, *board.notes]

@@ -38,6 +38,12 @@ class Run:
     """whether it is the configuration that the search begins with, which is confirmed in any case"""
     transfer: dict[int, float] = field(default_factory=dict)
     """the second objective as `scores` is the first, where there are two"""
+    parent: int | None = None
+    """number of the run that it is a copy of"""
+    replaces: int | None = None
+    """number of the run whose place it has taken"""
+    inherited: int = 0
+    """images that its parent saw for it"""
 
     @property
     def reached(self) -> int:
@@ -47,7 +53,30 @@ class Run:
     @property
     def promised(self) -> int:
         """Images that it has cost, or will when its leg ends; of a failed one its leg, so that failures have an end."""
-        return self.spent if self.standing == "out" and not self.failed else max(self.until, self.spent)
+        seen = self.spent if self.standing == "out" and not self.failed else max(self.until, self.spent)
+        return max(0, seen - self.inherited)
+
+    @property
+    def trained(self) -> int:
+        """Images that it has cost so far."""
+        return max(0, self.spent - self.inherited)
+
+
+class Exchange(NamedTuple):
+    """How a population exchanges at a rung."""
+
+    members: int = 0
+    """runs side by side"""
+    share: float = 0.25
+    """that copies, and that is copied"""
+    margin: float = 0.0
+    """points; nobody copies one that is not more above it"""
+    seed: int = 0
+    """of the draws"""
+
+
+NO_EXCHANGE = Exchange()
+"""of any other algorithm"""
 
 
 class Leg(NamedTuple):
@@ -57,6 +86,10 @@ class Leg(NamedTuple):
     """of the run; None begins a new one"""
     until: int
     """images seen at its end"""
+    parent: int | None = None
+    """of a new run: the number of that which it copies, as it is at `until`; such a leg costs nothing"""
+    replaces: int | None = None
+    """of a copy: the number of the run that is given up for it"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +112,8 @@ class Game:
     """whether the first run to begin is that of the configuration's own"""
     pareto: bool = False
     """whether there are two objectives"""
+    exchange: Exchange = NO_EXCHANGE
+    """of a population"""
 
     @property
     def whole(self) -> int:
@@ -97,6 +132,8 @@ class Game:
 
     def cost(self, leg: Leg) -> int:
         """Images that a leg adds."""
+        if leg.parent is not None:
+            return 0
         return leg.until - (0 if leg.number is None else self.runs[leg.number].until)
 
     def needed(self, leg: Leg | None = None) -> int:

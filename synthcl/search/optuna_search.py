@@ -44,12 +44,13 @@ class StudySearch(Searcher):
         """What each study has not spent of its budget, by its name."""
         return {
             field.study.study_name: field.contest.budgets * field.contest.rungs[-1]
-            - sum(run.spent for run in field.runs)
+            - sum(run.trained for run in field.runs)
             for field in self._fields
         }
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
-        """The config of one leg: label and overrides of the run, images it has been heard of at and images it goes to.
+        """The config of one leg: label and overrides of the run, images it has been heard of at and images it goes to;
+        of a leg that copies also the label of the parent.
 
         None means that legs under way decide what comes next, `Searcher.FINISHED` that nothing does.
         """
@@ -60,12 +61,15 @@ class StudySearch(Searcher):
         else:
             return None if self._legs else Searcher.FINISHED
         self._legs[trial_id] = field, run
+        begins_with = {}
+        if run.parent is not None and not run.reached:
+            begins_with = {"parent": field.label(field.runs[run.parent])}
         return {
             "label": field.label(run),
-            "overrides": field.params(run) | ARMS[field.contest.arm],
+            "overrides": field.overrides(run) | ARMS[field.contest.arm],
             "heard": run.reached,
             "until": run.until,
-        }
+        } | begins_with
 
     def _next(self) -> tuple[Field, Run] | None:
         """A leg of the contest that has used the smallest share of its budget."""

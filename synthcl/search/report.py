@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -23,9 +24,10 @@ from synthcl.core.tables import fitted, markdown, terminal_columns
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
-from synthcl.search import figures, leaderboard, results
+from synthcl.search import figures, leaderboard, lineage, results
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.settings import changes
+from synthcl.search.sides import rung_images
 from synthcl.search.study import RecordedStudy
 from synthcl.search.verdict import sorted_by
 
@@ -52,10 +54,16 @@ def write(config: Config, storage: Storage) -> None:
     chosen, roles = results.chosen_names(trials, config), results.front_roles(trials, config)
     board = leaderboard.compare(confirmed, config, chosen, seeds, roles)
 
+    lineages = None
+    if config.search.algorithm == "population":
+        lineages = lineage.lineages(study, rung_images(config)[-1])
+        write_whole(storage.folder / "lineage.csv", lineages.to_csv(index=False))
+        board = replace(board, notes=lineage.gained(confirmed, trials, board.headline))
     print("\n" + terminal(config, board))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
     drawn = _draw(config, storage.folder, study, trials, confirmed, board)
-    write_whole(storage.folder / "report.md", _document(config, storage.folder, trials, confirmed, board, drawn))
+    document = _document(config, storage.folder, trials, confirmed, board, drawn, lineages)
+    write_whole(storage.folder / "report.md", document)
     if board.winner:
         _export(storage, confirmed, board.winner)
         print(f"Encoder: {_shown(storage.folder / ENCODER)}")
@@ -137,8 +145,9 @@ def _document(
     confirmed: list[Record],
     board: Leaderboard,
     drawn: list[Note],
+    lineages: pd.DataFrame | None,
 ) -> str:
-    """report.md"""
+    """report.md; lineages: those of a population."""
     said, *more = leaderboard.verdict(board)
     parts = [f"# {config.name}", f"**{said}**"]
     if board.rows:
@@ -170,7 +179,11 @@ def _document(
     if board.rows:
         method = board.contender.name if board.contender else OWN
         parts += sections(summarise(confirmed, board.opponent or REAL_ONLY, method), markdown)
-    parts += ["## Trials", markdown(_trial_cells(trials), align="llrrl")]
+    score = "score"
+    if lineages is not None:
+        score = lineage.OWN_SCORE
+        parts += ["## Lineages", lineage.EXPLAINED, markdown(lineage.cells(lineages))]
+    parts += ["## Trials", markdown(_trial_cells(trials, score), align="llrrl")]
     parts += [
         "## Look closer",
         f"```sh\ntensorboard --logdir {_shown(folder / 'tensorboard')} --host 127.0.0.1\n"
@@ -193,13 +206,13 @@ def _trade_offs(board: Leaderboard) -> dict[str, tuple[float, float]]:
     return {row.name: (row.score(linear), row.score(transfer)) for row in rows}
 
 
-def _trial_cells(trials: pd.DataFrame) -> list[list[str]]:
-    table = [["trial", "state", "images", "score", "settings"]]
+def _trial_cells(trials: pd.DataFrame, score: str) -> list[list[str]]:
+    table = [["trial", "state", "images", score, "settings"]]
     for row in trials.itertuples():
         state = f"{row.state}: {row.reason}" if row.reason else row.state
-        score = "-" if pd.isna(row.score) else f"{row.score:.2f}"
+        own = "-" if pd.isna(row.score) else f"{row.score:.2f}"
         settings = ", ".join(f"{_short(path)}={_value(value)}" for path, value in row.overrides.items())
-        table.append([row.label, state, f"{row.images:,}", score, settings or "baseline"])
+        table.append([row.label, state, f"{row.images:,}", own, settings or "baseline"])
     return table
 
 

@@ -16,7 +16,7 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
 from synthcl.search import pareto
-from synthcl.search.study import RecordedStudy, load_study
+from synthcl.search.study import RecordedStudy, changed_by, load_study
 
 JOURNAL = "study.journal"
 CONFIRMED = "confirm"
@@ -48,6 +48,7 @@ _TRIAL_COLUMNS = (
     "rungs",
     "finished",
     "spent_images",
+    "parent",
 )
 
 
@@ -77,7 +78,7 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
         linear and transfer on validation (complete trials only); overrides (none of a baseline);
         curve {images: score}; rungs {images: score} by the measure of the early rungs alone, which a run of an
         earlier version lacks at its last; finished (time); spent_images of its side when it was last
-        heard of.
+        heard of; parent: of a copy the number of the run it has gone on from, else none.
     """
     rows: list[dict[str, Any]] = []
     linear, transfer = f"val/{names.headline(config)}", "val/transfer/mean"
@@ -98,11 +99,12 @@ def trials_frame(study: RecordedStudy, config: Config) -> pd.DataFrame:
                 "score": trial.value if complete else next(reversed(curve.values()), None),
                 "linear": metrics.get(linear) if complete else None,
                 "transfer": metrics.get(transfer) if complete else None,
-                "overrides": dict(trial.params),
+                "overrides": changed_by(trial),
                 "curve": curve,
                 "rungs": _rungs(curve, metrics, last=linear in metrics or transfer in metrics),
                 "finished": trial.datetime_complete,
                 "spent_images": attributes.get("spent"),
+                "parent": attributes.get("parent"),
             }
         )
     frame = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
@@ -146,9 +148,18 @@ def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
 def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
     """The complete trials to confirm, best first; the one that is the configuration itself is none of them.
 
-    They are the best by score or, of two objectives, what `pareto.hand_over` takes.
+    They are the best by score or, of two objectives, what `pareto.hand_over` takes. Of a population both kinds are
+    among them, to show what copying gains: the best copy and the best that has never copied, last where they are not
+    among the best.
     """
-    return list(_best(trials[~trials.baseline], config, config))
+    searched = trials[~trials.baseline]
+    best = list(_best(searched, config, config))
+    if config.search.algorithm == "population":
+        for kind in (searched.parent.isna(), searched.parent.notna()):
+            found = list(_best(searched[kind], config, config))
+            if found and not {*found} & {*best}:
+                best.append(found[0])
+    return best
 
 
 def best_opponents(trials: pd.DataFrame, config: Config) -> list[str]:
@@ -221,8 +232,8 @@ def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:
 def importances(study: RecordedStudy | optuna.Study) -> tuple[dict[str, float], str, int]:
     """How much each searched field explains of the scores' spread (functional ANOVA over a random forest).
 
-    Baselines and diverged trials are left out. With `FEWEST_RATED` complete trials or more their final scores are
-    explained; with fewer, the scores of all trials at the first rung, where none is missing. Fields that exist only
+    Baselines, diverged trials and copies are left out. With `FEWEST_RATED` complete trials or more their final scores
+    are explained; with fewer, the scores of all trials at the first rung, where none is missing. Fields that exist only
     under a condition are not rated, for they are not in every trial.
 
     Returns:
@@ -233,7 +244,7 @@ def importances(study: RecordedStudy | optuna.Study) -> tuple[dict[str, float], 
 
     Source: Hutter et al., "An Efficient Approach for Assessing Hyperparameter Importance", ICML 2014.
     """
-    trials = [t for t in study.trials if not {"arm", "diverged"} & t.user_attrs.keys()]
+    trials = [t for t in study.trials if not {"arm", "diverged", "parent"} & t.user_attrs.keys()]
     scores = [(t, t.value) for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
     where = LAST_RUNG
     if len(scores) < FEWEST_RATED:

@@ -98,6 +98,21 @@ class Dimension(Section):
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         return isinstance(value, int | float) and self.low <= value <= self.high and not (whole and value % 1)
 
+    def at(self, share: float) -> int | float:
+        """The value at a share of the range, in [0, 1), along its logarithm where that is searched."""
+        assert self.low is not None
+        assert self.high is not None
+        ratio = self.high / self.low if self.log else 0.0
+        return self.nearest(self.low * ratio**share if self.log else self.low + (self.high - self.low) * share)
+
+    def nearest(self, value: float) -> int | float:
+        """The value of the range that is nearest to this one."""
+        assert self.low is not None
+        assert self.high is not None
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            value = round(value)
+        return min(max(value, self.low), self.high)
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.choices)) if self.choices is not None else f"{self.low} to {self.high}"
 

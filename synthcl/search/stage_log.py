@@ -55,7 +55,10 @@ class StageLog(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = label(trial)
-        self._heard.setdefault(name, trial.config.get("heard", 0))
+        copied = trial.config.get("parent")
+        self._heard.setdefault(name, trial.config.get("until" if copied else "heard", 0))
+        if copied:
+            say(f"{self._start(trial)}{'':14} copies {copied}")
         if name not in self._logs:
             self._logs[name] = RunLog(self.storage.folder / "tensorboard" / name, resolve(self.base, trial.config))
 

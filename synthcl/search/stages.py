@@ -69,6 +69,11 @@ def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: f
     Raises:
         UserError: on unusable storage, data or cluster, or when an earlier run of this name had another config.
     """
+    if extend and config.search.algorithm == "population":
+        raise UserError(
+            f"--budgets +{extend:g}: a population is over with its last generation; "
+            "give search.budgets and name=... for a run of its own"
+        )
     storage = Storage(config.compute.storage, config.name)
     with storage.failures_named():
         return _run(storage, config, spaces, fresh, extend)
@@ -79,7 +84,8 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     storage.pull()
     state = _State(storage, config, spaces, fresh, extend)
     if not state.unfinished:
-        print(f"{config.name}: complete; --budgets +N extends it, --fresh starts over")
+        extends = "" if config.search.algorithm == "population" else "--budgets +N extends it, "
+        print(f"{config.name}: complete; {extends}--fresh starts over")
         report.write(config, storage)
         storage.push()
         return storage.folder
@@ -188,7 +194,8 @@ def _search(
     own, real = confirm_images(config)
     images["confirm"] = own + equal_time_images(config), real
     outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups})
-    cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]))
+    all_go_on = config.search.algorithm == "population"
+    cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]), all_go_on=all_go_on)
     _fit(config, storage, stage["name"], outlook, gans, searcher, cleanup)
     trials = results.trials_frame(load_study(journal), config)
     if not ((trials.state == "complete") & ~trials.baseline).any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -56,6 +57,11 @@ def transfer_by_rung(trial: FrozenTrial) -> dict[int, float]:
 def load_study(file: Path) -> RecordedStudy:
     """All runs of a search."""
     return RecordedStudy(file)
+
+
+def changed_by(trial: FrozenTrial) -> dict[str, Any]:
+    """The overrides of a run: its values along the space, or of a copy its whole lineage."""
+    return dict(trial.user_attrs.get("overrides", trial.params))
 
 
 def require_whole(file: Path) -> None:

@@ -45,7 +45,8 @@ class CurriculumTrial(tune.Trainable):
         """
         Args:
             config: `{"label": ..., "overrides": {dotted field: value}}`, and of a leg `heard` and `until`, images seen
-                at its beginning and at its end; without them it is a whole run.
+                at its beginning and at its end; without them it is a whole run. A copy's first leg has the label of its
+                `parent`, whose checkpoint it begins with.
             base: the configuration the overrides change.
             gans: the warmed-up GAN of each draw of images, by its seed.
             test: whether the last rung also reads the test split (the confirm stage only).
@@ -72,6 +73,7 @@ class CurriculumTrial(tune.Trainable):
             evaluation(config, self._test),
             preemption.checkpoint_requested,
             preemption.must_leave,
+            parent_of(new_config, self._root),
         )
         self._name, self._leg = name, leg
         return True
@@ -88,20 +90,20 @@ class WorkerPoolTrial(tune.Trainable):
         self, config: dict[str, Any], base: Config, gans: Gans, test: bool, root: str
     ) -> None:
         """As `CurriculumTrial.setup`."""
-        self._pool = WorkerPool(base, gans, root, test=test)
+        self._pool, self._root = WorkerPool(base, gans, root, test=test), root
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Give the next trial to the same workers."""
         self._name, self._overrides, self._heard_seconds = label_of(new_config), overrides_of(new_config), 0.0
-        self._leg = _Leg(new_config)
+        self._leg, self._parent = _Leg(new_config), parent_of(new_config, self._root)
         return True
 
     def step(self) -> dict[str, Any]:
         return self._leg.unheard(self._next)
 
     def _next(self) -> Report:
-        report = self._pool.leg(self._name, self._overrides, self._heard_seconds)
+        report = self._pool.leg(self._name, self._overrides, self._heard_seconds, self._parent)
         self._heard_seconds = report.seconds
         return report
 
@@ -117,6 +119,11 @@ def label_of(trial_config: dict[str, Any]) -> str:
 def place_of(trial_config: dict[str, Any], root: str) -> str:
     """Folder or URI of a trial's checkpoint under that of its stage."""
     return below(root, label_of(trial_config))
+
+
+def parent_of(trial_config: dict[str, Any], root: str) -> str | None:
+    """Folder or URI of the checkpoint that a copy begins with; None of any other leg."""
+    return below(root, trial_config["parent"]) if "parent" in trial_config else None
 
 
 def resolve(base: Config, trial_config: dict[str, Any]) -> Config:

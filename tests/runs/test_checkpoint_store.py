@@ -10,9 +10,10 @@ import pytest
 from buckets import answering, gone
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
+from synthcl.core.errors import UserError
 from synthcl.core.report import Report
 from synthcl.runs import checkpoint, location
-from synthcl.runs.checkpoint_store import fetched, forget, keep, load, resume, samples
+from synthcl.runs.checkpoint_store import adopt, fetched, forget, keep, load, resume, samples
 from synthcl.runs.location import below
 from synthcl.training.trainer import Trainer
 
@@ -46,6 +47,57 @@ def test_what_was_kept_is_resumed_with_its_report(place):
     with fetched(place) as folder:
         load(elsewhere, folder)
     assert resumed.advance(8) == elsewhere.advance(8) == trainer.advance(8)
+
+
+def table(*points):
+    return {"curriculum.hardness": {"kind": "table", "points": points}}
+
+
+def test_a_copy_begins_with_anothers_checkpoint_and_changes_what_follows(place):
+    donor = make({"curriculum.hardness.start": 0.4})
+    copy = make(table((0.0, 0.4), (0.5, 0.1)))
+    assert adopt(copy, place) is None  # trained from its beginning
+    donor.advance(4)
+    keep(donor, place, REPORT)
+    assert adopt(copy, place) == replace(REPORT, history=[])
+    assert (copy.step, copy.spent_seconds) == (4, 3.5)
+    assert [point["knob/hardness"] for point in copy.advance(6)] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"training.learning_rate": 0.2}, "training.learning_rate=0.1, its copy has 0.2; .* schedules from step 4 on"),
+        ({"training.seed": 1}, "training.seed"),
+        (table((0.0, 0.4), (0.375, 0.1)), "curriculum.hardness"),  # a step too early
+        ({"curriculum.hardness.start": 0.5}, "curriculum.hardness.start=0.4, its copy has 0.5"),
+    ],
+)
+def test_a_copy_that_was_another_run_before_is_refused(place, changed, named):
+    donor = make({"curriculum.hardness.start": 0.4})
+    donor.advance(4)
+    keep(donor, place, REPORT)
+    with pytest.raises(UserError, match=named):
+        adopt(make({"curriculum.hardness.start": 0.4} | changed), place)
+
+
+def test_a_copy_of_a_closed_loop_keeps_it(place):
+    loop = {"kind": "follow", "measured": "encoder/variance", "target": 0.5, "start": 0.4, "low": 0.1, "high": 1.0}
+    donor = make({"curriculum.hardness": loop})
+    donor.advance(4)
+    keep(donor, place, REPORT)
+    assert adopt(make({"curriculum.hardness": loop}), place)
+    with pytest.raises(UserError, match=r"curriculum\.hardness\.gain"):
+        adopt(make({"curriculum.hardness": loop | {"gain": 5.0}}), place)
+
+
+def test_real_images_alone_have_no_generator_that_a_copy_could_go_on_with(place):
+    fraction = "curriculum.synthetic_fraction"
+    donor = make({f"{fraction}.start": 0.0})
+    donor.advance(4)
+    keep(donor, place, REPORT)
+    with pytest.raises(UserError, match=fraction):
+        adopt(make({fraction: {"kind": "table", "points": [(0.0, 0.0), (0.5, 0.5)]}}), place)
 
 
 def test_samples_lie_beside_it_where_there_is_a_generator(place):

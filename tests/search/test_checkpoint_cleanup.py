@@ -108,6 +108,9 @@ def test_of_paused_runs_the_better_half_of_every_rung_keeps_its_checkpoint():
     assert dropped([*three, run(3, 45.0, arm="real-only")]) == set()  # of another contest
     upper = [run(number, 70.0 + number, 60.0 - number) for number in range(4, 8)]
     assert dropped([*three, *upper]) == {"run-0", "run-1", "run-2", "run-6", "run-7"}
+    assert dropped([*three, *upper], all_go_on=True) == set()  # a population's
+    opponents = [run(number, 50.0 - number, arm="real-only") for number in range(20, 24)]
+    assert dropped([*three, *upper, *opponents], all_go_on=True) == {"run-22", "run-23"}
     done = run(8, 80.0, 81.0, 82.0, state=TrialState.COMPLETE)
     beaten = run(9, 80.0, 81.0, 79.0, state=TrialState.COMPLETE)
     assert dropped([done, beaten]) == {"run-9"}

@@ -11,12 +11,14 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from benchmarks.search.replay import images_of as images_of_leg
 from benchmarks.search.replay import play, report
 from synthcl import load_preset
 from synthcl.search import proposals
-from synthcl.search.contest import HOPELESS_RUNS, Contest
+from synthcl.search.contest import HOPELESS_RUNS, Contest, Field
+from synthcl.search.legs import Exchange
 from synthcl.search.optuna_search import StudySearch
-from synthcl.search.sides import ALGORITHMS
+from synthcl.search.sides import ALGORITHMS, SPACES, copying
 from synthcl.search.space import load_space
 from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study
 from synthcl.search.time_limit import TimeLimit
@@ -47,7 +49,11 @@ def journal(tmp_path):
 
 def by(algorithm, contest):
     next_leg, is_out = ALGORITHMS[algorithm]
-    return replace(contest, next_leg=next_leg, is_out=is_out)
+    contest = replace(contest, next_leg=next_leg, is_out=is_out)
+    if algorithm != "population":
+        return contest
+    space, exchange = load_space(SPACES / "population.yaml", CONFIG), Exchange(8, 0.25, 1.0, 0)
+    return replace(contest, space=space, startup_trials=8, exchange=exchange, copy=copying(space, CONFIG))
 
 
 def easy(label, overrides, images):
@@ -61,7 +67,7 @@ def opposed(label, overrides, images):
 
 
 def images_of(legs):
-    return sum(leg["until"] - leg["heard"] for leg in legs)
+    return sum(map(images_of_leg, legs))
 
 
 def states(journal):
@@ -113,6 +119,44 @@ def test_a_search_that_is_killed_goes_on_as_the_unbroken_one(contest, tmp_path, 
             told += rest
             break
     assert [leg | {"score": 0} for leg in told] == [leg | {"score": 0} for leg in unbroken]
+
+
+def copies(journal):
+    return [trial for trial in load_study(journal).trials if "parent" in trial.user_attrs]
+
+
+def test_a_copy_begins_with_its_parents_checkpoint_and_has_its_whole_lineage(contest, journal):
+    legs = play(StudySearch([by("population", contest)], journal), easy, workers=2)
+    began = {leg["label"]: leg for leg in legs if not leg["heard"]}
+    assert 2 <= len(copies(journal)) <= 4
+    for trial in copies(journal):
+        parent = load_study(journal).trials[trial.user_attrs["parent"]]
+        leg, at = began[trial.user_attrs["label"]], trial.user_attrs["inherited"]
+        assert (leg["parent"], leg["until"]) == (parent.user_attrs["label"], at)
+        assert at in parent.intermediate_values
+        before, after = (CONFIG.with_overrides(began[run.user_attrs["label"]]["overrides"]) for run in (parent, trial))
+        then = [config.knobs_at(at / 1000 - 0.001) for config in (before, after)]
+        now = [config.knobs_at(at / 1000) for config in (before, after)]
+        assert then[0] == then[1]
+        assert now[0] != now[1]
+        assert now[1].hardness == pytest.approx(trial.params[START])
+    last = {at: max(n for n, leg in enumerate(legs) if leg["until"] == at) for at in (250, 500)}
+    assert all(leg["until"] == 250 for leg in legs[: last[250]])  # nobody of a generation before the last one is over
+    assert states(journal) == {"COMPLETE": 8, "PRUNED": len(copies(journal))}
+
+
+def test_a_search_that_is_killed_between_a_copy_and_the_end_of_whom_it_replaces_ends_that(
+    contest, journal, monkeypatch
+):
+    contest = by("population", contest)
+    with monkeypatch.context() as killed:
+        killed.setattr(Field, "_settle", lambda *given: None)
+        play(StudySearch([contest], journal), easy, legs=8)
+    (copy, *_) = copies(journal)
+    assert states(journal)["PRUNED"] == 0
+    StudySearch([contest], journal)
+    assert load_study(journal).trials[copy.user_attrs["replaces"]].state is TrialState.PRUNED
+    assert states(journal)["PRUNED"] == len(copies(journal))
 
 
 def test_what_was_under_way_is_given_out_again_first_and_nothing_else_twice(contest, journal):

@@ -174,15 +174,44 @@ def test_bad_input_beside_fresh_loses_nothing(smoke):
     assert (smoke / "encoder.safetensors").is_file()
 
 
-def killed_in_mid_search(overrides, folder):
+def three_are_scored(found):
+    return sum(bool(trial.intermediate_values) for trial in found) > 2
+
+
+def killed_in_mid_search(overrides, folder, enough=three_are_scored):
     process = subprocess.Popen([*SEARCH, *arguments(overrides)], stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (folder / "study.journal").is_file() and sum(bool(t.intermediate_values) for t in trials(folder)) > 2:
+        if (folder / "study.journal").is_file() and enough(trials(folder)):
             break
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_a_killed_population_goes_on_and_its_lineages_are_what_they_are_from_the_start(tmp_path):
+    overrides, folder = TINY | {"compute.storage": str(tmp_path)}, tmp_path / "fashion-mini"
+    overrides |= {"search.algorithm": "population", "search.space": "population", "search.seed_deviation": 0}
+    overrides |= {"search.opponent_share": 0}
+    killed_in_mid_search(overrides, folder, lambda found: any("parent" in trial.user_attrs for trial in found))
+    before = searched(folder)
+
+    shown = search(overrides=overrides).stdout
+    config, after = load_preset(str(folder / "config.json")), searched(folder)
+    assert "goes on" in shown
+    assert "own score in the search is not a result" in shown
+    assert all(params == after[label][0] for label, (params, _) in before.items())
+    assert intact.study_problems(folder, config) == {"lost": 0, "orphans": 0, "repeated": 0, "overspent": 0}
+    assert intact.unequal(folder, config) == 0
+    lines = (folder / "lineage.csv").read_text().splitlines()
+    copies = [trial for trial in trials(folder) if "parent" in trial.user_attrs]
+    assert len(lines) == 1 + 4 + len(copies)
+    assert all(trial.user_attrs["copied"] in lines[1 + trial.number] for trial in copies)
+    labels = {trial.user_attrs["label"] for trial in copies}
+    assert any(label.removesuffix("-seed1000") in labels for label in confirmed(folder))
+    assert "own score, not a result" in (folder / "report.md").read_text()
+    refused = search("--budgets", "+4", overrides=overrides, check=False)
+    assert (refused.returncode, "last generation" in refused.stderr) == (2, True)
 
 
 def test_a_killed_search_with_two_objectives_goes_on_and_confirms_the_ends_of_its_front(tmp_path):

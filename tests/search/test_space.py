@@ -11,6 +11,7 @@ from synthcl import UserError, load_preset
 from synthcl.comparison.arms import apply_arm
 from synthcl.config.presets import preset_names
 from synthcl.search.budget import describe
+from synthcl.search.lineage import knobs_of
 from synthcl.search.optuna_search import StudySearch
 from synthcl.search.sides import Spaces, contests
 from synthcl.search.space import Dimension, load_space
@@ -27,7 +28,9 @@ def space_from(tmp_path, text):
 
 @pytest.mark.parametrize(
     "file",
-    sorted({*(ROOT / "synthcl/search/spaces").glob("*.yaml")} - {ROOT / "synthcl/search/spaces/knots.yaml"}),
+    sorted(
+        file for file in (ROOT / "synthcl/search/spaces").glob("*.yaml") if file.stem not in ("knots", "population")
+    ),
     ids=lambda file: file.stem,
 )
 @pytest.mark.parametrize("preset", preset_names())
@@ -42,6 +45,13 @@ def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(pr
     assert config.with_overrides(own["overrides"]) == config
     assert config.with_overrides(opponent["overrides"]) == apply_arm(config, "real-only")
     assert "outside" not in describe(config, spaces)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_population_of_every_preset_has_all_its_fields_as_knobs(preset):
+    config = load_preset(preset)
+    space = load_space(ROOT / "synthcl/search/spaces/population.yaml", config)
+    assert set(knobs_of(space, config)) == {path for path in space.dimensions if not path.endswith(".kind")}
 
 
 def test_every_first_trial_of_the_space_of_knots_is_a_curve_and_the_plan_says_what_is_outside(tmp_path):

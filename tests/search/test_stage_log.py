@@ -66,6 +66,19 @@ def test_of_two_objectives_both_are_shown(tmp_path, capsys):
     assert [line.split()[-2:] for line in shown] == [["50.00", "61.25"], ["51.00", "62.50"]]
 
 
+def test_a_copy_is_told_and_its_parents_images_are_not_counted_again(log, capsys):
+    log.setup()
+    copying = trial()
+    copying.config = {"label": "trial-009", "overrides": {}, "heard": 0, "until": 64, "parent": "trial-000"}
+    log.on_trial_start(0, [], copying)
+    advanced = []
+    log._progress.advance = advanced.append
+    log.on_trial_result(0, [], copying, report(score=50.0))
+    log.on_trial_result(0, [], copying, report(score=60.0, images=96))
+    assert "copies trial-000" in capsys.readouterr().out
+    assert advanced == [0.032]
+
+
 @pytest.fixture
 def shown_note(log):
     log.setup()

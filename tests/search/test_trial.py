@@ -13,6 +13,7 @@ from synthcl.data import open_split
 from synthcl.evaluation import protocol
 from synthcl.evaluation.names import headline
 from synthcl.runs.gan_cache import warm_up
+from synthcl.search.lineage import continued
 from synthcl.search.trial import CurriculumTrial, resolve
 
 BASE = load_preset("fashion-mini").with_overrides(TINY)
@@ -94,6 +95,66 @@ def test_a_diverged_trial_leaves_its_last_good_checkpoint(make, tmp_path):
     assert [result["diverged"] for result in again] == [result["diverged"] for result in first]
     kept = tmp_path / "one/a/checkpoint.pt"
     assert kept.is_file() == (len(first) > 1)
+
+
+HALF = 256
+"""images"""
+STEADY = {"label": "a", "overrides": {"curriculum.hardness": {"kind": "constant", "start": 0.9}, "training.seed": 3}}
+
+
+@pytest.fixture
+def copied(make):
+    """A run as it is at the half, and a copy of it that changes its hardness from there."""
+    donor = make(STEADY | {"heard": 0, "until": HALF})
+    told = run(donor)
+    knobs = {"curriculum.hardness.start": 0.1, "terms.contrast.temperature": 0.3}
+    knobs |= {"synthetic.gan.generator_learning_rate": 2e-3}
+    changed = continued(STEADY["overrides"], knobs, 0.5, BASE)
+    return donor, told, {"label": "copy", "overrides": changed}
+
+
+FROM_DONOR = {"heard": 0, "until": HALF, "parent": "a"}
+REST = {"heard": HALF, "until": 2 * HALF}
+
+
+def test_a_copy_that_changes_nothing_is_its_parent(make, copied):
+    donor, told, _ = copied
+    copy = make(STEADY | {"label": "copy"} | FROM_DONOR)
+    (taken,) = run(copy)
+    assert (taken["images"], taken["score"], taken["history"]) == (HALF, told[-1]["score"], [])
+    for trial, label in ((donor, "a"), (copy, "copy")):
+        trial.reset(STEADY | {"label": label} | REST)
+    assert scores(run(copy)) == scores(run(donor))
+    torch.testing.assert_close(weights(copy), weights(donor), rtol=0, atol=0)
+
+
+def test_a_copy_that_changes_is_what_its_lineage_is_from_the_start(make, copied):
+    donor, _, lineage = copied
+    copy = make(lineage | FROM_DONOR)
+    run(copy)
+    make(STEADY | REST).train()  # whatever becomes of its parent
+    resumed = make(lineage | REST)  # in another process
+    replayed = make(lineage, "replayed")
+    assert scores(run(replayed))[-1:] == scores(run(resumed))
+    torch.testing.assert_close(weights(resumed), weights(replayed), rtol=0, atol=0)
+    assert donor.reset(STEADY | REST)
+    run(donor)
+    assert any(not torch.equal(a, b) for a, b in zip(weights(donor).values(), weights(copy).values(), strict=True))
+
+
+def test_a_copy_that_is_interrupted_once_it_has_the_checkpoint_keeps_it(make, copied):
+    *_, lineage = copied
+    (first,) = run(make(lineage | FROM_DONOR))
+    make(STEADY | REST).train()
+    (again,) = run(make(lineage | FROM_DONOR))
+    assert (again["images"], again["score"], again["seconds"]) == (HALF, first["score"], first["seconds"])
+
+
+def test_a_copy_whose_parent_has_no_checkpoint_is_trained_to_the_same_numbers(make, copied, tmp_path):
+    _, told, lineage = copied
+    (tmp_path / "one/a/checkpoint.pt").unlink()
+    alone = run(make(lineage | FROM_DONOR))
+    assert scores(alone) == scores(told)
 
 
 def test_on_notice_a_trial_keeps_what_it_has_and_leaves(make):
