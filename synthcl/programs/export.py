@@ -1,10 +1,12 @@
-"""An encoder for other programs: ONNX or TorchScript.
+"""An encoder for other programs and people: ONNX, TorchScript, or a folder to publish.
 
 synthcl export runs/fashion-mini/encoder.safetensors --onnx encoder.onnx
 synthcl export runs/fashion-mini/encoder.safetensors --torchscript encoder.pt
+synthcl export runs/fashion-mini/encoder.safetensors --publish my-encoder --license apache-2.0
 
-Both take images (n, C, S, S) in [-1, 1] for any n, are compared with the encoder, and are written only when they give
-the same features. --onnx needs pip install 'synthcl[onnx]'.
+The first two take images (n, C, S, S) in [-1, 1] for any n, are compared with the encoder, and are written only when
+they give the same features. --onnx needs pip install 'synthcl[onnx]'. --publish writes the weights, a card without
+places of this machine, and a README.md with the fields that a model hub reads.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from synthcl.core.errors import UserError
 from synthcl.runs.export import load_any
 from synthcl.runs.feature_file import require_writable
 from synthcl.runs.portable import require_onnx, write_onnx, write_torchscript
+from synthcl.runs.publish import publish
 
 
 def main() -> None:
@@ -23,6 +26,10 @@ def main() -> None:
     parser.add_argument("encoder", type=Path, help="encoder.safetensors, checkpoint.pt, or a folder with one of them")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="write encoder.onnx")
     parser.add_argument("--torchscript", type=Path, metavar="FILE", help="write encoder.pt, for torch.jit.load")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="write weights, card and README.md into a folder"
+    )
+    parser.add_argument("--license", default="other", help="of the published weights, such as apache-2.0")
     parser.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
     arguments = parser.parse_args()
 
@@ -31,8 +38,16 @@ def main() -> None:
         require_onnx()
     if arguments.torchscript:
         require_writable("--torchscript", arguments.torchscript, (".pt", ".ts"))
-    if not (arguments.onnx or arguments.torchscript):
-        raise UserError(f"export of {str(arguments.encoder)!r} to nothing; give --onnx FILE or --torchscript FILE")
+    if not (arguments.onnx or arguments.torchscript or arguments.publish):
+        raise UserError(
+            f"export of {str(arguments.encoder)!r} to nothing; give --onnx FILE, --torchscript FILE or --publish FOLDER"
+        )
+    if arguments.publish:
+        given = {"license": arguments.license, "trust_code": arguments.trust_code}
+        for file in publish(arguments.encoder, arguments.publish, **given):
+            print(file)
+        if not (arguments.onnx or arguments.torchscript):
+            return
     encoder, _ = load_any(arguments.encoder, trust_code=arguments.trust_code)
     if arguments.onnx:
         difference = write_onnx(arguments.onnx, encoder)

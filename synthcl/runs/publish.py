@@ -1,0 +1,143 @@
+"""An encoder in a folder that can be published: weights, a card without places of this machine, and a README.md.
+
+The README.md begins with the fields that a model hub reads.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthcl.config.schema import Config
+from synthcl.config.sections import ComputeConfig
+from synthcl.core.atomic import write_whole
+from synthcl.core.errors import UserError
+from synthcl.runs.export import ENCODER, load_any
+
+_SPLITS = {"test": "test", "val": "validation"}
+
+
+def publish(encoder: Path, folder: Path, *, license: str, trust_code: bool = False) -> list[Path]:
+    """Write the folder.
+
+    Args:
+        encoder: an `encoder.safetensors` with its card beside it.
+        folder: made if missing; files of these names in it are replaced.
+        license: of the weights, as a hub names it, such as `apache-2.0`.
+        trust_code: as of `load_encoder`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: when the encoder cannot be loaded, or the folder is the encoder's own.
+    """
+    if encoder.is_dir():
+        encoder /= ENCODER
+    if encoder.suffix != ".safetensors":
+        raise UserError(f"encoder {str(encoder)!r} has no card; publish an encoder.safetensors")
+    load_any(encoder, trust_code=trust_code)
+    if folder.absolute() == encoder.parent.absolute():
+        raise UserError(f"--publish {str(folder)!r} is where the encoder is; name a folder of its own")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--publish {str(folder)!r} is a file; name a folder")
+    written = encoder.with_suffix(".json")
+    card = json.loads(written.read_text())
+    card["config"] = without_places(card["config"])
+    when = datetime.fromtimestamp(written.stat().st_mtime, UTC).date()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / ENCODER, (folder / ENCODER).with_suffix(".json"), folder / "README.md"]
+    temporary = folder / f".{ENCODER}"
+    shutil.copyfile(encoder, temporary)
+    temporary.replace(files[0])
+    write_whole(files[1], json.dumps(card, indent=2) + "\n")
+    write_whole(files[2], model_card(card, license, str(when)))
+    return files
+
+
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded configuration in which folders of this machine are names only, and no cluster or bucket is named.
+
+    Args:
+        config: as a card has it.
+    """
+    data, evaluation = dict(config["data"]), dict(config["evaluation"])
+    data["root"] = Path(data["root"]).name
+    if data.get("labels", "").endswith(".csv"):
+        data["labels"] = Path(data["labels"]).name
+    evaluation["transfer"] = [_named(target) for target in evaluation["transfer"]]
+    fresh = ComputeConfig().model_dump(mode="json")
+    compute = config["compute"] | {name: fresh[name] for name in ("address", "storage")}
+    return config | {"data": data, "evaluation": evaluation, "compute": compute}
+
+
+def _named(target: str) -> str:
+    source, separator, path = target.partition(":")
+    return f"{source}{separator}{Path(path).name}"
+
+
+def model_card(card: dict[str, Any], license: str, date: str) -> str:
+    """The README.md: what it is, how it is used, what it was trained on and what it scored.
+
+    Args:
+        card: with a configuration `without_places`.
+        license: of the weights.
+        date: of the training's end.
+    """
+    config = Config.model_validate(card["config"])
+    head = {
+        "library_name": "synthcl",
+        "license": license,
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["self-supervised-learning", "contrastive-learning", "image-feature-extraction"],
+        "datasets": [config.data.source],
+    }
+    side, colours = card["input"]["size_pixels"], "RGB" if config.data.channels == 3 else "grey"
+    of = config.encoder.kind
+    made_by = "real images alone" if config.is_real_only else "real images and those of a generator trained with it"
+    lines = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        f"# {config.name}",
+        f"An image encoder ({of}), pretrained without labels by contrastive learning on {made_by}.",
+        "```python\nimport synthcl\n\n"
+        f'encoder = synthcl.load_encoder("{ENCODER}")\n'
+        'features = encoder(encoder.transform("photo.jpg"))\n```',
+        f"It takes {colours} images of {side} x {side} pixels in [-1, 1]; `encoder.transform` resizes, crops, scales.",
+        "## Training",
+        f"{config.data.source} at {config.data.image_size} pixels, {config.data.image_fraction:.3g} of its images; "
+        f"{config.training.steps:,} steps of {2 * config.training.batch_images} views, "
+        f"{config.training.kimg:g} thousand images; seed {config.training.seed}; ended on {date}. All settings are in "
+        f"`{Path(ENCODER).with_suffix('.json')}`; "
+        + ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+        + ".",
+        "## Scores",
+        *_scores(card["scores"]),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _scores(scores: dict[str, Any]) -> list[str]:
+    """A table of what a search or a training has recorded."""
+    over_seeds, own = scores.get("over_seeds", {}), scores.get("this_seed", scores)
+    rows = []
+    for name, value in sorted(own.items()):
+        split = _SPLITS.get(name.split("/")[0])
+        if split is None or not isinstance(value, int | float):
+            continue
+        several = over_seeds.get(name)
+        mean = f"{several['mean']:.2f}" if several else "-"
+        spread = f"{several['std']:.2f}" if several and several["std"] is not None else "-"
+        rows.append(f"| `{name}` | {split} | {value:.2f} | {mean} | {spread} | {several['n'] if several else 1} |")
+    if not rows:
+        return ["It was not scored: its training had no labels."]
+    told = "Accuracy in percent of probes on frozen features; a name has the share or number of labels after @."
+    return [
+        told,
+        "| score | split | this encoder | mean over seeds | standard deviation | seeds |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows),
+    ]
