@@ -181,7 +181,7 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     connect(config)
     gan = warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
 
-    stages._search(config, spaces, storage, {0: gan}, {"name": "search-1", "kind": "search", "budgets": 4})
+    stages._search(config, spaces, storage, {0: gan}, {"name": "search-1", "kind": "search", "budgets": 4}, 0.0)
     runs = load_study(storage.folder / "study.journal").trials
     assert {trial.user_attrs.get("arm") for trial in runs} == {None, "real-only"}
     whole = [trial for trial in runs if trial.state is TrialState.COMPLETE]
