@@ -28,7 +28,7 @@ class Mailbox:
             raise ConnectionError("the workers were lost")
         if not self.plan:
             return None
-        return self.number, self.plan[0], RUNS[self.plan[0]], self.heard_seconds
+        return self.number, self.plan[0], RUNS[self.plan[0]], self.heard_seconds, None
 
     def _answer(self, number, report):
         assert number == self.number

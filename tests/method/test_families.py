@@ -50,6 +50,10 @@ BESIDE: dict[str, dict[str, Any]] = {"term decoupled": {"views.mix": {"kind": "m
 MIXERS = [kind for kind, section in VIEWS.items() if issubclass(section, MixerConfig)]
 
 
+NOW = {"weight": 1.0, "temperature": 0.2}
+"""what a term is told of a step"""
+
+
 def make_encoder(channels: int) -> nn.Module:
     """A user's encoder."""
     return nn.Sequential(nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -273,12 +277,12 @@ def test_a_view_stays_in_range_and_is_differentiable(kind: str) -> None:
 def test_a_term_is_a_mean_over_views_whatever_their_order(kind: str) -> None:
     term = TERMS[kind](**fields("term", kind)).build()
     vectors, groups = torch.randn(12, 5, generator=torch.Generator().manual_seed(4)), torch.arange(6).repeat(2)
-    loss = term(see(vectors.requires_grad_(), groups), {"weight": 1.0})
+    loss = term(see(vectors.requires_grad_(), groups), NOW)
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     order = torch.randperm(12, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(term(see(vectors[order], groups[order]), {"weight": 1.0}), loss)
-    torch.testing.assert_close(term(see(vectors, 10 + 3 * groups), {"weight": 1.0}), loss)  # ids are names
+    torch.testing.assert_close(term(see(vectors[order], groups[order]), NOW), loss)
+    torch.testing.assert_close(term(see(vectors, 10 + 3 * groups), NOW), loss)  # ids are names
 
 
 @each_term
@@ -286,10 +290,10 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
     term = TERMS[kind](**fields("term", kind)).build()
     vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(6)).requires_grad_()
     groups = torch.arange(4).repeat(2)
-    (gradient,) = torch.autograd.grad(term(see(vectors, groups), {"weight": 1.0}), vectors)
+    (gradient,) = torch.autograd.grad(term(see(vectors, groups), NOW), vectors)
     direction = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
-        up, down = (term(see(vectors + sign * 1e-2 * direction, groups), {"weight": 1.0}) for sign in (1, -1))
+        up, down = (term(see(vectors + sign * 1e-2 * direction, groups), NOW) for sign in (1, -1))
     torch.testing.assert_close((up - down) / 2e-2, (gradient * direction).sum(), rtol=2e-2, atol=1e-4)
 
 
