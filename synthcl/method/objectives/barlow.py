@@ -11,19 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from synthcl.method.curriculum import AnySchedule
-from synthcl.method.curriculum.ramps import Constant
-from synthcl.method.objectives.pairs import all_pairs
-from synthcl.method.objectives.term import TermSection
+from synthcl.method.objectives.pairs import PairsSection, all_pairs
 from synthcl.method.scene import Own, Seen, Term
 
 
-class BarlowConfig(TermSection):
+class BarlowConfig(PairsSection):
     """Every dimension the same in all views of a group, and no two dimensions alike; `barlow` has the equation."""
 
     kind: Literal["barlow"] = "barlow"
-    weight: AnySchedule = Field(Constant(start=0.02), description="of the loss in the sum; 0 all along builds nothing")
-    plays: bool = Field(False, description="whether generators ascend it; else it never reaches an image")
     redundancy: float = Field(0.0051, ge=0, description="of the squared correlations between different dimensions")
 
     def build(self) -> Barlow:

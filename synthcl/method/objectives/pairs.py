@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from synthcl.core import distributed
+from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.objectives.term import TermSection
 from synthcl.method.scene import Seen
+
+
+class PairsSection(TermSection):
+    """A regulariser of what the head gives, beside a contrastive loss; players do not ascend it unless asked."""
+
+    weight: AnySchedule = Field(Constant(start=0.02), description="of the loss in the sum; 0 all along builds nothing")
+    plays: bool = Field(False, description="whether generators ascend it; else it never reaches an image")
 
 
 def all_pairs(seen: Seen, head: str) -> tuple[Tensor, Tensor]:

@@ -11,19 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from synthcl.method.curriculum import AnySchedule
-from synthcl.method.curriculum.ramps import Constant
-from synthcl.method.objectives.pairs import all_pairs
-from synthcl.method.objectives.term import TermSection
+from synthcl.method.objectives.pairs import PairsSection, all_pairs
 from synthcl.method.scene import Own, Seen, Term
 
 
-class VicregConfig(TermSection):
+class VicregConfig(PairsSection):
     """Views of one group close together, every dimension spread, no two dimensions alike; `vicreg` has the equation."""
 
     kind: Literal["vicreg"] = "vicreg"
-    weight: AnySchedule = Field(Constant(start=0.02), description="of the loss in the sum; 0 all along builds nothing")
-    plays: bool = Field(False, description="whether generators ascend it; else it never reaches an image")
     invariance: float = Field(25.0, ge=0, description="of the squared distance between views of one group")
     variance: float = Field(25.0, ge=0, description="of the hinge that keeps standard deviations at 1")
     covariance: float = Field(1.0, ge=0, description="of the squared covariances between dimensions")

@@ -28,18 +28,18 @@ class CustomView(Section):
         return ChangeOfViews(self)
 
 
-class ChangeOfViews(UniformView):
+class ChangeOfViews(UniformView[CustomView]):
     """Calls the user's function on each part of the views."""
 
     def __init__(self, section: CustomView) -> None:
-        super().__init__()
-        self._section, self._change, self.numbers = section, imported("code", section.code), section.numbers
+        super().__init__(section)
+        self._change, self.numbers = imported("code", section.code), section.numbers
 
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
-        changed = self._change(pixels, draw.uniform, draw.strength, **self._section.options)
+        changed = self._change(pixels, draw.uniform, draw.strength, **self.section.options)
         if not isinstance(changed, Tensor) or changed.shape != pixels.shape:
             shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
             raise UserError(
-                f"code {self._section.code!r} returned {shape} for views {tuple(pixels.shape)}; return the same"
+                f"code {self.section.code!r} returned {shape} for views {tuple(pixels.shape)}; return the same"
             )
         return changed

@@ -37,7 +37,7 @@ class EraseConfig(Section):
         return Erase(self)
 
 
-class Erase(UniformView):
+class Erase(UniformView[EraseConfig]):
     """Fills a rectangle of chosen views; its edges lie on whole pixels."""
 
     SPACE: ClassVar[dict[str, dict[str, Any]]] = {
@@ -46,12 +46,8 @@ class Erase(UniformView):
     }
     numbers = 8
 
-    def __init__(self, section: EraseConfig) -> None:
-        super().__init__()
-        self._section = section
-
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
-        section, size = self._section, pixels.shape[2]
+        section, size = self.section, pixels.shape[2]
         _, area, ratio, y, x = draw.uniform[:, :5].unbind(1)
         areas = section.area_min + (section.area_max - section.area_min) * area
         ratios = torch.exp((2 * ratio - 1) * math.log(section.ratio_max))

@@ -26,22 +26,18 @@ class RotationConfig(Section):
         return Rotation(self)
 
 
-class Rotation(UniformView):
+class Rotation(UniformView[RotationConfig]):
     """Right angles move pixels; other angles interpolate them bilinearly."""
 
     SPACE: ClassVar[dict[str, dict[str, Any]]] = {"degrees": {"low": 0.0, "high": 45.0}}
     numbers = 3
 
-    def __init__(self, section: RotationConfig) -> None:
-        super().__init__()
-        self._section = section
-
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
         _, which, angle = draw.uniform.unbind(1)
-        turns = (1 + (3 * which).floor()).where(draw.chosen(self._section.right_angle_probability), 0)
+        turns = (1 + (3 * which).floor()).where(draw.chosen(self.section.right_angle_probability), 0)
         turned = torch.stack([pixels.rot90(quarters, (2, 3)) for quarters in range(4)])  # (4, n, C, s, s)
         pixels = turned[turns.long(), torch.arange(len(pixels), device=pixels.device)]
-        largest = min(180.0, self._section.degrees * draw.strength)
+        largest = min(180.0, self.section.degrees * draw.strength)
         return rotated(pixels, (2 * angle - 1) * largest) if largest else pixels
 
 

@@ -26,16 +26,12 @@ class SolariseConfig(Section):
         return Solarise(self)
 
 
-class Solarise(UniformView):
+class Solarise(UniformView[SolariseConfig]):
     """x -> 1 - x where x is at or above the threshold."""
 
     SPACE: ClassVar[dict[str, dict[str, Any]]] = {"probability": {"low": 0.0, "high": 0.3}}
     numbers = 1
 
-    def __init__(self, section: SolariseConfig) -> None:
-        super().__init__()
-        self._section = section
-
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
-        inverted = (1 - pixels).where(pixels >= self._section.threshold, pixels)
-        return by_view(draw.chosen(self._section.probability), inverted, pixels)
+        inverted = (1 - pixels).where(pixels >= self.section.threshold, pixels)
+        return by_view(draw.chosen(self.section.probability), inverted, pixels)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from synthcl.core.device import to_device
+from synthcl.core.plugin import Section
 from synthcl.method.scene import Own, View, Views
+
+S = TypeVar("S", bound=Section)
 
 
 class Numbers(NamedTuple):
@@ -24,17 +27,25 @@ class Numbers(NamedTuple):
     def to(self, device: torch.device | str) -> Numbers:
         return Numbers(to_device(self.uniform, device), self.strength)
 
-    def chosen(self, probability: float, column: int = 0) -> Tensor:
-        """Which views are changed, (n,) bool: a share that grows with the strength up to strength 1."""
-        return self.uniform[:, column] < probability * min(1.0, self.strength)
+    def chosen(self, probability: float) -> Tensor:
+        """Which views are changed, by their first number, (n,) bool: a share that grows up to strength 1."""
+        return self.uniform[:, 0] < probability * min(1.0, self.strength)
 
 
-class UniformView(View):
-    """Changes the pixels of finished views by `change`, from `numbers` uniform numbers a view."""
+class UniformView(View, Generic[S]):
+    """Changes the pixels of finished views by `change`, from `numbers` uniform numbers a view.
+
+    Args:
+        section: of this view.
+    """
 
     site: ClassVar[Literal["pixel"]] = "pixel"
     numbers: int
     """of a view"""
+
+    def __init__(self, section: S) -> None:
+        super().__init__()
+        self.section = section
 
     @abstractmethod
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:

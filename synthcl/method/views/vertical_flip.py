@@ -21,15 +21,11 @@ class VerticalFlipConfig(Section):
         return VerticalFlip(self)
 
 
-class VerticalFlip(UniformView):
+class VerticalFlip(UniformView[VerticalFlipConfig]):
     """Mirrors chosen views along their height."""
 
     SPACE: ClassVar[dict[str, dict[str, Any]]] = {"probability": {"low": 0.0, "high": 0.5}}
     numbers = 1
 
-    def __init__(self, section: VerticalFlipConfig) -> None:
-        super().__init__()
-        self._section = section
-
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
-        return by_view(draw.chosen(self._section.probability), pixels.flip(2), pixels)
+        return by_view(draw.chosen(self.section.probability), pixels.flip(2), pixels)
