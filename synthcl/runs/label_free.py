@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
@@ -32,17 +33,38 @@ def draw_neighbours(file: Path, encoder: torch.nn.Module, config: Config) -> Non
         encoder: in evaluation mode; it is run on the CPU or the GPU that there is.
         config: that it was trained with; the images are a fixed draw of at most 2,048 that it was trained on.
     """
+    rows, _ = nearest_in_sample(encoder, config)  # (q, 1 + k, C, S, S)
+    pixels = rows.flatten(0, 1).float() / 255
+    times = max(1, round(SHOWN_PIXELS / pixels.shape[-1]))  # small images are shown larger, pixel by pixel
+    pixels = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    write_whole(file, grid_png(pixels, columns=rows.shape[1]))
+
+
+def nearest_in_sample(
+    encoder: torch.nn.Module, config: Config, sample_images: int = SAMPLE_IMAGES
+) -> tuple[Tensor, Tensor]:
+    """Some of the images that an encoder was trained on, each before those with the most similar features.
+
+    Args:
+        encoder: in evaluation mode; it is run on the CPU or the GPU that there is.
+        config: that it was trained with.
+        sample_images: at most so many are looked through, a fixed draw.
+
+    Returns:
+        (pixels, similarities): (q, 1 + k, C, S, S) uint8 on the CPU, the queries first, and (q, k) float32.
+
+    Raises:
+        UserError: when the images cannot be opened.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = open_sample(config.data, SAMPLE_IMAGES, "cpu")
+    images = open_sample(config.data, sample_images, "cpu")
     images.device = device
     batch_images, workers = config.evaluation.batch_images, config.data.loader_workers
     features = encode(encoder.to(device), images, None, batch_images, config.view_size, workers)
     queries = torch.arange(min(QUERIES, len(images))) * len(images) // min(QUERIES, len(images))  # (q,), spread evenly
-    rows = torch.cat([queries[:, None], nearest(features.cpu(), queries, NEIGHBOURS)[0]], dim=1)  # (q, 1 + k)
-    pixels = images.fetch(rows.flatten()).cpu().float() / 255
-    times = max(1, round(SHOWN_PIXELS / pixels.shape[-1]))  # small images are shown larger, pixel by pixel
-    pixels = pixels.repeat_interleave(times, 2).repeat_interleave(times, 3)
-    write_whole(file, grid_png(pixels, columns=rows.shape[1]))
+    indices, similarities = nearest(features.cpu(), queries, NEIGHBOURS)
+    rows = torch.cat([queries[:, None], indices], dim=1)  # (q, 1 + k)
+    return images.fetch(rows.flatten()).cpu().unflatten(0, rows.shape), similarities
 
 
 def describe_features(scores: dict[str, float], width: int) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +13,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from synthcl.core.errors import UserError
+from synthcl.core.page import document, picture, text
 from synthcl.data.folder import Files
 from synthcl.data.images import read_image
 from synthcl.runs.embed import embed_files, find_files, loaded
 
 THUMBNAIL_PIXELS = 112
+SMALL_PIXELS = 64
+"""below it, an image is shown pixel by pixel"""
+QUERY = "query"
 
 
 class Neighbours(NamedTuple):
@@ -117,64 +118,49 @@ def page(found: Neighbours, folder: Path, title: str) -> str:
         folder: that the paths are inside.
         title: for people.
     """
-    rows = []
-    for query, indices, similarities in zip(found.queries, found.indices, found.similarities, strict=True):
-        cells = [_figure(folder, found.paths[query], "query")]
-        cells += [
-            _figure(folder, found.paths[index], f"{similarity:.3f}")
-            for index, similarity in zip(indices, similarities.tolist(), strict=True)
-        ]
-        rows.append(f"<section>\n{''.join(cells)}</section>\n")
+
+    def seen(row: int, said: str) -> Seen:
+        name = found.paths[row]
+        return Seen(read_image(folder / name, THUMBNAIL_PIXELS, 3), name, said)
+
+    rows = (
+        [seen(query, QUERY), *(seen(row, f"{cosine:.3f}") for row, cosine in zip(nearest, cosines, strict=True))]
+        for query, nearest, cosines in zip(
+            found.queries.tolist(), found.indices.tolist(), found.similarities.tolist(), strict=True
+        )
+    )
     shown = f"{len(found.queries):,} of {len(found.paths):,} images, each beside its {found.indices.shape[1]} nearest"
-    title = html.escape(_text(title))
-    return _PAGE.format(title=title, shown=shown, rows="".join(rows), pixels=THUMBNAIL_PIXELS)
+    said = f'<p class="quiet">{shown}, by the cosine of their features; the number is the similarity.</p>'
+    return document(title, f"<h1>{text(title)}</h1>\n{said}\n{gallery(rows)}")
 
 
-def _figure(folder: Path, path: str, said: str) -> str:
-    name = html.escape(_text(path))
-    pixels = read_image(folder / path, THUMBNAIL_PIXELS, 3).permute(1, 2, 0).numpy()
+class Seen(NamedTuple):
+    """An image of a gallery.
+
+    Args:
+        pixels: (C, S, S) uint8.
+        name: of the image.
+        said: `QUERY`, or a number.
+    """
+
+    pixels: Tensor
+    name: str
+    said: str
+
+
+def gallery(rows: Iterable[Sequence[Seen]]) -> str:
+    """HTML with every query and its neighbours side by side, as many in a line as fit."""
+    return "\n".join(f'<section class="neighbours">\n{"".join(map(_figure, row))}</section>' for row in rows)
+
+
+def _figure(seen: Seen) -> str:
+    name, size = text(seen.name), THUMBNAIL_PIXELS
+    small = seen.pixels.shape[-1] < SMALL_PIXELS
+    kind = "png" if small else "jpeg"
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=85)
-    source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
-    kind = ' class="query"' if said == "query" else ""
-    image = f'<img src="{source}" alt="{name}" width="{THUMBNAIL_PIXELS}" height="{THUMBNAIL_PIXELS}">'
-    return f'<figure{kind} title="{name}">{image}<figcaption><b>{said}</b> {name}</figcaption></figure>\n'
-
-
-def _text(name: str) -> str:
-    """A name as valid text; bytes that are none are replaced."""
-    return os.fsencode(name).decode(errors="replace")
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark;
-  --ink: #1c1c1e; --paper: #ffffff; --quiet: #6b6b70; --line: #d8d8dc; --query: #2563eb; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #ececf0; --paper: #17171a; --quiet: #9a9aa2; --line: #3a3a40; --query: #7aa2ff; }}
-}}
-body {{ margin: 0 auto; padding: 1rem; max-width: 75rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.4 system-ui, sans-serif; }}
-h1 {{ font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }}
-p {{ color: var(--quiet); margin: .25rem 0 1rem; }}
-section {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(5.5rem, 1fr)); gap: .5rem;
-  padding: .75rem 0; border-top: 1px solid var(--line); }}
-figure {{ margin: 0; min-width: 0; }}
-img {{ display: block; width: 100%; height: auto; max-width: {pixels}px; border-radius: .25rem; }}
-.query img {{ outline: 3px solid var(--query); outline-offset: -3px; }}
-figcaption {{ font-size: .75rem; color: var(--quiet); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }}
-figcaption b {{ color: var(--ink); font-weight: 600; }}
-.query b {{ color: var(--query); }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{shown}, by the cosine of their features; the number is the similarity.</p>
-{rows}</body>
-</html>
-"""
+    pixels = seen.pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous()
+    Image.fromarray(pixels.numpy()).save(stream, kind.upper(), quality=85)
+    shown = picture(stream.getvalue(), kind, seen.name, width=size, height=size, pixelated=small)
+    mark = ' class="query"' if seen.said == QUERY else ""
+    said = f"<b>{text(seen.said)}</b> {name}"
+    return f'<figure{mark} title="{name}">{shown}<figcaption>{said}</figcaption></figure>\n'

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -19,6 +18,7 @@ from synthcl.comparison.arms import REAL_ONLY
 from synthcl.comparison.plotting import ARM_COLORS, BLUE, GREEN, GREY, LEGEND, LIGHT_BLUE, ORANGE, PURPLE, describe
 from synthcl.config.schema import Config
 from synthcl.search.results import best_so_far, is_opponent, pareto_front
+from synthcl.search.schedule_curves import schedule_curves
 from synthcl.search.settings import reads
 
 _RING: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.2}
@@ -134,27 +134,9 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
         configs: by the name in the legend; what none of them reads has no panel.
         beside: more of them, to compare with.
     """
-    curricula: dict[str, tuple[str, Callable[[Config, float], float]]] = {
-        "hardness": ("hardness", lambda config, p: config.curriculum.hardness.value_at(p)),
-        "pair half-life, kimg": (
-            "pair_half_life_kimg",
-            lambda config, p: config.curriculum.pair_half_life_kimg.value_at(p),
-        ),
-        "synthetic fraction": ("synthetic_fraction", lambda config, p: config.knobs_at(p).synthetic_fraction),
-        "view strength": ("view_strength", lambda config, p: config.curriculum.view_strength.value_at(p)),
-    }
-    panels = {
-        title: (f"curriculum.{field}", value)
-        for title, (field, value) in curricula.items()
-        if any(reads(config, f"curriculum.{field}") for config in configs.values())
-    }
     everyone = configs | (beside or {})
-    moving = {path for config in everyone.values() for path in config.ramps_of_plugins if reads(config, path)}
-    for path in sorted(moving):
-        if any(path in config.schedules_of_plugins and reads(config, path) for config in configs.values()):
-            title = path.partition(".")[2].replace(".", " ").replace("_", " ")
-            panels[fill(title, 22)] = path, partial(_of_plugin, path)
-    panels["learning rate"] = ("training.learning_rate", lambda config, p: config.knobs_at(p).learning_rate)
+    curves = schedule_curves(configs, beside or {})
+    panels = {fill(title, 22): curve for title, curve in curves.items()}
     figure = Figure(figsize=(2.2 * len(panels), 2.4), layout="constrained")
     progress = np.linspace(0, 1, 401)
     colors = dict(zip(everyone, (BLUE, ORANGE, GREEN, PURPLE), strict=False))
@@ -172,12 +154,6 @@ def schedules(configs: dict[str, Config], beside: dict[str, Config] | None = Non
     # The learning rate is the last panel, and every run has one.
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(colors), **LEGEND)
     return figure
-
-
-def _of_plugin(path: str, config: Config, progress: float) -> float:
-    """The value of a plug-in's schedule; NaN of a run without the plug-in, which draws no line."""
-    schedule = config.schedules_of_plugins.get(path)
-    return schedule.value_at(progress) if schedule else float("nan")
 
 
 def importance(shares: dict[str, float], where: str, count: int) -> Figure:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
-from synthcl.comparison.arms import BASELINES, EQUAL_TIME, OWN, REAL_ONLY
+from synthcl.comparison.arms import OWN, REAL_ONLY
 from synthcl.comparison.records import Record
 from synthcl.comparison.report import sections
 from synthcl.comparison.table import summarise
@@ -25,10 +23,9 @@ from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
 from synthcl.search import figures, leaderboard, lineage, results
+from synthcl.search.findings import Findings
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.settings import changes
-from synthcl.search.sides import rung_images
-from synthcl.search.study import RecordedStudy
 from synthcl.search.verdict import sorted_by
 
 INTERVALS = "Brackets: Student's 95 % intervals over seeds."
@@ -48,24 +45,15 @@ def write(config: Config, storage: Storage) -> None:
     Raises:
         UserError: when there is no study, or the winner's checkpoint cannot be read.
     """
-    study = results.open_study(storage.folder)
-    trials = results.trials_frame(study, config)
-    confirmed, seeds = results.confirm_records(storage.folder, config), results.confirm_seeds(config)
-    chosen, roles = results.chosen_names(trials, config), results.front_roles(trials, config)
-    board = leaderboard.compare(confirmed, config, chosen, seeds, roles)
-
-    lineages = None
-    if config.search.algorithm == "population":
-        lineages = lineage.lineages(study, rung_images(config)[-1])
-        write_whole(storage.folder / "lineage.csv", lineages.to_csv(index=False))
-        board = replace(board, notes=lineage.gained(confirmed, trials, board.headline))
+    found = Findings.read(config, storage.folder, results.open_study(storage.folder))
+    board = found.board
+    if found.lineages is not None:
+        write_whole(storage.folder / "lineage.csv", found.lineages.to_csv(index=False))
     print("\n" + terminal(config, board))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
-    drawn = _draw(config, storage.folder, study, trials, confirmed, board)
-    document = _document(config, storage.folder, trials, confirmed, board, drawn, lineages)
-    write_whole(storage.folder / "report.md", document)
+    write_whole(storage.folder / "report.md", _document(found, _draw(found)))
     if board.winner:
-        _export(storage, confirmed, board.winner)
+        _export(storage, found.confirmed, board.winner)
         print(f"Encoder: {_shown(storage.folder / ENCODER)}")
     print(f"Report: {_shown(storage.folder / 'report.md')}")
 
@@ -84,46 +72,38 @@ def terminal(config: Config, board: Leaderboard) -> str:
     return "\n".join([*lines, *leaderboard.verdict(board)])
 
 
-def _draw(
-    config: Config,
-    folder: Path,
-    study: RecordedStudy,
-    trials: pd.DataFrame,
-    confirmed: list[Record],
-    board: Leaderboard,
-) -> list[Note]:
+def _draw(found: Findings) -> list[Note]:
     """Save every figure that can be made."""
-    complete = trials[(trials.state == "complete") & ~trials.baseline].sort_values("score", ascending=False)
-    searched = {row.label: config.with_overrides(row.overrides) for row in complete.itertuples()}
-    confirmed_as = {row.name: config.with_overrides(row.overrides) for row in board.rows}
-    best = next(iter(results.best_names(trials, config)), None)
-    shown = {board.winner.name: confirmed_as[board.winner.name]} if board.winner else {}
-    if best and all(name in BASELINES for name in shown):
-        shown[best] = searched[best]  # a baseline's own curriculum shows little
-    winner = leaderboard.winning_trial(board, trials, config)
-    sampled = next((name for name, own in (shown | confirmed_as | searched).items() if not own.is_real_only), None)
-    runs = (results.run_label(record.arm, record.seed) for record in confirmed if record.arm == sampled)
-    sampled_run = next(runs, sampled)
+    config, folder, trials, board = found.config, found.folder, found.trials, found.board
+    shown, winner = found.schedules, found.winning_trial
 
     def curriculum_figure() -> Figure:
         if not shown:
             raise ValueError("no trial is complete")
-        return figures.schedules(shown, {} if config in shown.values() else {"the configuration's own": config})
+        return figures.schedules(shown, found.beside)
+
+    def importances_figure() -> Figure:
+        return figures.importance(*results.importances(found.study))
 
     def samples_figure() -> Figure:
-        if sampled_run is None:
+        if found.sampled is None:
             raise ValueError("no complete run has a generator")
-        return figures.sample_growth(folder / "samples" / sampled_run, f"G(z) over G_ema(z), {sampled_run}")
+        run = found.sampled[1]
+        return figures.sample_growth(folder / "samples" / run, f"G(z) over G_ema(z), {run}")
 
     whose = ""
-    if sampled_run and board.winner and sampled != board.winner.name:
-        whose = f"\n\nThe winner {board.winner.name} has no generator; these are of {sampled_run}."
+    if found.sampled and board.winner and found.sampled[0] != board.winner.name:
+        whose = f"\n\nThe winner {board.winner.name} has no generator; these are of {found.sampled[1]}."
     wanted: dict[str, tuple[str, Callable[[], Figure], str]] = {
-        "search": ("Scores over images spent", lambda: figures.search_progress(trials, winner, _spread(board)), ""),
+        "search": ("Scores over images spent", lambda: figures.search_progress(trials, winner, found.spread), ""),
         "curves": ("Learning curves", lambda: figures.learning_curves(trials, config, winner), ""),
         "schedules": ("Schedules of " + " and ".join(shown), curriculum_figure, ""),
-        "importances": ("Importance of searched fields", lambda: figures.importance(*results.importances(study)), ""),
-        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials, _trade_offs(board)), ""),
+        "importances": (
+            "Importance of searched fields",
+            importances_figure,
+            "",
+        ),
+        "trade-off": ("Linear against transfer", lambda: figures.trade_off(trials, found.trade_offs), ""),
         "samples": ("Samples by progress", samples_figure, whose),
     }
     notes = []
@@ -138,16 +118,9 @@ def _draw(
     return notes
 
 
-def _document(
-    config: Config,
-    folder: Path,
-    trials: pd.DataFrame,
-    confirmed: list[Record],
-    board: Leaderboard,
-    drawn: list[Note],
-    lineages: pd.DataFrame | None,
-) -> str:
-    """report.md; lineages: those of a population."""
+def _document(found: Findings, drawn: list[Note]) -> str:
+    """report.md."""
+    config, folder, board, lineages = found.config, found.folder, found.board, found.lineages
     said, *more = leaderboard.verdict(board)
     parts = [f"# {config.name}", f"**{said}**"]
     if board.rows:
@@ -178,32 +151,18 @@ def _document(
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
     if board.rows:
         method = board.contender.name if board.contender else OWN
-        parts += sections(summarise(confirmed, board.opponent or REAL_ONLY, method), markdown)
+        parts += sections(summarise(found.confirmed, board.opponent or REAL_ONLY, method), markdown)
     score = "score"
     if lineages is not None:
         score = lineage.OWN_SCORE
         parts += ["## Lineages", lineage.EXPLAINED, markdown(lineage.cells(lineages))]
-    parts += ["## Trials", markdown(_trial_cells(trials, score), align="llrrl")]
+    parts += ["## Trials", markdown(_trial_cells(found.trials, score), align="llrrl")]
     parts += [
         "## Look closer",
         f"```sh\ntensorboard --logdir {_shown(folder / 'tensorboard')} --host 127.0.0.1\n"
         f"optuna-dashboard {_shown(folder / results.JOURNAL)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _spread(board: Leaderboard) -> float | None:
-    """How far a configuration's validation score is from one seed to the next: the mean over rows."""
-    spreads = [row.scores["score"].std for row in board.rows if "score" in row.scores]
-    measured = [spread for spread in spreads if spread is not None]
-    return mean(measured) if measured else None
-
-
-def _trade_offs(board: Leaderboard) -> dict[str, tuple[float, float]]:
-    """Mean linear and transfer score on validation, by row of equal steps; without those that lack one."""
-    linear, transfer = board.headline.replace("test/", "val/", 1), "val/transfer/mean"
-    rows = [row for row in board.rows if {linear, transfer} <= row.scores.keys() and row.name != EQUAL_TIME]
-    return {row.name: (row.score(linear), row.score(transfer)) for row in rows}
 
 
 def _trial_cells(trials: pd.DataFrame, score: str) -> list[list[str]]:

@@ -35,7 +35,8 @@ class RecordedStudy:
     """
 
     def __init__(self, file: Path) -> None:
-        self._storage = journal(file)
+        self._file = file
+        self._storage: JournalStorage | None = None
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -43,6 +44,10 @@ class RecordedStudy:
 
         So have the baselines of older journals, in which they may stand among the trials.
         """
+        if self._storage is None:
+            if not self._file.is_file():
+                return []  # and opening it would make it
+            self._storage = journal(self._file)
         begun = optuna.get_all_study_names(self._storage)
         names = [name for name in (BASELINE_STUDY, OPPONENT_STUDY, STUDY) if name in begun]
         studies = [optuna.load_study(study_name=name, storage=self._storage) for name in names]
