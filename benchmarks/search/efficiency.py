@@ -2,19 +2,20 @@
 
 Random configurations of a space (`recorded/mnist16-space.yaml`: the default one of the time, views no weaker than 0.6)
 were trained once on a small preset (`recorded/mnist16.yaml`); their scores at six rungs are in
-`recorded/mnist16.jsonl`. A Gaussian process fitted on them gives the expected scores of any configuration
-(`surrogate.py`); a run's scores are these and normal residuals with the covariance over rungs that the process left on
-runs it had not seen. The product's own searcher plays on it with parallel workers (`replay.py`); what it hands over is
-the complete run with the best score, and what that is *worth* is its expected score at the end.
+`recorded/mnist16.jsonl`. `--surface cifar16` is a second preset. A Gaussian process fitted on them gives the expected
+scores of any configuration (`surrogate.py`); a run's scores are these and normal residuals with the covariance over
+rungs that the process left on runs it had not seen. The product's own searcher plays on it with parallel workers
+(`replay.py`); what it hands over is the complete run with the best score, and what that is *worth* is its expected
+score at the end.
 
     recorded    the process as it is: flat at the top
-    steep       four times as steep above 83: there is something to find
+    steep       four times as steep for the best 15 % of configurations: there is something to find
 
 The yardstick is random search, known exactly: what the best-scored of n random runs is worth, over 20,000 draws of n.
 A bound: the best of 20,000 random configurations. Seeds pair all methods. `old` is the figure of earlier versions:
 images until some run's *score* reaches the best score of 64 random runs, which luck alone decides, over random's.
 
-    python -m benchmarks.search.efficiency [--quick] [--seeds N] [--workers N] [--cores N]
+    python -m benchmarks.search.efficiency [--quick] [--surface cifar16] [--seeds N] [--workers N] [--cores N]
     python -m benchmarks.search.efficiency --record 64 data.root=PATH          # or data.download=true
 """
 
@@ -53,14 +54,13 @@ from synthcl.search.space import Space, load_space
 from synthcl.search.study import STUDY
 
 RECORDED = Path(__file__).parents[1] / "recorded"
-PRESET = RECORDED / "mnist16.yaml"
 ROOT = Path(__file__).parents[2]
 RUNGS = EvaluationConfig().rungs
 """the product's own"""
 BUDGETS = (2, 4, 8, 16)
 RANDOM_RUNS = (4, 8, 16, 64)
 DRAWS = 20_000
-STEEP_ABOVE, STEEPNESS = 83.0, 4.0
+STEEP_SHARE, STEEPNESS = 0.15, 4.0
 METHODS: dict[str, tuple[str, float]] = {
     "random": ("random", 2.0),
     "stopping, one in 2": ("stopping", 2.0),
@@ -70,6 +70,12 @@ METHODS: dict[str, tuple[str, float]] = {
 """algorithm, and of how many one goes on"""
 
 
+def recorded(name: str, overrides: dict[str, Any]) -> tuple[Config, Space]:
+    """A preset whose curves are recorded here, and the space that they were drawn from."""
+    config = load_preset(str(RECORDED / f"{name}.yaml")).with_overrides(overrides)
+    return config, load_space(ROOT / config.search.space, config)
+
+
 @dataclass(frozen=True)
 class Surface:
     """What runs of a configuration score.
@@ -77,12 +83,12 @@ class Surface:
     Args:
         surrogate: of the recorded curves.
         rungs: images seen at each of the product's.
-        steep: whether it is stretched above `STEEP_ABOVE`.
+        steep_above: the worth from which on it is stretched.
     """
 
     surrogate: Surrogate
     rungs: tuple[int, ...]
-    steep: bool = False
+    steep_above: float = math.inf
 
     def worth(self, overrides: dict[str, Any]) -> float:
         """The expected score at the end."""
@@ -92,9 +98,9 @@ class Surface:
         """At every rung; a stretched top shows at earlier ones in the proportion of their spread to that of the end."""
         mean = self.surrogate.mean(overrides)
         last = self.rungs[-1]
-        if not self.steep or mean[last] <= STEEP_ABOVE:
+        if mean[last] <= self.steep_above:
             return mean
-        more = (STEEPNESS - 1) * (mean[last] - STEEP_ABOVE)
+        more = (STEEPNESS - 1) * (mean[last] - self.steep_above)
         spread = dict(zip(self.surrogate.rungs, self.surrogate.scores.std(axis=0).tolist(), strict=True))
         return {rung: score + more * min(1.0, spread[rung] / spread[last]) for rung, score in mean.items()}
 
@@ -113,15 +119,18 @@ class Found:
     old: float
 
 
+def contest_of(space: Space, method: str, rungs: tuple[int, ...], budgets: float, seed: int) -> Contest:
+    """What a search by one of `METHODS` plays: the method alone, from random configurations on."""
+    algorithm, keep_one_in = METHODS[method]
+    next_leg, is_out = ALGORITHMS[algorithm]
+    return Contest(STUDY, "run", OWN, space, {}, next_leg, is_out, rungs, budgets, None, 1, keep_one_in, seed, 4)
+
+
 def search(
     surface: Surface, space: Space, method: str, budgets: float, seed: int, workers: int, target: float
 ) -> Found:
     """One search by the product's searcher."""
-    algorithm, keep_one_in = METHODS[method]
-    next_leg, is_out = ALGORITHMS[algorithm]
-    contest = Contest(
-        STUDY, "run", OWN, space, {}, next_leg, is_out, surface.rungs, budgets, None, 1, keep_one_in, seed, 4
-    )
+    contest = contest_of(space, method, surface.rungs, budgets, seed)
 
     def scores(label: str, overrides: dict[str, Any], images: int) -> float:
         return surface.score(overrides, images, (seed, int(label.split("-")[1])))
@@ -147,6 +156,8 @@ class Yardstick:
     """runs -> what the best-scored of so many is worth"""
     best: float
     """of all configurations that were drawn"""
+    good: float
+    """what the best `STEEP_SHARE` of them are worth at least"""
     target: float
     """median over sets of 64 runs of the best score"""
     median_runs: float
@@ -170,14 +181,21 @@ def random_search(surface: Surface, space: Space) -> Yardstick:
     target = best_of(64)[1]
     share = float((scores >= target).mean())
     median_runs = math.log(0.5) / math.log(1 - share) if 0 < share < 1 else math.inf
-    return Yardstick({runs: best_of(runs)[0] for runs in RANDOM_RUNS}, float(worth.max()), target, median_runs)
+    good = float(np.quantile(worth, 1 - STEEP_SHARE))
+    return Yardstick({runs: best_of(runs)[0] for runs in RANDOM_RUNS}, float(worth.max()), good, target, median_runs)
 
 
 def compare(
-    name: str, surface: Surface, space: Space, budgets: Sequence[int], seeds: int, workers: int, cores: int
+    name: str,
+    surface: Surface,
+    yard: Yardstick,
+    space: Space,
+    budgets: Sequence[int],
+    seeds: int,
+    workers: int,
+    cores: int,
 ) -> dict[str, float]:
     """Print random's yardstick and a row a method; some figures by name."""
-    yard = random_search(surface, space)
     print(f"{name}: the best of {DRAWS:,} configurations is worth {yard.best:.2f}")
     table(
         ["random runs", *map(str, RANDOM_RUNS)],
@@ -211,9 +229,9 @@ def compare(
     return {what: value for what, value in figures.items() if value < math.inf}
 
 
-def show_rungs(recorded: Sequence[Curve], surrogate: Surrogate) -> None:
+def show_rungs(every: Sequence[Curve], surrogate: Surrogate) -> None:
     """Print what the curves are like: how much configurations and seeds differ, and what a rung tells of the end."""
-    repeats = [[c.scores for c in recorded if c.number == number] for number in {c.number for c in recorded if c.seed}]
+    repeats = [[c.scores for c in every if c.number == number] for number in {c.number for c in every if c.seed}]
     last = surrogate.rungs[-1]
     rows = []
     for at, rung in enumerate(surrogate.rungs):
@@ -230,7 +248,8 @@ def show_rungs(recorded: Sequence[Curve], surrogate: Surrogate) -> None:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--curves", type=Path, default=RECORDED / "mnist16.jsonl")
+    parser.add_argument("--surface", default="mnist16", help="a preset in benchmarks/recorded: mnist16 or cifar16")
+    parser.add_argument("--curves", type=Path, help="by default those recorded of the surface")
     parser.add_argument(
         "--record", type=int, metavar="N", help="train until there are N configurations' curves, and stop"
     )
@@ -241,24 +260,26 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="field=value")
     options = parser.parse_intermixed_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    config: Config = load_preset(str(PRESET)).with_overrides(parse_overrides(options.overrides))
-    space = load_space(ROOT / config.search.space, config)
+    config, space = recorded(options.surface, parse_overrides(options.overrides))
+    file = options.curves or RECORDED / f"{options.surface}.jsonl"
     if options.record:
-        curves.record(options.curves, config, space, options.record)
+        curves.record(file, config, space, options.record)
         return
 
-    every = curves.read(options.curves, config, space)
-    recorded = [curve for curve in every if curve.seed == config.training.seed]
-    surrogate = Surrogate(config, recorded)
-    print(f"{len(recorded)} recorded configurations, {len(every) - len(recorded)} runs of other seeds\n")
+    every = curves.read(file, config, space)
+    first = [curve for curve in every if curve.seed == config.training.seed]
+    surrogate = Surrogate(config, first)
+    print(f"{len(first)} recorded configurations, {len(every) - len(first)} runs of other seeds\n")
     show_rungs(every, surrogate)
     seeds = options.seeds or (4 if options.quick else 60)
     budgets = options.budgets or (BUDGETS[:2] if options.quick else BUDGETS)
     rungs = tuple(rung_images(config.with_overrides({"evaluation.rungs": RUNGS})))
     figures: dict[str, float] = {}
-    for name, steep in (("recorded", False), ("steep", True)):
-        surface = Surface(surrogate, rungs, steep)
-        figures |= compare(name, surface, space, budgets, seeds, options.workers, options.cores)
+    flat = Surface(surrogate, rungs)
+    good = random_search(flat, space).good
+    for name, surface in (("recorded", flat), ("steep", Surface(surrogate, rungs, good))):
+        yard = random_search(surface, space)
+        figures |= compare(name, surface, yard, space, budgets, seeds, options.workers, options.cores)
     finish(figures)
 
 

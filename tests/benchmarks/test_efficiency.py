@@ -1,6 +1,7 @@
 """The played searches spend images as real ones do, and their yardstick is exact."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -62,12 +63,13 @@ def test_residuals_are_those_of_one_run_and_have_the_recorded_covariance(surroga
 
 
 def test_a_steep_top_is_stretched_and_nothing_else(surrogate, monkeypatch):
-    flat, steep = (efficiency.Surface(surrogate, (200, 500, 1000), steep) for steep in (False, True))
+    above = 83.0
+    flat, steep = (efficiency.Surface(surrogate, (200, 500, 1000), start) for start in (math.inf, above))
     low, high = ({"terms.contrast.temperature": t, "synthetic.gan.generator_learning_rate": 1e-3} for t in (0.1, 0.45))
     assert steep.expected(low) == flat.expected(low)
-    assert flat.worth(high) > efficiency.STEEP_ABOVE
-    over = flat.worth(high) - efficiency.STEEP_ABOVE
-    assert steep.worth(high) == pytest.approx(efficiency.STEEP_ABOVE + efficiency.STEEPNESS * over)
+    over = flat.worth(high) - above
+    assert over > 0
+    assert steep.worth(high) == pytest.approx(above + efficiency.STEEPNESS * over)
 
 
 def test_random_search_is_worth_what_brute_force_says(space, surrogate, monkeypatch):
@@ -102,12 +104,12 @@ def write(file, config, space, some):
 def test_every_method_is_played_on_both_surfaces(space, tmp_path, monkeypatch, capsys):
     (tmp_path / "space.yaml").write_text(space.text)
     config = CONFIG.with_overrides({"search.space": str(tmp_path / "space.yaml")})
-    (tmp_path / "preset.yaml").write_text(config.model_dump_json())
-    monkeypatch.setattr(efficiency, "PRESET", tmp_path / "preset.yaml")
+    (tmp_path / "tiny.yaml").write_text(config.model_dump_json())
+    monkeypatch.setattr(efficiency, "RECORDED", tmp_path)
     monkeypatch.setattr(efficiency, "RUNGS", CONFIG.evaluation.rungs)
     monkeypatch.setattr(efficiency, "DRAWS", 1000)
-    write(tmp_path / "curves.jsonl", CONFIG, space, recorded(space))
-    arguments = ["--curves", str(tmp_path / "curves.jsonl"), "--seeds", "2", "--budgets", "2,4", "--cores", "1"]
+    write(tmp_path / "tiny.jsonl", CONFIG, space, recorded(space))
+    arguments = ["--surface", "tiny", "--seeds", "2", "--budgets", "2,4", "--cores", "1"]
     monkeypatch.setattr(sys, "argv", ["efficiency", *arguments])
     efficiency.main()
     out = capsys.readouterr().out

@@ -19,8 +19,6 @@ _FEW_STEPS = {
     "evaluation.max_label_images": "null",
     "evaluation.early_label_images": 100,
     "search.trials": 2,
-    "search.budgets": 4,
-    "search.opponent_share": 0.5,
     "search.confirm_top": 1,
     "search.confirm_seeds": 1,
 }
@@ -34,7 +32,7 @@ def short_budget(config: Config, root: Path, storage: Path, *, whole: bool = Tru
             (tests/cluster/test_cluster.py and test_autoscaling.py have trials of two).
         root: the folder of its data.
         storage: where runs go.
-        whole: with a score half-way, fewer labels and transfer too: most of the time that a few steps take.
+        whole: with a score half-way, fewer labels, transfer and an opponent: most of the time that a few steps take.
     """
     places = {"data.root": str(root), "compute.storage": str(storage)}
     transfer = list(config.evaluation.transfer[:1]) if whole else []
@@ -42,5 +40,7 @@ def short_budget(config: Config, root: Path, storage: Path, *, whole: bool = Tru
         "evaluation.rungs": [0.5, 1.0] if whole else [1.0],
         "evaluation.label_fractions": [1.0, 0.1] if whole else [1.0],  # of the few labels there are
         "evaluation.transfer": transfer,
+        "search.budgets": 4 if whole else 2,
+        "search.opponent_share": 0.5 if whole else 0,
     }
     return _FEW_STEPS | places | scores | {"compute.workers_per_trial": 1, "compute.cpus_per_worker": 1}
