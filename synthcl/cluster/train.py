@@ -28,7 +28,7 @@ from synthcl.runs.export import load_any, save_encoder
 from synthcl.runs.label_free import describe_features, draw_neighbours, neighbours_file
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
-from synthcl.runs.tensorboard import RunLog
+from synthcl.runs.tensorboard import RunLog, hyperparameters
 from synthcl.training.networks import GanState
 
 
@@ -143,7 +143,7 @@ class Relay:
 
     def __init__(self, config: Config, folder: Path) -> None:
         self._queue = Queue(actor_options={"num_cpus": 0})
-        self._log = RunLog(folder, config)
+        self._log = RunLog(folder, hyperparameters(config, Config(name=config.name)))
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._workers = config.compute.workers_per_trial
         self.callback = _Forward(self._queue)

@@ -57,4 +57,4 @@ def main() -> None:
 
     from synthcl.search.stages import run_search
 
-    run_search(config, spaces, fresh=arguments.fresh, extend=extend)
+    run_search(config, spaces, fresh=arguments.fresh, extend=extend, preset=arguments.preset)

@@ -1,18 +1,24 @@
-"""TensorBoard logs of one run: scalars, sample grids, and the hyperparameters with what follows from them."""
+"""TensorBoard logs of one run: scalars with what they mean, sample grids, and the hyperparameters it is compared by."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import hparams, scalar
 
 from synthcl.config.compatibility import LEARNED, flat
 from synthcl.config.schema import Config
 from synthcl.core.report import Report
+from synthcl.evaluation import names
+from synthcl.runs.scalar_names import meaning
+
+Value = bool | int | float | str
 
 
 class RunLog:
@@ -20,24 +26,37 @@ class RunLog:
 
     Args:
         folder: of this run's event files.
-        config: the used configuration; its hyperparameters are written at once, before anything can go wrong.
+        used: hyperparameters by dotted field; they are written at once, before anything can go wrong.
+        measured: names of the scores that runs are compared by.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Path, used: Mapping[str, Value], measured: Iterable[str] = ("score",)) -> None:
         self._writer = SummaryWriter(str(folder))
-        assert self._writer.file_writer is not None
-        for summary in hparams(hyperparameters(config), {"score": 0}):
-            self._writer.file_writer.add_summary(summary)
+        self._explained: set[str] = set()
+        for summary in hparams(dict(used), dict.fromkeys(measured, 0)):
+            self._write(summary)
 
     def report(self, report: Report) -> None:
         """Write a leg's history and scores."""
         for point in report.history:
             for name, value in point.items():
                 if name != "images":
-                    self._writer.add_scalar(name, value, point["images"])
+                    self._scalar(name, value, int(point["images"]))
         for name, value in report.scores.items():
-            self._writer.add_scalar(name, value, report.images)
+            self._scalar(name, value, report.images)
         self._writer.flush()
+
+    def _scalar(self, name: str, value: float, images: int) -> None:
+        """A point of a curve; TensorBoard reads a description at the first one."""
+        summary = scalar(name, value)
+        if name not in self._explained:
+            self._explained.add(name)
+            summary.value[0].metadata.summary_description = meaning(name)
+        self._write(summary, images)
+
+    def _write(self, summary: Any, images: int | None = None) -> None:
+        assert self._writer.file_writer is not None
+        self._writer.file_writer.add_summary(summary, images)
 
     def samples(self, pixels: np.ndarray, images: int) -> None:
         """Write the grid of G(z) over G_ema(z), (h, w, 3) uint8."""
@@ -56,19 +75,28 @@ def decoded(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
-    """The used values of a run, flat, with those that follow from them."""
-    used = {
-        path: value
-        for path, value in flat(config.model_dump(mode="json", include={*LEARNED})).items()
-        if isinstance(value, bool | int | float | str)
-    }
-    first, last = config.knobs_at(0.0), config.knobs_at(1.0)
-    return used | {
-        "derived.steps": config.training.steps,
-        "derived.views_per_step": 2 * config.training.batch_images,
-        "derived.pair_decay_first": first.pair_decay,
-        "derived.pair_decay_last": last.pair_decay,
-        "derived.hardness_last": last.hardness,
-        "derived.synthetic_fraction_last": last.synthetic_fraction,
-    }
+def hyperparameters(config: Config, base: Config, searched: Iterable[str] = ()) -> dict[str, Value]:
+    """The values of a run that others may differ in, by dotted field.
+
+    Args:
+        config: of the run.
+        base: that it is compared with; where both agree there is nothing to see.
+        searched: fields that are shown in any case; one that names a schedule has its start.
+
+    Example:
+        >>> base = Config(name="mine")
+        >>> hyperparameters(base.with_overrides({"training.seed": 1}), base, ["terms.contrast.temperature"])
+        {'terms.contrast.temperature': 0.2, 'training.seed': 1}
+    """
+    own, others = (flat(each.model_dump(mode="json", include={*LEARNED})) for each in (config, base))
+    named = {field: field if field in own else f"{field}.start" for field in searched}
+    shown = {field: own[path] for field, path in named.items() if path in own}
+    told = {*named.values(), *(f"{field}.kind" for field, path in named.items() if path != field)}
+    shown |= {path: value for path, value in own.items() if path not in told and value != others.get(path)}
+    return {field: value for field, value in shown.items() if isinstance(value, bool | int | float | str)}
+
+
+def compared_scores(config: Config) -> list[str]:
+    """Names of the scores that the runs of a search are compared by."""
+    own = names.headline(config)
+    return ["score", *(f"{split}/{name}" for split in ("val", "test") for name in (own, "transfer/mean"))]

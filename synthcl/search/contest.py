@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from synthcl.evaluation.names import transfer
 from synthcl.search.legs import NO_EXCHANGE, Exchange, Game, IsOut, Leg, NextLeg, Run
 from synthcl.search.proposals import Pair, laid_out, levels, propose, view_of, view_of_two
 from synthcl.search.space import Space
-from synthcl.search.study import OPPONENT_STUDY, TRANSFER, changed_by, transfer_by_rung
+from synthcl.search.study import OPPONENT_STUDY, STUDY, TRANSFER, changed_by, name_in, taken_up, transfer_by_rung
 
 Copy = Callable[[dict[str, Any], dict[str, Any], float, int], tuple[dict[str, Any], dict[str, Any]]]
 """(searched values, overrides, progress, number of the copy) -> both of the copy, which changes its knobs from there"""
@@ -30,7 +31,7 @@ class Contest:
     """What one study is searched with.
 
     Args:
-        study: its name in the journal.
+        study: which of the run's it is, `STUDY` or `OPPONENT_STUDY`; proposals are drawn by it.
         prefix: of its runs' labels, as in `trial-007`.
         arm: of all its runs, beside what is searched.
         space: what is searched.
@@ -46,6 +47,8 @@ class Contest:
         pareto: whether transfer is a second objective beside the score, which is linear then.
         exchange: of a population.
         copy: what a member of it becomes that goes on from another.
+        run: its name, by which the journal calls the study.
+        metric: what the score is, for people.
     """
 
     study: str
@@ -65,6 +68,8 @@ class Contest:
     pareto: bool = False
     exchange: Exchange = NO_EXCHANGE
     copy: Copy | None = None
+    run: str = STUDY
+    metric: str = "score"
 
 
 _Drawn = tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution], dict[str, Any]]
@@ -81,9 +86,12 @@ class Field:
 
     def __init__(self, contest: Contest, storage: JournalStorage) -> None:
         self.contest = contest
-        self.study = optuna.create_study(
-            study_name=contest.study, storage=storage, direction="maximize", load_if_exists=True
-        )
+        name = name_in(storage, contest.study, contest.run)
+        self.study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if self.study.metric_names != [contest.metric]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self.study.set_metric_names([contest.metric])
         self.runs: list[Run] = []
         self.seconds_an_image: float | None = None
         self._closed_at: float | None = None
@@ -245,7 +253,7 @@ class Field:
         self.study.tell(run.number, state=TrialState.PRUNED)
 
     def _trial(self, run: Run) -> optuna.Trial:
-        return _taken_up(self.study, self._frozen[run.number])
+        return taken_up(self.study, self._frozen[run.number])
 
 
 def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
@@ -265,8 +273,3 @@ def _run_of(trial: FrozenTrial, *, own: bool) -> Run:
     elif run.diverged or run.reached >= run.until:
         run.standing = "paused"
     return run
-
-
-def _taken_up(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
-    """A trial that runs in a study already; Optuna has no public way to it."""
-    return optuna.Trial(study, trial._trial_id)

@@ -43,7 +43,7 @@ class StudySearch(Searcher):
     def left_images(self) -> dict[str, float]:
         """What each study has not spent of its budget, by its name."""
         return {
-            field.study.study_name: field.contest.budgets * field.contest.rungs[-1]
+            field.contest.study: field.contest.budgets * field.contest.rungs[-1]
             - sum(run.trained for run in field.runs)
             for field in self._fields
         }

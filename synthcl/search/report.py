@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +20,7 @@ from synthcl.core.tables import fitted, markdown, terminal_columns
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
-from synthcl.search import figures, leaderboard, lineage, results
+from synthcl.search import figures, leaderboard, lineage, results, study_notes, viewers
 from synthcl.search.findings import Findings
 from synthcl.search.leaderboard import Leaderboard, Row
 from synthcl.search.settings import changes
@@ -52,10 +50,11 @@ def write(config: Config, storage: Storage) -> None:
     print("\n" + terminal(config, board))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
     write_whole(storage.folder / "report.md", _document(found, _draw(found)))
+    study_notes.tell_confirmed(found)
     if board.winner:
         _export(storage, found.confirmed, board.winner)
-        print(f"Encoder: {_shown(storage.folder / ENCODER)}")
-    print(f"Report: {_shown(storage.folder / 'report.md')}")
+        print(f"Encoder: {viewers.shown(storage.folder / ENCODER)}")
+    print(f"Report: {viewers.shown(storage.folder / 'report.md')}")
 
 
 def terminal(config: Config, board: Leaderboard) -> str:
@@ -145,7 +144,8 @@ def _document(found: Findings, drawn: list[Note]) -> str:
             said,
             *([table] if settings else []),
             "## Its encoder",
-            f'```python\nfrom synthcl import load_encoder\n\nencoder = load_encoder("{_shown(folder / ENCODER)}")\n```',
+            "```python\nfrom synthcl import load_encoder\n\n"
+            f'encoder = load_encoder("{viewers.shown(folder / ENCODER)}")\n```',
         ]
     parts.append("## Figures")
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
@@ -157,11 +157,8 @@ def _document(found: Findings, drawn: list[Note]) -> str:
         score = lineage.OWN_SCORE
         parts += ["## Lineages", lineage.EXPLAINED, markdown(lineage.cells(lineages))]
     parts += ["## Trials", markdown(_trial_cells(found.trials, score), align="llrrl")]
-    parts += [
-        "## Look closer",
-        f"```sh\ntensorboard --logdir {_shown(folder / 'tensorboard')} --host 127.0.0.1\n"
-        f"optuna-dashboard {_shown(folder / results.JOURNAL)}\n```",
-    ]
+    looked_at = "\n".join(viewers.commands(folder))
+    parts += ["## Look closer", f"```sh\n{looked_at}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -202,9 +199,3 @@ def _value(value: Any) -> str:
 
 def _span(config: Config) -> str:
     return ", ".join(map(str, results.confirm_seeds(config)))
-
-
-def _shown(path: Path) -> str:
-    """Relative to where the command was given, when it lies below."""
-    here = Path.cwd()
-    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)

@@ -20,6 +20,7 @@ from synthcl.search.legs import Exchange, Game, IsOut, NextLeg, Run
 from synthcl.search.lineage import continued, explored, knobs_of
 from synthcl.search.space import Space, load_space
 from synthcl.search.study import OPPONENT_STUDY, STUDY
+from synthcl.search.verdict import sorted_by
 
 SPACES = Path(__file__).parent / "spaces"
 """those that come with synthcl"""
@@ -49,6 +50,11 @@ class Spaces:
     def written(self) -> list[tuple[str, str, Space]]:
         """The field of the search section that names each, and the file of a run that keeps it."""
         return [("space", "space.yaml", self.method), ("opponent_space", "opponent-space.yaml", self.opponent)]
+
+    @property
+    def fields(self) -> list[str]:
+        """What is searched on either side, in the order of the files."""
+        return list(self.method.dimensions | self.opponent.dimensions)
 
 
 def load_spaces(config: Config) -> Spaces:
@@ -176,6 +182,8 @@ def contests(config: Config, spaces: Spaces, budgets: float) -> list[Contest]:
             seed=search.seed,
             startup_trials=search.startup_trials,
             pareto=search.objective == "pareto",
+            run=config.name,
+            metric=f"validation {sorted_by(search.objective)}, %",
         )
 
     method = contest(STUDY, "trial", spaces.method, config, OWN, own)

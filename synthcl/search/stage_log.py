@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ray.tune import Callback
@@ -15,10 +16,11 @@ from synthcl.core.report import Report
 from synthcl.evaluation.names import transfer
 from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
-from synthcl.runs.tensorboard import RunLog, decoded
+from synthcl.runs.tensorboard import RunLog, compared_scores, decoded, hyperparameters
 from synthcl.search import results
 from synthcl.search.leaderboard import is_real_only
 from synthcl.search.outlook import Outlook
+from synthcl.search.settings import reads
 from synthcl.search.trial import label_of, place_of, resolve
 
 
@@ -30,10 +32,13 @@ class StageLog(Callback):
         storage: where TensorBoard logs and samples go.
         stage: such as 'search-1' or 'confirm-1'.
         outlook: what is left to train, and how long it and the stages after it take.
+        searched: fields that trials differ in.
     """
 
-    def __init__(self, base: Config, storage: Storage, stage: str, outlook: Outlook) -> None:
-        self.base, self.storage = base, storage
+    def __init__(
+        self, base: Config, storage: Storage, stage: str, outlook: Outlook, searched: Collection[str] = ()
+    ) -> None:
+        self.base, self.storage, self.searched = base, storage, searched
         self.kimg = sum(sum(outlook.images[name]) for name in outlook.running) / 1000
         self.stage, self.root = stage.split("-")[0], storage.ray_uri(stage)
         self._best = (float("-inf"), "")
@@ -60,7 +65,11 @@ class StageLog(Callback):
         if copied:
             say(f"{self._start(trial)}{'':14} copies {copied}")
         if name not in self._logs:
-            self._logs[name] = RunLog(self.storage.folder / "tensorboard" / name, resolve(self.base, trial.config))
+            own = resolve(self.base, trial.config)
+            used = hyperparameters(own, self.base, self.searched)
+            used = {field: value for field, value in used.items() if reads(own, field)}
+            folder = self.storage.folder / "tensorboard" / self.stage / name
+            self._logs[name] = RunLog(folder, used, compared_scores(self.base))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -14,6 +14,7 @@ import json
 import logging
 import signal
 import time
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from synthcl.core.errors import UserError
 from synthcl.runs.disk import require_space
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
-from synthcl.search import confirm, report, results
+from synthcl.search import confirm, report, results, study_notes, viewers
 from synthcl.search.budget import confirm_images, equal_time_images, following_runs, kept_checkpoints
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
@@ -54,7 +55,7 @@ _MAY_CHANGE = {f"search.{field}" for field in ("trials", "budgets", "hours", "sp
 """of the search section, when a search goes on; spaces are compared as texts"""
 
 
-def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: float = 0) -> Path:
+def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: float = 0, preset: str = "") -> Path:
     """Search, confirm and report; the same call again continues, or says that the run is complete.
 
     Args:
@@ -62,6 +63,7 @@ def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: f
         spaces: what is searched, of the method and of its opponent.
         fresh: forget an earlier run of this name.
         extend: budgets to add to a finished run.
+        preset: that the configuration began with, which the study is described by.
 
     Returns:
         The folder with report, winner, study and logs.
@@ -76,10 +78,10 @@ def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: f
         )
     storage = Storage(config.compute.storage, config.name)
     with storage.failures_named():
-        return _run(storage, config, spaces, fresh, extend)
+        return _run(storage, config, spaces, fresh, extend, preset)
 
 
-def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: float) -> Path:
+def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: float, preset: str) -> Path:
     storage.probe()
     storage.pull()
     state = _State(storage, config, spaces, fresh, extend)
@@ -94,7 +96,7 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     data = open_data(config)
-    print(data.describe(), flush=True)
+    print("\n".join([data.describe(), *viewers.lines(storage.folder)]), flush=True)
     connect(config)
     require_storage(storage)
     require_space(storage, config, kept=kept_checkpoints(config), at_a_time=concurrent_trials(config))
@@ -113,9 +115,9 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
         stage["begun"] = True
         state.write()
         if stage["kind"] == "search":
-            _search(config, spaces, storage, gans, stage, first["warm_up_seconds"])
+            _search(config, spaces, storage, gans, stage, first["warm_up_seconds"], preset)
         else:
-            _confirm(config, storage, stage)
+            _confirm(config, spaces, storage, stage)
         stage["done"] = True
         state.write()
     report.write(config, storage)
@@ -176,7 +178,13 @@ class _State:
 
 
 def _search(
-    config: Config, spaces: Spaces, storage: Storage, gans: Gans, stage: dict[str, Any], warm_up_seconds: float
+    config: Config,
+    spaces: Spaces,
+    storage: Storage,
+    gans: Gans,
+    stage: dict[str, Any],
+    warm_up_seconds: float,
+    preset: str = "",
 ) -> None:
     journal = storage.folder / results.JOURNAL
     both = contests(config, spaces, stage["budgets"])
@@ -186,6 +194,7 @@ def _search(
     if config.search.hours:
         limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups)
     searcher = StudySearch(both, journal, limit)
+    study_notes.describe(journal, config, preset)
     left = searcher.left_images
     images = {"search": (left[STUDY], 0.0)}
     if OPPONENT_STUDY in left:
@@ -196,7 +205,7 @@ def _search(
     outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups})
     all_go_on = config.search.algorithm == "population"
     cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]), all_go_on=all_go_on)
-    _fit(config, storage, stage["name"], outlook, gans, searcher, cleanup)
+    _fit(config, storage, stage["name"], outlook, gans, searcher, cleanup, searched=spaces.fields)
     trials = results.trials_frame(load_study(journal), config)
     if not ((trials.state == "complete") & ~trials.baseline).any():
         raise UserError(
@@ -205,7 +214,7 @@ def _search(
         )
 
 
-def _confirm(config: Config, storage: Storage, stage: dict[str, Any]) -> None:
+def _confirm(config: Config, spaces: Spaces, storage: Storage, stage: dict[str, Any]) -> None:
     trials = results.trials_frame(results.open_study(storage.folder), config)
     recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
     if plan := confirm.left(trials, config, storage.folder):
@@ -217,12 +226,12 @@ def _confirm(config: Config, storage: Storage, stage: dict[str, Any]) -> None:
             gans[seed] = warmed_gan(own, open_data(own).images, storage)
         following = {"equal time": (equal_time_images(config), 0.0)} if config.search.equal_time else {}
         outlook = Outlook({"confirm": (images - real, real), **following}, ["confirm"], concurrent_trials(config))
-        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True)
+        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True, searched=spaces.fields)
     if config.search.equal_time and (plan := confirm.equal_time_left(config, storage.folder)):
         images = len(plan) * rung_images(config.with_overrides(plan[0]["overrides"]))[-1]
         outlook = Outlook({"equal time": (0.0, images)}, ["equal time"], concurrent_trials(config))
         gans = {run["overrides"]["data.split_seed"]: None for run in plan}
-        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True)
+        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True, searched=spaces.fields)
 
 
 def _fit(
@@ -234,11 +243,12 @@ def _fit(
     searcher: Searcher,
     *callbacks: tune.Callback,
     test: bool = False,
+    searched: Collection[str] = (),
 ) -> None:
     """Run what is left of a stage; every run goes on from its own checkpoint."""
     if not storage.is_uri:
         (storage.folder / name).mkdir(exist_ok=True)
-    log = StageLog(config, storage, name, outlook)
+    log = StageLog(config, storage, name, outlook, searched)
     tuner = tune.Tuner(
         _trainable(config, gans, test, storage.ray_uri(name)),
         tune_config=tune.TuneConfig(

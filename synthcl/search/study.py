@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial
 from synthcl.core.errors import UserError
 
 STUDY = "synthcl"
+"""what is searched; in the journal its study is called as the run, and so only by earlier versions"""
 OPPONENT_STUDY = "real-only"
-"""in the same journal: real images alone, tuned"""
+"""in the same journal: real images alone, tuned; there `NAME (real-only)`"""
 BASELINE_STUDY = "baselines"
 """of earlier versions, in whose searches baselines ran beside the trials"""
 TRANSFER = "transfer"
@@ -44,14 +45,42 @@ class RecordedStudy:
 
         So have the baselines of older journals, in which they may stand among the trials.
         """
+        return [trial for study in self.studies for trial in study.get_trials(deepcopy=False)]
+
+    @property
+    def studies(self) -> list[optuna.Study]:
+        """Those that have begun, the method's last."""
         if self._storage is None:
             if not self._file.is_file():
                 return []  # and opening it would make it
             self._storage = journal(self._file)
         begun = optuna.get_all_study_names(self._storage)
-        names = [name for name in (BASELINE_STUDY, OPPONENT_STUDY, STUDY) if name in begun]
-        studies = [optuna.load_study(study_name=name, storage=self._storage) for name in names]
-        return [trial for study in studies for trial in study.get_trials(deepcopy=False)]
+        if _is_of_an_earlier_version(begun):
+            begun = [name for name in (BASELINE_STUDY, OPPONENT_STUDY, STUDY) if name in begun]
+        else:
+            begun = sorted(begun, key=lambda name: name.endswith(_OPPONENT), reverse=True)
+        return [optuna.load_study(study_name=name, storage=self._storage) for name in begun]
+
+
+def name_in(storage: JournalStorage, study: str, run: str) -> str:
+    """What the journal calls a study; one that an earlier version has begun keeps its name.
+
+    Args:
+        storage: of the run.
+        study: `STUDY` or `OPPONENT_STUDY`.
+        run: its name.
+    """
+    if _is_of_an_earlier_version(optuna.get_all_study_names(storage)):
+        return study
+    return run if study == STUDY else f"{run}{_OPPONENT}"
+
+
+_OPPONENT = f" ({OPPONENT_STUDY})"
+"""no name of a run ends so"""
+
+
+def _is_of_an_earlier_version(names: list[str]) -> bool:
+    return STUDY in names  # and so is that of a run of this name
 
 
 def transfer_by_rung(trial: FrozenTrial) -> dict[int, float]:
@@ -67,6 +96,11 @@ def load_study(file: Path) -> RecordedStudy:
 def changed_by(trial: FrozenTrial) -> dict[str, Any]:
     """The overrides of a run: its values along the space, or of a copy its whole lineage."""
     return dict(trial.user_attrs.get("overrides", trial.params))
+
+
+def taken_up(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A trial that is in a study already; Optuna has no public way to it."""
+    return optuna.Trial(study, trial._trial_id)
 
 
 def require_whole(file: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_failure_is_named_and_its_points_are_in_tensorboard(log, tmp_path, cap
     log.on_trial_result(0, [], trial(), failed)
     log.on_trial_complete(0, [], trial(**failed))
     assert f"diverged: {reason}" in capsys.readouterr().out
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "trial-000")).Reload()
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "search" / "trial-000")).Reload()
     assert [event.step for event in events.Scalars("encoder/variance")] == [16, 32]
 
 

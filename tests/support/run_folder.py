@@ -208,7 +208,7 @@ def _write_confirmed(
         grids.mkdir(parents=True)
         for images in RUNGS:
             (grids / f"{images:012d}.png").write_bytes((folder / where / "samples.png").read_bytes())
-    with SummaryWriter(str(folder / "tensorboard" / label)) as writer:
+    with SummaryWriter(str(folder / "tensorboard" / "confirm" / label)) as writer:
         for images in RUNGS:
             writer.add_scalar("loss/contrast", 5.0 - images / 4096, images)
             if samples is not None:

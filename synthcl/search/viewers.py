@@ -1,0 +1,44 @@
+"""What a run can be looked at with, while it runs and afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from synthcl.search.results import JOURNAL
+
+INSTALL_DASHBOARD = "pip install 'synthcl[viewers]'"
+
+
+def commands(folder: Path) -> list[str]:
+    """Command lines for TensorBoard, Optuna's dashboard and the page of a run, which can be pasted.
+
+    Example:
+        >>> print("\\n".join(commands(Path("runs/birds"))))
+        tensorboard --logdir runs/birds/tensorboard --host 127.0.0.1
+        optuna-dashboard runs/birds/study.journal
+        synthcl report runs/birds
+    """
+    return [
+        f"tensorboard --logdir {_quoted(folder / 'tensorboard')} --host 127.0.0.1",
+        f"optuna-dashboard {_quoted(folder / JOURNAL)}",
+        f"synthcl report {_quoted(folder)}",
+    ]
+
+
+def lines(folder: Path) -> list[str]:
+    """The same as rows of a plan, with what each shows."""
+    shows = ("curves and pictures", f"trials; {INSTALL_DASHBOARD}", "the report as a page")
+    rows = [f"{command}  # {what}" for command, what in zip(commands(folder), shows, strict=True)]
+    return [f"{'' if number else 'watch':<10} {row}" for number, row in enumerate(rows)]
+
+
+def shown(path: Path) -> str:
+    """Relative to where the command was given, when it lies below."""
+    here = Path.cwd()
+    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(shown(path))
