@@ -47,9 +47,12 @@ def tell_confirmed(found: Findings) -> None:
     board, winner = found.board, found.winning_trial
     if board.winner is None:
         return
-    scores = {row.name: f"{row.scores[board.headline]} on test, n={len(row.seeds)}" for row in board.rows}
+    measured = [row for row in board.rows if board.headline in row.scores]
+    scores = {row.name: f"{row.scores[board.headline]} on test, n={len(row.seeds)}" for row in measured}
     said = {CONFIRMED: scores, "winner": board.winner.name, "verdict": leaderboard.verdict(board)[0]}
-    of_trials = scores if winner is None else scores | {winner: scores[board.winner.name]}  # `joint` was one, too
+    of_trials = dict(scores)
+    if winner is not None and board.winner.name in scores:
+        of_trials[winner] = scores[board.winner.name]  # `joint` was a trial, too
     for study in found.study.studies:
         _set(study, said)
         _note(study, _listed(study.user_attrs))
