@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.knobs import CurriculumConfig
+from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.schedule import Schedule
 
 
-def closed_loops(curriculum: CurriculumConfig, of_plugins: Mapping[str, Schedule]) -> dict[str, Follow]:
+def closed_loops(curriculum: CurriculumConfig, of_plugins: Mapping[str, Schedule]) -> dict[str, Loop]:
     """Closed loops by the dotted field that each steers.
 
     Args:
@@ -18,10 +18,10 @@ def closed_loops(curriculum: CurriculumConfig, of_plugins: Mapping[str, Schedule
         of_plugins: schedules of single plug-ins, by dotted field.
     """
     shared = {f"curriculum.{name}": schedule for name, schedule in curriculum}
-    return {path: schedule for path, schedule in (shared | {**of_plugins}).items() if isinstance(schedule, Follow)}
+    return {path: schedule for path, schedule in (shared | {**of_plugins}).items() if isinstance(schedule, Loop)}
 
 
-def require_sound(loops: Mapping[str, Follow], terms: Collection[str]) -> None:
+def require_sound(loops: Mapping[str, Loop], terms: Collection[str]) -> None:
     """Refuse loops that could not do what they say.
 
     Args:
@@ -38,4 +38,4 @@ def require_sound(loops: Mapping[str, Follow], terms: Collection[str]) -> None:
     for measured, number in Counter(loop.measured for loop in loops.values()).items():
         if number > 1:
             fields = " and ".join(path for path, loop in loops.items() if loop.measured == measured)
-            raise ValueError(f"{fields} both follow {measured!r} and would fight; let one of them be a constant")
+            raise ValueError(f"{fields} both look at {measured!r} and would fight; let one of them be a constant")

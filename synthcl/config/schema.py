@@ -33,8 +33,8 @@ from synthcl.config.upgrade import path_today, upgrade
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
-from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at, learning_rate
+from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.mix import Mix, mix_at
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
@@ -130,8 +130,8 @@ class Config(Section):
         for name, term in self.terms.items():
             if isinstance(term, DecoupledConfig) and term.weight.bounds[1] > 0 and not mixers:
                 raise ValueError(
-                    f"terms.{name} of kind decoupled looks at mixed views alone, and views has none of kind mixup or "
-                    "resizemix with a share above 0; add one, such as views.mix={kind: resizemix}"
+                    f"terms.{name} of kind decoupled looks at mixed views alone, and views has none of kind mixup, "
+                    "cutmix or resizemix with a share above 0; add one, such as views.mix={kind: resizemix}"
                 )
             if isinstance(term, CustomTerm) and term.weight.bounds[1] > 0 and mixers:
                 raise ValueError(
@@ -188,7 +188,7 @@ class Config(Section):
         return own | self.schedules_of_plugins
 
     @cached_property
-    def closed_loops(self) -> dict[str, Follow]:
+    def closed_loops(self) -> dict[str, Loop]:
         """Schedules that the run itself decides, by the dotted field that each steers."""
         return closed_loops(self.curriculum, self.schedules_of_plugins)
 

@@ -17,7 +17,7 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.core.image_grid import grid_png
-from synthcl.method.curriculum.follow import Follow
+from synthcl.method.curriculum.loop import Loop
 
 FILE = "checkpoint.pt"
 SAMPLES = "samples.png"
@@ -135,7 +135,9 @@ def require_ancestor(state: dict[str, Any], config: Config, path: Path) -> None:
     same = {
         path
         for path in own.keys() & others.keys()
-        if not {Follow} & {type(own[path]), type(others[path])}  # whose values are no function of progress
+        if not any(
+            isinstance(schedule, Loop) for schedule in (own[path], others[path])
+        )  # whose values are no function of progress
         and all(
             own[path].value_at(at / config.training.steps) == others[path].value_at(at / donor.training.steps)
             for at in range(step)

@@ -16,6 +16,20 @@ def of_embeddings(embeddings: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def of_views(embeddings: Tensor, views_per_image: int) -> dict[str, Tensor]:
+    """`encoder/alignment`: mean squared distance of two views of an image, in [0, 4]; 0 is no difference.
+
+    Args:
+        embeddings: (views, dim) of length 1, in blocks of one view an image.
+        views_per_image: blocks.
+    """
+    of_images = embeddings.detach().float().unflatten(0, (views_per_image, -1))  # (views, images, dim)
+    pairs = views_per_image * (views_per_image - 1)
+    cosines = (of_images.sum(dim=0).square().sum(dim=1) - views_per_image) / pairs
+    return {"encoder/alignment": 2 - 2 * cosines.mean()}
+
+
+@torch.no_grad()
 def of_synthetic(
     features: Tensor, embeddings: Tensor, rows: slice, views_per_latent: int, views_per_image: int
 ) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.scene import Player, Plugin, Seen, Source, Statistics, Term, View, Views
 from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.training.batch import Batch
-from synthcl.training.diagnostics import of_embeddings, of_synthetic
+from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
 from synthcl.training.networks import GanState, make_networks, make_optimizers
 
 _SITES = ("base", "pixel", "mix")
@@ -53,6 +53,7 @@ class Lab:
         self._own["terms"] = nn.ModuleDict(self.terms)
         self._own.to(device)
         self.optimizers = make_optimizers(config, networks, self._own.parameters())
+        self._looked_at = {loop.measured for loop in config.closed_loops.values()}
         self.sources: dict[str, Source] = {}
         if networks.generator is not None and networks.generator_ema is not None and networks.discriminator is not None:
             made = GanNetworks(networks.generator, networks.generator_ema, networks.discriminator)
@@ -109,6 +110,9 @@ class Lab:
         for name, term in self.terms.items():
             own = knobs.own(f"terms.{name}")
             if own["weight"] == 0:
+                if f"loss/{name}" in self._looked_at:  # by a loop that could not raise the weight again without it
+                    with torch.no_grad():
+                        statistics[f"loss/{name}"] = term(seen, own)
                 continue
             loss = term(seen, own)
             statistics[f"loss/{name}"] = loss.detach()
@@ -131,6 +135,8 @@ class Lab:
         """What the last step tells of embeddings, synthetic images and the game."""
         embeddings = seen.embeddings("main")
         found = of_embeddings(embeddings)
+        if "encoder/alignment" in self._looked_at and (span := seen.views.spans.get("real")):
+            found |= of_views(embeddings[span], self.config.training.views_per_image)
         for name, source in self.sources.items():
             if span := seen.views.spans.get(name):
                 found |= of_synthetic(seen.features, embeddings, span, source.views_per_group, source.views_per_part)

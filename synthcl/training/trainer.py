@@ -144,11 +144,12 @@ class Trainer:
 
     def _steer(self, point: Point) -> None:
         """Let closed loops decide the values from the next step on; without their measurement they leave them."""
-        progress, since = (steps / self.config.training.steps for steps in (self.step, self.step - self.steered_at))
+        steps = self.step - self.steered_at
+        progress, since = (number / self.config.training.steps for number in (self.step, steps))
         for path, loop in self.config.closed_loops.items():
             if loop.measured in point:
                 value = self.steered.get(path, loop.start)
-                self.steered[path] = loop.decide(value, progress, since, point[loop.measured])
+                self.steered[path] = loop.decide(value, progress, since, point[loop.measured], steps)
         self.steered_at = self.step
 
     def _set_training_mode(self) -> None:

@@ -11,12 +11,14 @@ from synthcl.config.schema import Config
 from synthcl.method.objectives.ppcl import ppcl
 from synthcl.method.scene import Views
 from synthcl.method.views import mixup, resizemix
+from synthcl.method.views.cutmix import CutmixConfig
 from synthcl.method.views.mixup import MixupConfig
 from synthcl.method.views.resizemix import ResizemixConfig
 from synthcl.training.trainer import Trainer
 
 ON = {"share": 1.0}
-MIXERS = [{"kind": "mixup"}, {"kind": "resizemix"}]
+SECTIONS = {"mixup": MixupConfig, "cutmix": CutmixConfig, "resizemix": ResizemixConfig}
+MIXERS = [{"kind": kind} for kind in SECTIONS]
 each_mixer = pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: mixer["kind"])
 
 
@@ -104,12 +106,53 @@ def test_the_weight_of_resizemix_is_the_share_of_pixels_that_are_left_and_boxes_
     assert {place for side, place in places if side == 5} == {0, 1, 2, 3}
 
 
+def test_cutmix_replaces_a_box_by_that_of_the_partner_and_touches_nothing_else():
+    views, mixer = views_of(8), CutmixConfig().build(8)
+    sides = set()
+    for seed in range(40):
+        draw = mixer.draw(16, 1.0, torch.Generator().manual_seed(seed))
+        after = mixer(views, draw, {"share": 0.6})
+        before, mixed = torch.cat(views.parts), torch.cat(after.parts)
+        for i in range(16):
+            expected, kept = before[i].clone(), 64
+            if draw.chosen[i] < 0.6:
+                box = tuple(slice(int(first[i]), int(first[i]) + draw.side) for first in (draw.top, draw.left))
+                expected[:, *box] = before[i ^ 1][:, *box]
+                kept -= draw.side**2
+            assert torch.equal(mixed[i], expected)
+            assert after.weights[i].tolist() == pytest.approx([kept / 64, 1 - kept / 64])
+        sides.add(draw.side)
+    assert len(sides) > 4
+    assert sides <= {*range(9)}
+
+
+@pytest.mark.parametrize("alpha", [0.5, 4.0])
+def test_boxes_of_cutmix_have_the_area_of_a_beta_number(alpha):
+    mixer = CutmixConfig(alpha=alpha).build(512)
+    sides = [mixer.draw(2, 1.0, torch.Generator().manual_seed(seed)).side for seed in range(500)]
+    assert stats.kstest(np.square(np.array(sides) / 512), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+def test_gradients_of_cutmix_reach_each_pixel_of_the_image_that_shows_it():
+    mixer, pixels = CutmixConfig().build(8), torch.rand(2, 1, 8, 8, requires_grad=True)
+    draw = resizemix.Draw(torch.zeros(2), torch.full((2,), 0.75), torch.full((2,), 1.0), torch.full((2,), 3.0), 4)
+    after = mixer(Views((pixels,), (2,), {}, torch.arange(2)[:, None]), draw, ON)
+    (gradient,) = torch.autograd.grad(after.parts[0][0].sum(), pixels)
+    box = torch.zeros(8, 8)
+    box[1:5, 3:7] = 1
+    assert torch.equal(gradient[:, 0], torch.stack([1 - box, box]))
+
+
 @each_mixer
 def test_a_mixture_that_keeps_everything_is_the_view_itself(mixer):
     views = views_of(8)
     zeros, ones = torch.zeros(16), torch.ones(16)
-    draws = {"mixup": mixup.Draw(zeros, ones), "resizemix": resizemix.Draw(ones, zeros, zeros, zeros, 4)}
-    made = {"mixup": MixupConfig, "resizemix": ResizemixConfig}[mixer["kind"]]().build(8)
+    draws = {
+        "mixup": mixup.Draw(zeros, ones),
+        "cutmix": resizemix.Draw(zeros, ones, zeros, zeros, 0),  # a box of no pixels
+        "resizemix": resizemix.Draw(ones, zeros, zeros, zeros, 4),  # not chosen
+    }
+    made = SECTIONS[mixer["kind"]]().build(8)
     after = made(views, draws[mixer["kind"]], {"share": 0.5})
     for one, other in zip(after.parts, views.parts, strict=True):
         assert torch.equal(one, other)
@@ -118,7 +161,7 @@ def test_a_mixture_that_keeps_everything_is_the_view_itself(mixer):
 
 @each_mixer
 def test_one_side_leaves_a_clean_key_of_every_image(mixer):
-    made = {"mixup": MixupConfig, "resizemix": ResizemixConfig}[mixer["kind"]](sides="one").build(8)
+    made = SECTIONS[mixer["kind"]](sides="one").build(8)
     views = views_of(8)
     after = made(views, made.draw(16, 1.0, torch.Generator().manual_seed(0)), ON)
     assert (after.weights[:, 0] < 1).tolist() == ([True] * 4 + [False] * 4) * 2

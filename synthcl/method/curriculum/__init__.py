@@ -6,13 +6,14 @@ from pydantic import Field
 
 from synthcl.core.plugin import kind_or
 from synthcl.method.curriculum.curves import Piecewise, Table
+from synthcl.method.curriculum.dual import Dual
 from synthcl.method.curriculum.follow import Follow
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
 from synthcl.method.curriculum.schedule import NUMBER
 from synthcl.method.curriculum.tanh import Tanh
 
 AnySchedule = Annotated[
-    Constant | Linear | Cosine | Step | Exponential | Tanh | Piecewise | Table | Follow,
+    Constant | Linear | Cosine | Step | Exponential | Tanh | Piecewise | Table | Follow | Dual,
     Field(discriminator="kind"),
     kind_or("constant"),
     NUMBER,

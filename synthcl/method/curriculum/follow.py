@@ -12,17 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Positive, kind_or
+from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.ramps import Constant, Cosine, Exponential, Linear, Step
-from synthcl.method.curriculum.schedule import NUMBER, Schedule
+from synthcl.method.curriculum.schedule import NUMBER
 
 Target = Annotated[
     Constant | Linear | Cosine | Step | Exponential, Field(discriminator="kind"), kind_or("constant"), NUMBER
 ]
-MEASURED = ("synthetic/pair_similarity", "encoder/variance", "gan/order", "gan/contrast_gradient")
-"""statistics that a loop may read, beside the loss of a term; all are without labels"""
 
 
-class Follow(Schedule):
+class Follow(Loop):
     """Decided anew at every logged point, from the mean of a statistic since the last one.
 
     Example:
@@ -37,7 +36,6 @@ class Follow(Schedule):
     }
 
     kind: Literal["follow"] = "follow"
-    measured: str = Field(description="what is held at the target: a logged statistic, or `loss/NAME` of a term")
     target: Target = Field(description="of the measurement, over the run")
     raises: bool = Field(False, description="whether a larger value raises the measurement; else it lowers it")
     gain: Positive = Field(30.0, description="change of the value's logarithm, for a distance of 1, over a whole run")
@@ -50,15 +48,7 @@ class Follow(Schedule):
     def _can_be_steered(self) -> Follow:
         if not self.low <= self.start <= self.high:
             raise ValueError(f"start {self.start:g} is outside low {self.low:g} to high {self.high:g}")
-        if self.measured not in MEASURED and not self.measured.startswith("loss/"):
-            raise ValueError(
-                f"measured {self.measured!r} cannot be followed; choose {', '.join(MEASURED)} or loss/NAME"
-            )
         return self
-
-    def value_at(self, progress: float) -> float:
-        """`start`; what is decided later stands in the state of the run."""
-        return self.start
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -67,7 +57,7 @@ class Follow(Schedule):
     def scaled(self, factor: float) -> dict[str, Any]:
         return self.model_dump() | {name: factor * getattr(self, name) for name in ("start", "low", "high")}
 
-    def decide(self, value: float, progress: float, since: float, measurement: float) -> float:
+    def decide(self, value: float, progress: float, since: float, measurement: float, steps: int = 1) -> float:
         """The next value.
 
             ln u <- clip(ln u + clip(s gain (m - target) since, -rate, rate), ln low, ln high),
@@ -79,6 +69,7 @@ class Follow(Schedule):
             progress: of the run, in [0, 1].
             since: progress since the last decision.
             measurement: m, a mean over the steps since then; what is not finite changes nothing.
+            steps: since then; nothing depends on them.
         """
         if not math.isfinite(measurement):
             return value

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
 from synthcl.method.curriculum import AnySchedule
-from synthcl.method.curriculum.follow import Follow
+from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
 
@@ -32,8 +32,8 @@ class CurriculumConfig(Section):
 
     @model_validator(mode="after")
     def _mix_is_planned(self) -> CurriculumConfig:
-        if isinstance(self.synthetic_fraction, Follow):
-            raise ValueError("synthetic_fraction cannot follow: images are fetched ahead of their step; use a table")
+        if isinstance(self.synthetic_fraction, Loop):
+            raise ValueError("synthetic_fraction cannot be a loop: images are fetched ahead of their step; use a table")
         return self
 
     @model_validator(mode="after")

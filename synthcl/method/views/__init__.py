@@ -6,6 +6,7 @@ from pydantic import Field
 
 from synthcl.core.plugin import kind_or
 from synthcl.method.views.custom import CustomView
+from synthcl.method.views.cutmix import CutmixConfig
 from synthcl.method.views.erase import EraseConfig
 from synthcl.method.views.mixup import MixupConfig
 from synthcl.method.views.resizemix import ResizemixConfig
@@ -21,6 +22,7 @@ AnyView = Annotated[
     | SolariseConfig
     | EraseConfig
     | MixupConfig
+    | CutmixConfig
     | ResizemixConfig
     | CustomView,
     Field(discriminator="kind"),

@@ -53,13 +53,17 @@ class Mixup(Mixer):
 
     def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
         """One pair of uniform numbers a view; the second is a quantile, so that l moves smoothly with alpha."""
-        from scipy.special import betaincinv  # takes longer to import than this package
-
         chosen = torch.rand(views, generator=generator)
-        quantile = torch.rand(views, generator=generator, dtype=torch.float64)
-        beta = torch.from_numpy(betaincinv(self._alpha, self._alpha, quantile.numpy()))
+        beta = beta_numbers(torch.rand(views, generator=generator, dtype=torch.float64), self._alpha)
         return Draw(chosen, torch.maximum(beta, 1 - beta).float())
 
     def mix(self, own: Tensor, partner: Tensor, draw: Any) -> Tensor:
         kept = draw.kept.to(own.dtype)[:, None, None, None]
         return kept * own + (1 - kept) * partner
+
+
+def beta_numbers(quantiles: Tensor, alpha: float) -> Tensor:
+    """Numbers from Beta(alpha, alpha) at these quantiles, (n,) float64."""
+    from scipy.special import betaincinv  # takes longer to import than this package
+
+    return torch.from_numpy(betaincinv(alpha, alpha, quantiles.numpy()))

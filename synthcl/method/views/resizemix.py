@@ -74,22 +74,41 @@ class Resizemix(Mixer):
     def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
         low, high = self._scales
         scale = low + (high - low) * torch.rand((), generator=generator).item()
-        side = max(1, round(scale * self._size))
-        chosen, top, left = torch.rand(3, views, generator=generator)
-        places = self._size - side + 1
-        kept = torch.full((views,), 1 - side**2 / self._size**2)
-        return Draw(chosen, kept, (top * places).floor(), (left * places).floor(), side)
+        return boxes(views, max(1, round(scale * self._size)), self._size, generator)
 
     def mix(self, own: Tensor, partner: Tensor, draw: Any) -> Tensor:
         """Products with matrices: one shrinks and places along the height, another along the width."""
         size = self._size
         pixels = torch.eye(size, dtype=own.dtype, device=own.device)
         shrink = F.interpolate(pixels[None, None], size=(draw.side, size), mode="bilinear", antialias=True)[0, 0]
-        matrices, insides = [], []
-        for first in (draw.top, draw.left):
+        insides, matrices = of_box(draw, size), []
+        for first, inside in zip((draw.top, draw.left), insides, strict=True):
             place = torch.arange(size, device=own.device) - first.long()[:, None]  # (n, size)
-            inside = (place >= 0) & (place < draw.side)
             matrices.append(shrink[place.clamp(0, draw.side - 1)] * inside[:, :, None])  # (n, size, size)
-            insides.append(inside)
         pasted = matrices[0][:, None] @ partner @ matrices[1].mT[:, None]  # (n, C, size, size)
         return torch.where((insides[0][:, :, None] & insides[1][:, None])[:, None], pasted, own)
+
+
+def boxes(views: int, side: int, size: int, generator: torch.Generator) -> Draw:
+    """A box for each view, at any place in it.
+
+    Args:
+        views: their number.
+        side: of the boxes, in [0, size] pixels.
+        size: pixels a side of a view.
+        generator: the only source of randomness.
+    """
+    chosen, top, left = torch.rand(3, views, generator=generator)
+    places = size - side + 1
+    kept = torch.full((views,), 1 - side**2 / size**2)
+    return Draw(chosen, kept, (top * places).floor(), (left * places).floor(), side)
+
+
+def of_box(draw: Draw, size: int) -> tuple[Tensor, Tensor]:
+    """Which rows and which columns of each view its box covers, (n, size) bool each."""
+    place = torch.arange(size, device=draw.top.device)
+    down, across = (
+        (place >= first.long()[:, None]) & (place < first.long()[:, None] + draw.side)
+        for first in (draw.top, draw.left)
+    )
+    return down, across
