@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 CLUSTERS = {
     "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset", "test_folder_commands"),
     "clusters 2": (
-        *("test_cluster", "test_search", "test_viewers", "test_notebook", "test_doctor", "test_cli"),
+        *("test_cluster", "test_search", "test_viewers", "test_trackers", "test_notebook", "test_doctor", "test_cli"),
         *("test_autoscaling", "test_remote_warmup"),
     ),
 }

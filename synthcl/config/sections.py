@@ -180,6 +180,9 @@ class SearchConfig(Section):
         False, description="confirm real-only also with as many more steps as take the time of the best of the method"
     )
     seed: int = Field(0, ge=0, description="seed of the sampler")
+    log_to: tuple[Literal["wandb", "mlflow"], ...] = Field(
+        (), description="experiment trackers that follow the search beside TensorBoard"
+    )
 
     @property
     def keeps_one_in(self) -> float:

@@ -47,6 +47,10 @@ def main() -> None:
     from synthcl.search.sides import load_spaces
 
     spaces = load_spaces(config)
+    if config.search.log_to:
+        from synthcl.search.trackers import require_trackers
+
+        require_trackers(config)
     dry = arguments.dry_run or arguments.draw_views
     if dry:
         print(config.model_dump_json(indent=2))

@@ -48,10 +48,13 @@ from synthcl.search.slots import Planned, Slots
 from synthcl.search.stage_log import StageLog, leg_name
 from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study, require_whole
 from synthcl.search.time_limit import TimeLimit
+from synthcl.search.trackers import require_trackers, trackers
 from synthcl.search.trial import CurriculumTrial, WorkerPoolTrial
 from synthcl.training.networks import Gans
 
-_MAY_CHANGE = {f"search.{field}" for field in ("trials", "budgets", "hours", "space", "opponent_space", "equal_time")}
+_MAY_CHANGE = {
+    f"search.{field}" for field in ("trials", "budgets", "hours", "space", "opponent_space", "equal_time", "log_to")
+}
 """of the search section, when a search goes on; spaces are compared as texts"""
 
 
@@ -69,13 +72,14 @@ def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: f
         The folder with report, winner, study and logs.
 
     Raises:
-        UserError: on unusable storage, data or cluster, or when an earlier run of this name had another config.
+        UserError: on unusable storage, data, cluster or tracker, or when an earlier run had another config.
     """
     if extend and config.search.algorithm == "population":
         raise UserError(
             f"--budgets +{extend:g}: a population is over with its last generation; "
             "give search.budgets and name=... for a run of its own"
         )
+    require_trackers(config)
     storage = Storage(config.compute.storage, config.name)
     with storage.failures_named():
         return _run(storage, config, spaces, fresh, extend, preset)
@@ -96,7 +100,7 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     data = open_data(config)
-    print("\n".join([data.describe(), *viewers.lines(storage.folder)]), flush=True)
+    print("\n".join([data.describe(), *viewers.lines(storage.folder, config.search.log_to)]), flush=True)
     connect(config)
     require_storage(storage)
     require_space(storage, config, kept=kept_checkpoints(config), at_a_time=concurrent_trials(config))
@@ -248,7 +252,7 @@ def _fit(
     """Run what is left of a stage; every run goes on from its own checkpoint."""
     if not storage.is_uri:
         (storage.folder / name).mkdir(exist_ok=True)
-    log = StageLog(config, storage, name, outlook, searched)
+    log, followed = StageLog(config, storage, name, outlook, searched), trackers(config, storage, name, searched)
     tuner = tune.Tuner(
         _trainable(config, gans, test, storage.ray_uri(name)),
         tune_config=tune.TuneConfig(
@@ -261,7 +265,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage.ray_path,
-            callbacks=[log, ForgiveProgress(), CheckpointOnPreemption(), FreeOrphans(), *callbacks],
+            callbacks=[log, ForgiveProgress(), CheckpointOnPreemption(), FreeOrphans(), *callbacks, *followed],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
             failure_config=tune.FailureConfig(max_failures=2),
             verbose=0,

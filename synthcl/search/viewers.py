@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 from synthcl.search.results import JOURNAL
@@ -27,10 +28,14 @@ def commands(folder: Path) -> list[str]:
     ]
 
 
-def lines(folder: Path) -> list[str]:
-    """The same as rows of a plan, with what each shows."""
+def lines(folder: Path, log_to: Collection[str] = ()) -> list[str]:
+    """The same as rows of a plan, with what each shows; and how to look at what trackers have."""
     shows = ("curves and pictures", f"trials; {INSTALL_DASHBOARD}", "the report as a page")
     rows = [f"{command}  # {what}" for command, what in zip(commands(folder), shows, strict=True)]
+    if "mlflow" in log_to and "MLFLOW_TRACKING_URI" not in os.environ:
+        rows.append(f"mlflow ui --backend-store-uri sqlite:///{_quoted(folder / 'mlflow.db')}  # pip install mlflow")
+    if "wandb" in log_to and os.environ.get("WANDB_MODE") == "offline":
+        rows.append(f"wandb sync {_quoted(folder / 'wandb')}/offline-run-*  # sends what was logged offline")
     return [f"{'' if number else 'watch':<10} {row}" for number, row in enumerate(rows)]
 
 
