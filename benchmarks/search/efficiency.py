@@ -5,8 +5,8 @@ were trained once on a small preset (`recorded/mnist16.yaml`); their scores at s
 `recorded/mnist16.jsonl`. `--surface cifar16` is a second preset. A Gaussian process fitted on them gives the expected
 scores of any configuration (`surrogate.py`); a run's scores are these and normal residuals with the covariance over
 rungs that the process left on runs it had not seen. The product's own searcher plays on it with parallel workers
-(`replay.py`); what it hands over is the complete run with the best score, and what that is *worth* is its expected
-score at the end.
+(`replay.py`); what it hands over is the best run of the highest rung that several have reached, and what that is
+*worth* is its expected score at the end.
 
     recorded    the process as it is: flat at the top
     steep       four times as steep for the best 15 % of configurations: there is something to find
@@ -37,7 +37,7 @@ from optuna.samplers import RandomSampler
 
 from benchmarks.search import curves
 from benchmarks.search.curves import Curve
-from benchmarks.search.replay import play
+from benchmarks.search.replay import Leg, play
 from benchmarks.search.surrogate import Surrogate
 from benchmarks.support.harness import arguments, comma_separated, finish, table
 from synthcl.comparison.arms import OWN
@@ -48,6 +48,7 @@ from synthcl.config.schema import Config
 from synthcl.config.sections import EvaluationConfig
 from synthcl.core.progress import Progress
 from synthcl.search.contest import Contest
+from synthcl.search.hand_over import best_first
 from synthcl.search.optuna_search import StudySearch
 from synthcl.search.sides import ALGORITHMS, rung_images
 from synthcl.search.space import Space, load_space
@@ -138,14 +139,23 @@ def search(
     whole = surface.rungs[-1]
     with tempfile.TemporaryDirectory() as folder:
         legs = play(StudySearch([contest], Path(folder, "study.journal")), scores, workers, whole)
-    complete = [leg for leg in legs if leg["until"] == whole]
     spent, old = 0, math.inf
     for leg in legs:
         spent += leg["until"] - leg["heard"]
         if leg["until"] == whole and leg["score"] >= target:
             old = min(old, spent / whole)
-    handed = max(complete, key=lambda leg: leg["score"])
-    return Found(surface.worth(handed["overrides"]), len({leg["label"] for leg in legs}), old)
+    handed = handed_over(legs)
+    return Found(surface.worth(handed), len({leg["label"] for leg in legs}), old)
+
+
+def handed_over(legs: Sequence[Leg]) -> dict[str, Any]:
+    """The overrides of the run that a search of these legs hands over."""
+    curves: dict[str, dict[int, float]] = {}
+    for leg in legs:
+        curves.setdefault(leg["label"], {})[leg["until"]] = leg["score"]
+    best = best_first(curves, 1)
+    overrides: dict[str, Any] = next(leg["overrides"] for leg in legs if [leg["label"]] == best)
+    return overrides
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 import torch
 
-from benchmarks.search.efficiency import RUNGS, contest_of, recorded
+from benchmarks.search.efficiency import RUNGS, contest_of, handed_over, recorded
 from benchmarks.search.replay import play
 from benchmarks.support.harness import arguments, comma_separated, finish, table
 from synthcl import data
@@ -86,18 +86,15 @@ class Runs:
         yield from ((rung, 0.0) for rung in rungs)
 
 
-def handed_over(runs: Runs, config: Config, space: Space, method: str, budgets: float, seed: int) -> dict[str, Any]:
-    """The overrides of what one search hands over: of the complete runs the one with the best score."""
+def search(runs: Runs, config: Config, space: Space, method: str, budgets: float, seed: int) -> dict[str, Any]:
+    """The overrides of what one search hands over."""
     contest = contest_of(space, method, tuple(rung_images(config)), budgets, seed)
 
     def score(label: str, overrides: dict[str, Any], images: int) -> float:
         return runs.score(overrides, seed, images)
 
     with tempfile.TemporaryDirectory() as folder:
-        legs = play(StudySearch([contest], Path(folder, "study.journal")), score, whole=contest.rungs[-1])
-    complete = [leg for leg in legs if leg["until"] == contest.rungs[-1]]
-    best: dict[str, Any] = max(complete, key=lambda leg: leg["score"])["overrides"]
-    return best
+        return handed_over(play(StudySearch([contest], Path(folder, "study.journal")), score, whole=contest.rungs[-1]))
 
 
 def main() -> None:
@@ -120,7 +117,7 @@ def main() -> None:
     jobs = [(seed, budget, method) for seed in range(1, seeds + 1) for budget in budgets for method in COMPARED]
     with Progress("searches", len(jobs), "search") as progress:
         for seed, budget, method in jobs:
-            found = handed_over(runs, config, space, method, budget, seed)
+            found = search(runs, config, space, method, budget, seed)
             fresh = statistics.fmean(runs.score(found, each, whole) for each in FRESH_SEEDS)
             results.setdefault((method, budget), []).append(fresh)
             progress.advance()

@@ -106,7 +106,9 @@ class Findings:
 
     @cached_property
     def _searched(self) -> dict[str, Config]:
-        """The complete trials, best first."""
+        """The trials: what is handed over first, then the complete ones from the best on."""
         complete = self.trials[(self.trials.state == "complete") & ~self.trials.baseline]
-        ranked = complete.sort_values("score", ascending=False)
-        return {row.label: self.config.with_overrides(row.overrides) for row in ranked.itertuples()}
+        ranked = complete.sort_values("score", ascending=False).label
+        overrides = dict(zip(self.trials.label, self.trials.overrides, strict=True))
+        names = [*results.best_names(self.trials, self.config), *ranked]
+        return {name: self.config.with_overrides(overrides[name]) for name in names}

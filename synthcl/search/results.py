@@ -15,7 +15,7 @@ from synthcl.comparison.records import Record, read_all
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
-from synthcl.search import pareto
+from synthcl.search import hand_over, pareto
 from synthcl.search.study import RecordedStudy, changed_by, load_study
 
 JOURNAL = "study.journal"
@@ -146,11 +146,11 @@ def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
 
 
 def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
-    """The complete trials to confirm, best first; the one that is the configuration itself is none of them.
+    """The trials to confirm, best first; the one that is the configuration itself is none of them.
 
-    They are the best by score or, of two objectives, what `pareto.hand_over` takes. Of a population both kinds are
-    among them, to show what copying gains: the best copy and the best that has never copied, last where they are not
-    among the best.
+    They are what `hand_over.best_first` takes of those that are complete or paused or, of two objectives, what
+    `pareto.hand_over` takes of the complete ones. Of a population both kinds are among them, to show what copying
+    gains: the best copy and the best that has never copied, last where they are not among the best.
     """
     searched = trials[~trials.baseline]
     best = list(_best(searched, config, config))
@@ -163,7 +163,7 @@ def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
 
 
 def best_opponents(trials: pd.DataFrame, config: Config) -> list[str]:
-    """The complete runs of the opponent likewise; the configuration's own real-only is none of them."""
+    """The runs of the opponent likewise; the configuration's own real-only is none of them."""
     return list(_best_opponents(trials, config))
 
 
@@ -182,12 +182,14 @@ def _best_opponents(trials: pd.DataFrame, config: Config) -> dict[str, str]:
 
 def _best(trials: pd.DataFrame, own: Config, config: Config) -> dict[str, str]:
     """Label to role on the front."""
-    finished = trials[trials.state == "complete"].sort_values("score", ascending=False, kind="stable")
-    found = finished.loc[[row.Index for row in finished.itertuples() if own.with_overrides(row.overrides) != own]]
+    others = trials.loc[[row.Index for row in trials.itertuples() if own.with_overrides(row.overrides) != own]]
     if config.search.objective != "pareto":
-        return dict.fromkeys(found.label[: config.search.confirm_top], "")
-    taken = pareto.hand_over(found[["linear", "transfer"]].to_numpy(), config.search.confirm_top)
-    return {found.label.iloc[at]: role for at, role in taken.items()}
+        alive = others[others.state.isin(["complete", "paused"])]
+        curves = dict(zip(alive.label, alive.curve, strict=True))
+        return dict.fromkeys(hand_over.best_first(curves, config.search.confirm_top), "")
+    complete = others[others.state == "complete"].sort_values("score", ascending=False, kind="stable")
+    taken = pareto.hand_over(complete[["linear", "transfer"]].to_numpy(), config.search.confirm_top)
+    return {complete.label.iloc[at]: role for at, role in taken.items()}
 
 
 def is_opponent(name: str) -> bool:

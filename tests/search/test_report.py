@@ -142,7 +142,7 @@ def test_the_best_of_both_sides_are_confirmed_and_the_configurations_own_once(tm
     assert (states["real-only-001"], states["real-only-002"]) == ("complete", "paused")
     assert trials.set_index("label").baseline["real-only-001"]
     names = results.chosen_names(trials, config)
-    assert names == ["real-only", "frozen-gan", "joint", "trial-002", "trial-004", "real-only-001", "real-only-003"]
+    assert names == ["real-only", "frozen-gan", "joint", "trial-002", "trial-004", "real-only-003", "real-only-001"]
     opponent = config.with_overrides(results.overrides_of("real-only-001", trials))
     assert opponent.is_real_only
     assert opponent.schedules_of_plugins["terms.contrast.temperature"].bounds == (0.3, 0.3)
