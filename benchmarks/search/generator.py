@@ -163,7 +163,7 @@ def classifier(config: Config, train: Split) -> nn.Module:
     """The preset's encoder, trained with labels, flipped images and a one-cycle learning rate."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = config.encoder.build(config.data.channels)
+        encoder = config.encoder.build(config.data.channels, config.view_size)
         head = nn.LazyLinear(int(train.labels.max()) + 1)
         head(features(encoder, first(train.images, 2)).float())
     parameters = [*encoder.parameters(), *head.parameters()]

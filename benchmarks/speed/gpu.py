@@ -36,7 +36,9 @@ from synthcl.training.trainer import Trainer
 
 def bare(config: Config, device: torch.device) -> Callable[[], object]:
     """Encoder and projector forward and backward over as many resident views as a step has."""
-    encoder = config.encoder.build(config.data.channels).to(device).to(memory_format=torch.channels_last)
+    encoder = (
+        config.encoder.build(config.data.channels, config.view_size).to(device).to(memory_format=torch.channels_last)
+    )
     projector = config.heads["main"].build(cast(int, encoder.feature_dim)).to(device)
     size = (2 * config.training.batch_images, config.data.channels, config.view_size, config.view_size)
     views = normalise(torch.rand(size, device=device))

@@ -63,6 +63,12 @@ def config_from(arguments: argparse.Namespace) -> Config:
     places: dict[str, Any] = {"data.root": str(_absolute(config.data.root))}  # workers run in folders of their own
     if config.data.labels_in_file and (file := _absolute(config.data.labels)).is_file():  # else it lies in root
         places["data.labels"] = str(file)
+    encoders = {"encoder": config.encoder} | {
+        f"evaluation.references.{name}": reference for name, reference in config.evaluation.references.items()
+    }
+    for place, encoder in encoders.items():
+        if encoder.weights_file:
+            places[f"{place}.weights"] = str(_absolute(str(encoder.weights_file)))
     places["evaluation.transfer"] = [_with_absolute_path(name) for name in config.evaluation.transfer]
     return config.with_overrides(places)
 

@@ -115,7 +115,10 @@ WHERE_IT_RUNS = (
 )
 """Fields that say where a run happens, when it logs and saves, and when it is given up, not what it learns."""
 
-NOT_LEARNED = ("search", *WHERE_IT_RUNS)
+REFERENCES = ("evaluation.references", "evaluation.reference_image_size")
+"""Fields of networks that are not trained here."""
+
+NOT_LEARNED = ("search", *WHERE_IT_RUNS, *REFERENCES)
 """Fields that a run's weights and scores do not depend on."""
 
 LEARNED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "training")

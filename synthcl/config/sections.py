@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Count, Fraction, Positive, Section
+from synthcl.method.encoders import AnyEncoder
 
 
 class DataConfig(Section):
@@ -111,6 +113,19 @@ class EvaluationConfig(Section):
     )
     early_label_images: Count = Field(2000, description="likewise at rungs before the last")
     batch_images: Count = Field(500, description="images encoded at a time")
+    references: dict[str, AnyEncoder] = Field(
+        {}, description="pretrained networks by name, scored frozen beside what a search or a comparison trains"
+    )
+    reference_image_size: int = Field(224, ge=16, le=512, description="pixels a side of what references are shown")
+
+    @model_validator(mode="after")
+    def _references_are_pretrained(self) -> EvaluationConfig:
+        for name, encoder in self.references.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"references has {name!r}; a name is of letters, digits and . _ -")
+            if encoder.weights is None and encoder.kind != "custom":
+                raise ValueError(f"references.{name} has random weights, which say nothing; give its weights")
+        return self
 
     @model_validator(mode="after")
     def _fractions_make_sense(self) -> EvaluationConfig:

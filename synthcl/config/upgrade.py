@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 MOVED: dict[str, str] = {
@@ -21,6 +22,11 @@ REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 ADDED: dict[str, Any] = {
     "method.views_per_pair": 4,
     "data.labels": "folders",
+    "encoder.weights": None,
+    "encoder.normalise": "auto",
+    "encoder.trunk_learning_rate_factor": 1.0,
+    "evaluation.references": {},
+    "evaluation.reference_image_size": 224,
     "search.members": None,
     "search.exploit": 0.25,
     "search.seed_deviation": 1.5,
@@ -108,7 +114,7 @@ def upgrade(tree: Any) -> Any:
     for path, value in ADDED.items():
         section, field = path.split(".")
         if isinstance(tree.get(section), dict):
-            tree[section].setdefault(field, value)
+            tree[section].setdefault(field, copy.copy(value))
     _drop_unread(tree)
     if isinstance(tree.get("search"), dict) and "reduction_factor" in tree["search"]:
         tree["search"] = _SEARCHED_BY_STOPPING | tree["search"]

@@ -21,7 +21,7 @@ def checkpoint_bytes(config: Config) -> int:
     """Size of one checkpoint: weights, and the optimisers' moments for those that learn."""
     parts: list[tuple[nn.Module, int]] = []  # a network and how many numbers are kept for each of its weights
     with torch.device("meta"):
-        encoder = config.encoder.build(config.data.channels)
+        encoder = config.encoder.build(config.data.channels, config.view_size)
         moments = 2 if config.training.optimizer == "adamw" else 1
         parts += [(encoder, 1 + moments), (config.heads["main"].build(cast(int, encoder.feature_dim)), 1 + moments)]
     if not config.is_real_only:
@@ -36,7 +36,7 @@ def checkpoint_bytes(config: Config) -> int:
 def encoder_bytes(config: Config) -> int:
     """Size of an exported encoder."""
     with torch.device("meta"):
-        return _FRAME_BYTES + _bytes(config.encoder.build(config.data.channels), 1)
+        return _FRAME_BYTES + _bytes(config.encoder.build(config.data.channels, config.view_size), 1)
 
 
 def _bytes(network: nn.Module, times: int) -> int:

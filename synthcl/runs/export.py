@@ -17,6 +17,7 @@ from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.data.transform import Transform
 from synthcl.method.encoders.custom import CustomEncoder
+from synthcl.method.encoders.normalise import HALF
 from synthcl.method.encoders.parted_conv import plain
 from synthcl.runs import checkpoint
 
@@ -32,6 +33,8 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
         config: the configuration it was trained with.
         scores: metric name to value, copied into the card.
     """
+    statistics = config.encoder.statistics().of(config.data.channels)
+    inside = {} if statistics == HALF.of(config.data.channels) else {"network": statistics._asdict()}
     card = {
         "encoder": config.encoder.model_dump(mode="json"),
         "input": {
@@ -40,6 +43,7 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
             "range": [-1.0, 1.0],
             "mean": 0.5,
             "std": 0.5,
+            **inside,  # what the network itself then brings them to, as the weights that it began with expect
         },
         "scores": scores,
         "config": config.model_dump(mode="json"),
@@ -85,7 +89,7 @@ def load_any(path: Path, *, trust_code: bool = False) -> tuple[nn.Module, Config
     state = checkpoint.load(path, torch.device("cpu"))
     config = checkpoint.config_of(state)
     _require_trust(path, config, trust_code)
-    encoder = config.encoder.build(config.data.channels)
+    encoder = config.encoder.build(config.data.channels, config.view_size)
     try:
         encoder.load_state_dict(state["trainer"]["networks"]["encoder"])
     except (RuntimeError, KeyError, TypeError):
@@ -132,7 +136,7 @@ def _load_exported(path: Path, trust_code: bool) -> tuple[nn.Module, Config]:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"encoder card {str(card_path)!r} was not written by synthcl; restore it") from None
     _require_trust(path, config, trust_code)
-    encoder = config.encoder.build(config.data.channels)
+    encoder = config.encoder.build(config.data.channels, config.view_size)
     try:
         encoder.load_state_dict(load_file(path))
     except SafetensorError as error:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 
@@ -17,6 +16,7 @@ from synthcl.data.splits import images_of, source_of, unlabelled_parts
 from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 from synthcl.training.gan_warmup import budget_kimg
 from synthcl.training.lab import in_order
 from synthcl.training.trainer import require_enough_images
@@ -63,6 +63,7 @@ class Data:
             rows.append(("labels", without_labels(self.config)))
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
         rows.append(("passes", _passes(self.config, own.unlabelled_images)))
+        rows += describe_encoders(self.config)
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
         return "\n".join(f"{name:<10} {row}" for name, row in rows)
 
@@ -82,6 +83,7 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
             missing labels or classes, or fewer images than a real-only step needs.
     """
     require_plugins(config)
+    require_references(config)
     if not config.is_real_only:
         require_latents(config)
         own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers
@@ -109,8 +111,7 @@ def require_plugins(config: Config) -> None:
     Raises:
         UserError: naming the member that cannot be made, or that fails, as code of the user's own may.
     """
-    with torch.device("cpu" if config.encoder.kind == "custom" else "meta"):
-        width = cast(int, config.encoder.build(config.data.channels).feature_dim)
+    width = require_encoder(config.encoder, config.data.channels, config.view_size)
     made = {}
     for name, section in config.views_on.items():
         with _named(f"views.{name}"):

@@ -73,7 +73,7 @@ def shown(flops: float | None) -> str:
 
 def _without_seeds(config: Config) -> Config:
     data = {"data.split_seed": 0, "data.image_fraction": 1.0}
-    return config.with_overrides(data | {"training.seed": 0, "training.compile": False})
+    return config.with_overrides(data | {"training.seed": 0, "training.compile": False, "encoder.weights": None})
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from synthcl.method.scene import Player, Plugin, Seen, Source, Statistics, Term,
 from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
-from synthcl.training.networks import GanState, make_networks, make_optimizers
+from synthcl.training.networks import RATE_FACTOR, GanState, make_networks, make_optimizers
 
 _SITES = ("base", "pixel", "mix")
 """the order of views"""
@@ -74,7 +74,7 @@ class Lab:
         for name, optimizer in vars(self.optimizers).items():
             rate = knobs.learning_rate if name == "encoder" else gan.get(f"{name}_learning_rate")
             for group in optimizer.param_groups if optimizer else ():
-                group["lr"] = rate
+                group["lr"] = rate if rate is None else rate * group.get(RATE_FACTOR, 1.0)
 
     def images(self, batch: Batch, knobs: Knobs) -> tuple[Views, list[tuple[Player, Any]]]:
         """The images of a step laid out by origin, and each player with its images on the unreversed branch."""

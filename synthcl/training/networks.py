@@ -36,6 +36,8 @@ class Optimizers:
     discriminator: torch.optim.Optimizer | None = None
 
 
+RATE_FACTOR = "rate_factor"
+"""of a group of parameters: its learning rate over that of the step"""
 GanState = dict[str, dict[str, Tensor]]
 """{"generator": state dict of the averaged G, "discriminator": state dict of D}"""
 Gans = dict[int, GanState | None]
@@ -46,7 +48,7 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
     """Build the networks, initialised by the run's seed; G and G_ema both begin as the warmed-up generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(config.training.seed, "initialisation"))
-        encoder = config.encoder.build(config.data.channels)
+        encoder = config.encoder.begin(config.data.channels, config.view_size)
         projector = config.heads["main"].build(cast(int, encoder.feature_dim))
         networks = Networks(encoder, projector)
         if not config.is_real_only:
@@ -78,10 +80,15 @@ def make_optimizers(config: Config, networks: Networks, others: Iterable[nn.Para
         others: parameters of plug-ins, which learn with the encoder.
     """
     training = config.training
-    parameters = [*networks.encoder.parameters(), *networks.projector.parameters(), *others]
+    trunk, heads = [*networks.encoder.parameters()], [*networks.projector.parameters(), *others]
+    factor = config.encoder.trunk_learning_rate_factor
+    rates: list[tuple[list[nn.Parameter], dict[str, float]]] = [([*trunk, *heads], {})]
+    if factor != 1:
+        rates = [(trunk, {RATE_FACTOR: factor}), (heads, {RATE_FACTOR: 1.0})]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if (p.ndim > 1) == decays], "weight_decay": decay, **own}
+        for parameters, own in rates
+        for decays, decay in ((True, training.weight_decay), (False, 0.0))
     ]
     encoder: torch.optim.Optimizer
     if training.optimizer == "adamw":

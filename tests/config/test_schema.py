@@ -18,6 +18,7 @@ from synthcl.config.sections import TrainingConfig
 from synthcl.core.errors import UserError
 from synthcl.method.curriculum.ramps import Constant, Cosine, Linear, Step
 from synthcl.method.curriculum.schedule import Schedule
+from synthcl.method.encoders.resnet import ResnetConfig
 
 BAD_OVERRIDES = [
     # (argument, what the line must say)
@@ -59,7 +60,7 @@ BAD_OVERRIDES = [
     ("data.image_fraction=0", r"data\.image_fraction = 0: .*greater than 0"),
     ("views.base.hue=0.6", r"views\.base\.hue = 0\.6: .*0\.5"),
     ("views.base.flip_probability=1.1", r"views\.base\.flip_probability = 1\.1: .*less than or equal to 1"),
-    ("encoder.kind=vit", r"encoder\.kind = 'vit': choose 'conv', 'resnet18', 'resnet50', 'custom'"),
+    ("encoder.kind=vit", r"encoder\.kind = 'vit': choose 'conv', 'resnet18', 'resnet50', 'timm', 'custom'"),
     ("synthetic.gan.beta1=1", r"synthetic\.gan\.beta1 = 1: .*less than 1"),
     ("synthetic.gan.loss=wasserstein", r"synthetic\.gan\.loss = 'wasserstein': .*'hinge' or 'relativistic'"),
     ("training.views_per_image=3", r"training\.views_per_image = 3: .*2 or 4"),
@@ -267,7 +268,7 @@ def test_a_member_of_a_family_is_added_changed_and_removed() -> None:
     assert config.terms["second"].weight == Constant(start=0.5)
     assert config.with_overrides({"terms.second": None}) == Config(name="test")
     other = config.with_overrides({"encoder.kind": "resnet50", "encoder.stem": "imagenet"})
-    assert other.encoder.model_dump() == {"kind": "resnet50", "stem": "imagenet"}
+    assert other.encoder == ResnetConfig(kind="resnet50", stem="imagenet")
     narrow = Config(name="test").with_overrides({"curriculum.hardness": {"kind": "linear", "start": 0.25, "end": 1.0}})
     step = narrow.with_overrides({"curriculum.hardness.kind": "step"}).curriculum.hardness
     assert step == Step(start=0.25, end=1.0)  # what both kinds have stays

@@ -36,6 +36,7 @@ ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES = map(
 # What a kind cannot do without, where its fields have no default; the custom ones name code below.
 HERE = "test_families"
 NEEDED: dict[str, dict[str, Any]] = {
+    "encoder timm": {"backbone": "test_efficientnet"},
     "encoder custom": {"code": f"{HERE}:make_encoder", "feature_dim": 6},
     "term custom": {"code": f"{HERE}:spread"},
     "view custom": {"code": f"{HERE}:dim", "numbers": 2},
@@ -357,7 +358,7 @@ def test_a_sources_draws_are_pure_and_shared_out_by_rows(kind: str, monkeypatch:
     assert all(image.min() >= 0 and image.max() <= 1 for image in images)
 
 
-SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head")]
+SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head")] + [("encoder", "timm")]
 """what looks at more than one row, or draws"""
 
 

@@ -9,6 +9,9 @@ from synthcl.method.encoders.conv import ConvConfig
 from synthcl.method.encoders.custom import CustomEncoder
 from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.encoders.resnet import ResnetConfig
+from synthcl.method.encoders.timm_backbone import TimmEncoder
 
-AnyEncoder = Annotated[ConvConfig | ResnetConfig | CustomEncoder, Field(discriminator="kind"), kind_or("conv")]
+AnyEncoder = Annotated[
+    ConvConfig | ResnetConfig | TimmEncoder | CustomEncoder, Field(discriminator="kind"), kind_or("conv")
+]
 AnyHead = Annotated[MlpConfig, kind_or("mlp")]

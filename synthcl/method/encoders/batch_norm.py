@@ -19,8 +19,8 @@ def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return module
     if any(parameter.is_cuda for parameter in module.parameters()):
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    return _convert(module)
+        return _convert(module, nn.SyncBatchNorm)
+    return _convert(module, GlooBatchNorm)
 
 
 class GlooBatchNorm(_BatchNorm):
@@ -68,15 +68,40 @@ class GlooBatchNorm(_BatchNorm):
         self.running_var.lerp_(unbiased_variance, share)
 
 
-def _convert(module: nn.Module) -> nn.Module:
+class _Followed:
+    """A mixin for layers of timm that go on with what `drop` and `act` hold after they have normalised."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))  # type: ignore[misc, attr-defined]
+
+
+class _GlooBatchNormAct(_Followed, GlooBatchNorm):
+    pass
+
+
+class _SyncBatchNormAct(_Followed, nn.SyncBatchNorm):
+    pass
+
+
+_FOLLOWED: dict[type[_BatchNorm], type[_BatchNorm]] = {
+    GlooBatchNorm: _GlooBatchNormAct,
+    nn.SyncBatchNorm: _SyncBatchNormAct,
+}
+
+
+def _convert(module: nn.Module, kind: type[_BatchNorm]) -> nn.Module:
     if isinstance(module, _BatchNorm):
-        twin = GlooBatchNorm(
-            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-        )
+        followed = dict(module.named_children())
+        if unknown := followed.keys() - {"drop", "act"}:
+            raise ValueError(f"{type(module).__name__} has {sorted(unknown)}, which no synchronised layer would call")
+        made = _FOLLOWED[kind] if followed else kind
+        twin = made(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
+        for name, child in followed.items():
+            twin.add_module(name, child)
         twin.weight, twin.bias = module.weight, module.bias
         twin.running_mean, twin.running_var = module.running_mean, module.running_var
         twin.num_batches_tracked = module.num_batches_tracked
         return twin.train(module.training)
     for name, child in module.named_children():
-        setattr(module, name, _convert(child))
+        setattr(module, name, _convert(child, kind))
     return module

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field
 from torch import nn
 
-from synthcl.core.plugin import Count, Section
+from synthcl.core.plugin import Count
 from synthcl.method.encoders.parted_conv import PartedConv2d
+from synthcl.method.encoders.section import EncoderSection
 
 
-class ConvConfig(Section):
+class ConvConfig(EncoderSection):
     """Four convolutions, for small images on a CPU."""
 
     kind: Literal["conv"] = "conv"
     width: Count = Field(32, description="the stages have 1/2, 1, 2 and 4 times this many channels")
 
-    def build(self, channels: int) -> ConvEncoder:
-        return ConvEncoder(self.width, channels)
+    def build(self, channels: int, image_size: int | None = None) -> ConvEncoder:
+        encoder = ConvEncoder(self.width, channels)
+        cast(PartedConv2d, encoder[0]).normalise = self.normaliser(channels)
+        return encoder
 
 
 class ConvEncoder(nn.Sequential):

@@ -9,11 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from synthcl.core.errors import UserError
-from synthcl.core.plugin import Code, Section, imported
+from synthcl.core.plugin import Code, imported
 from synthcl.method.encoders.parted_conv import Parted
+from synthcl.method.encoders.section import EncoderSection
+
+_TRIED_PIXELS = 32
+"""a side of what it is tried on where nobody says how large images are"""
 
 
-class CustomEncoder(Section):
+class CustomEncoder(EncoderSection):
     """`make(channels=..., **options)`, which returns a module: images (n, C, H, W) in [-1, 1] -> features (n, dim)."""
 
     kind: Literal["custom"] = "custom"
@@ -21,8 +25,8 @@ class CustomEncoder(Section):
     options: dict[str, Any] = Field({}, description="keyword arguments of the callable")
     feature_dim: int = Field(ge=1, description="dimensions of its features")
 
-    def build(self, channels: int) -> nn.Module:
-        """Call the factory, and hold what it returns to the contract once, on two images of 32 px.
+    def build(self, channels: int, image_size: int | None = None) -> nn.Module:
+        """Call the factory, and hold what it returns to the contract once, on two images.
 
         Raises:
             UserError: when it breaks the contract.
@@ -35,7 +39,8 @@ class CustomEncoder(Section):
         if not isinstance(network, nn.Module):
             raise UserError(f"{said} returned a {type(network).__name__}; it must return a torch.nn.Module")
         first = next(iter(network.parameters()), None)
-        images = torch.zeros(2, channels, 32, 32, device=None if first is None else first.device)
+        size = image_size or _TRIED_PIXELS
+        images = torch.zeros(2, channels, size, size, device=None if first is None else first.device)
         mode = network.training
         try:
             with torch.no_grad():
@@ -46,4 +51,4 @@ class CustomEncoder(Section):
         if not isinstance(features, Tensor) or tuple(features.shape) != (2, self.feature_dim):
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise UserError(f"{said} returned {shape} for 2 images; encoder.feature_dim says (2, {self.feature_dim})")
-        return Parted(network.train(mode), self.feature_dim)
+        return Parted(network.train(mode), self.feature_dim, self.normaliser(channels))
