@@ -27,6 +27,7 @@ ADDED: dict[str, Any] = {
     "encoder.trunk_learning_rate_factor": 1.0,
     "evaluation.references": {},
     "evaluation.reference_image_size": 224,
+    "search.log_to": [],
     "search.members": None,
     "search.exploit": 0.25,
     "search.seed_deviation": 1.5,
