@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from synthcl.search.legs import Game, Run
 from synthcl.search.space import Space
 
-BEST, LATEST = 64, 128
+BEST, LATEST = 24, 40
 """runs that TPE is shown"""
 
 Pair = tuple[float, float]
