@@ -12,13 +12,11 @@ from xdist.scheduler import LoadScopeScheduling
 torch.set_num_threads(1)
 
 CLUSTERS = {
-    "clusters 1": ("test_chaos", "test_ray_up", "test_every_preset", "test_folder_commands"),
-    "clusters 2": (
-        *("test_cluster", "test_search", "test_viewers", "test_trackers", "test_notebook", "test_doctor", "test_cli"),
-        *("test_autoscaling", "test_remote_warmup"),
-    ),
+    "clusters 1": ("test_every_preset", "test_doctor", "test_cli", "test_remote_warmup"),
+    "clusters 2": ("test_search", "test_notebook", "test_viewers", "test_trackers"),
+    "clusters 3": ("test_chaos", "test_ray_up", "test_folder_commands", "test_cluster", "test_autoscaling"),
 }
-"""modules that start Ray, in parts of some minutes"""
+"""modules that start Ray, in parts of some minutes; those that share the finished smoke run are in one"""
 
 SLOW = {
     *(module for modules in CLUSTERS.values() for module in modules),
@@ -66,7 +64,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if module_of(item.nodeid) in SLOW:
             item.add_marker("slow")
-    items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of two processes begins with one of those
+    items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of the processes begins with one of those
 
 
 @pytest.fixture(scope="session")
