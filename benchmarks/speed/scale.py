@@ -25,8 +25,6 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
-
 from benchmarks.support import harness
 
 from synthcl.search import stages  # isort: skip  (it sets what Ray reads when it is imported)

@@ -12,7 +12,6 @@ messages. `--quick`: one worker, two trials.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
 from benchmarks.support import harness
 from synthcl.runs.checkpoint_store import save

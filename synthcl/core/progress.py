@@ -1,13 +1,19 @@
-"""How far something is: a bar on a terminal, and a plain line about once a minute anywhere else."""
+"""How far something is: bars at the lower edge of a terminal, and a plain line about once a minute anywhere else."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from synthcl.core.screen import Screen
 
 EVERY_SECONDS = 60.0
 """between two lines of a log"""
@@ -26,6 +32,7 @@ class Progress:
         leave: whether the end of the work is shown, too.
         shown: false shows nothing.
         following: seconds of the work that comes after this one, 0 while they are unknown; the time left is of both.
+        beneath: what a terminal shows under the bar, made anew at every refresh.
 
     Example:
         with Progress("images", len(files), "file") as progress:
@@ -45,50 +52,44 @@ class Progress:
         leave: bool = True,
         shown: bool = True,
         following: Callable[[], float] = lambda: 0.0,
+        beneath: Callable[[], RenderableType] | None = None,
     ) -> None:
         self.what, self.note = what, ""
-        self._total, self._percent, self._leave, self._shown = total, percent, leave, shown
+        self._total, self._unit, self._percent, self._leave, self._shown = total, unit, percent, leave, shown
         self._done = self._before = done
         self._following = following
         self._began = time.monotonic()
         self._next = self._began + max(EVERY_SECONDS, delay_seconds)
-        self._bar: tqdm | None = None
-        if shown and sys.stderr.isatty():
-            scaled = total >= 1000
-            self._bar = tqdm(
-                desc=what, total=total, initial=done, unit=unit, unit_scale=scaled, delay=delay_seconds, leave=leave,
-                dynamic_ncols=True,
-            )  # fmt: skip
+        self._delay_seconds, self._beneath = delay_seconds, beneath
+        self._screen = _screen() if shown else None
+        self._bar: Any = None
+        self._draw()
 
     def advance(self, more: float = 1) -> None:
         """Count work that has been done."""
         self._done += more
-        if self._bar is not None:
-            whole = self._whole_left() if self._following() else ""
-            self._bar.set_postfix_str(", ".join(filter(None, [self.note, whole])), refresh=False)
-            self._bar.update(more)
         self.look()
 
     def describe(self, what: str | None = None, note: str | None = None) -> None:
         """Change what starts the line, or what stands behind it, from the next time that it is shown."""
         self.what, self.note = self.what if what is None else what, self.note if note is None else note
-        if self._bar is not None:
-            self._bar.set_description_str(self.what, refresh=False)
-            self._bar.set_postfix_str(self.note, refresh=False)
+        self._draw()
 
     def look(self) -> None:
-        """Write a line to the log if one is due; `advance` does so, too."""
-        if self._bar is None and self._shown and time.monotonic() >= self._next:
+        """Draw the bar anew, or write a line to the log if one is due; `advance` does so, too."""
+        self._draw()
+        if self._screen is None and self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_SECONDS
             self._write(", ".join(filter(None, [self._line(), self._whole_left()])))
 
     def close(self) -> None:
-        """The end of the work."""
-        if self._bar is not None:
-            self._bar.close()
-        elif self._shown and self._leave:
+        """The end of the work; its last line is the same on a terminal and in a log."""
+        if self._screen is not None and self._bar is not None:
+            self._screen.remove(self._bar)
+        was_seen = self._screen is None or self._bar is not None
+        if self._shown and self._leave and was_seen:
             self._write(f"{self._line()}, took {duration(time.monotonic() - self._began)}")
-        self._bar, self._shown = None, False
+        self._screen, self._bar, self._shown = None, None, False
 
     def __enter__(self) -> Progress:
         return self
@@ -99,6 +100,16 @@ class Progress:
         if kind is not None:
             self._leave = False  # it did not come to its end
         self.close()
+
+    def _draw(self) -> None:
+        if self._screen is None:
+            return
+        counted = f"{self._done:,.0f}/{self._total:,.0f} {self._unit}"
+        said = ", ".join(filter(None, [counted, self.note, self._whole_left()]))
+        if self._bar is None and time.monotonic() - self._began >= self._delay_seconds:
+            self._bar = self._screen.add(self.what, self._done, self._total, said, self._beneath)
+        elif self._bar is not None:
+            self._screen.show(self._bar, self.what, self._done, said)
 
     def _line(self) -> str:
         share = self._done / self._total if self._total else 1.0
@@ -122,12 +133,27 @@ class Progress:
         print(line, file=sys.stderr, flush=True)
 
 
+_shared: Screen | None = None
+"""of the terminal that was last written to"""
+
+
+def _screen() -> Screen | None:
+    """The bars of the terminal; none where standard error is no terminal."""
+    global _shared
+    terminal = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # what stands behind, while bars are shown
+    if not terminal.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    if _shared is None or _shared.terminal is not terminal:
+        from synthcl.core.screen import Screen
+
+        _shared = Screen(terminal)
+        atexit.register(_shared.stop)
+    return _shared
+
+
 def say(line: str) -> None:
-    """Print a line, above the bars of a terminal."""
-    if sys.stderr.isatty():
-        tqdm.write(line)
-    else:
-        print(line, flush=True)
+    """Print a line at once; a terminal shows it above its bars."""
+    print(line, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section, members
+from synthcl.core.tables import aligned
 
 
 def main() -> None:
@@ -50,8 +51,11 @@ def lines(place: str) -> Iterator[str]:
         if number:
             yield ""
         yield f"{place}: {(section.__doc__ or section.__name__).strip().splitlines()[0]}"
-        for name, field in section.model_fields.items():
-            yield f"  {name:<32} {_type(field):<34} {_default(field):<14} {field.description or ''}".rstrip()
+        rows = [
+            [name, _type(field), _default(field), field.description or ""]
+            for name, field in section.model_fields.items()
+        ]
+        yield from aligned([["field", "type", "default", ""], *rows], numbers=False, indent=2).splitlines()
 
 
 def _inner(annotation: Any, part: str, place: str) -> Any:

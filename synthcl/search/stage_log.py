@@ -7,12 +7,15 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from rich.console import Group
+from rich.table import Table
 
 from synthcl.comparison.arms import BASELINES, EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.core.progress import Progress, say
 from synthcl.core.report import Report
+from synthcl.core.tables import grid
 from synthcl.evaluation.names import transfer
 from synthcl.runs import checkpoint_store
 from synthcl.runs.storage import Storage
@@ -22,6 +25,9 @@ from synthcl.search.leaderboard import is_real_only
 from synthcl.search.outlook import Outlook
 from synthcl.search.settings import reads
 from synthcl.search.trial import label_of, place_of, resolve
+
+STANDING = 8
+"""runs that a terminal shows beneath the bar"""
 
 
 class StageLog(Callback):
@@ -47,12 +53,15 @@ class StageLog(Callback):
         self._told = False
         self._outlook, self._planned = outlook, False
         self._heard: dict[str, int] = {}
+        self._training: set[str] = set()
+        self._scores: dict[str, Report] = {}
         longest = max((OWN, *BASELINES, f"{REAL_ONLY}-000", *[EQUAL_TIME] * base.search.equal_time), key=len)
         confirmed = f"{longest}-seed{max(results.confirm_seeds(base))}"
         self._width = len(confirmed if self.stage == "confirm" else longest) + 2
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
-        self._progress = Progress(self.stage, self.kimg, "kimg", following=self._outlook.following)
+        following = self._outlook.following
+        self._progress = Progress(self.stage, self.kimg, "kimg", following=following, beneath=self.standing)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if self._progress is not None:
@@ -61,6 +70,7 @@ class StageLog(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = label(trial)
         copied = trial.config.get("parent")
+        self._training.add(name)
         self._heard.setdefault(name, trial.config.get("until" if copied else "heard", 0))
         if copied:
             say(f"{self._start(trial)}{'':14} copies {copied}")
@@ -81,6 +91,7 @@ class StageLog(Callback):
             self._planned = True
             say(f"time       {plan}")
         if report.score is not None:
+            self._scores[name] = report
             whole = report.ended and not report.failure  # rungs before the last have another measure
             if whole and self.stage == "search" and not results.is_opponent(name):
                 self._best = max(self._best, (report.score, name))
@@ -100,6 +111,23 @@ class StageLog(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         say(f"{self._start(trial)}{'':14} failed; see {trial.error_file}")
         self._finish(trial)
+
+    def standing(self) -> Table | Group:
+        """What a terminal shows beneath the bar: the runs that train, then the others, the furthest and best first."""
+
+        def rank(name: str) -> tuple[bool, float, float]:
+            report = self._scores.get(name, Report())
+            return name in self._training, report.progress, report.score or 0.0
+
+        if not self._training and not self._scores:
+            return Group()  # nothing yet
+        table = [["run", "kimg", "done", "score", ""]]
+        for name in sorted({*self._training, *self._scores}, key=rank, reverse=True)[:STANDING]:
+            row, report = ["", "", ""], self._scores.get(name)
+            if report is not None:
+                row = [f"{report.images / 1000:.1f}", f"{report.progress:.0%}", self._scored(report).strip()]
+            table.append([name, *row, "trains" if name in self._training else ""])
+        return grid(table)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         if self._progress is not None:
@@ -130,6 +158,7 @@ class StageLog(Callback):
             self._logs[label(trial)].samples(pixels, images)
 
     def _finish(self, trial: Trial) -> None:
+        self._training.discard(label(trial))
         if log := self._logs.pop(label(trial), None):
             log.close()
         if self._progress is not None and self._best[1]:
@@ -140,7 +169,7 @@ class StageLog(Callback):
             say(f"{error}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_logs": {}, "_progress": None}  # open files do not travel
+        return self.__dict__ | {"_logs": {}, "_progress": None}  # open files and a terminal do not travel
 
 
 def label(trial: Trial) -> str:

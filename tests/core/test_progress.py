@@ -1,12 +1,14 @@
 """Progress: a bar on a terminal, plain lines in a log."""
 
 import io
+import re
 import sys
+import time
 
 import pytest
 
-from synthcl.core import progress
-from synthcl.core.progress import Progress, duration
+from synthcl.core import progress, screen
+from synthcl.core.progress import Progress, duration, say
 
 
 @pytest.fixture
@@ -52,18 +54,46 @@ def test_the_time_left_is_that_of_what_follows_too_once_it_is_known(clock, capsy
     ]
 
 
-def test_a_bar_shows_the_time_of_the_whole_beside_its_note(clock, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
-    monkeypatch.setattr(sys, "stderr", Terminal())
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Called in a test, it makes standard error a terminal; what it gives then tells what was drawn, line by line."""
+
+    def begin(columns=100):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(screen, "PER_SECOND", 1000)
+        monkeypatch.setattr(sys, "stderr", shown := Terminal())
+
+        def drawn():
+            plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+            return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+        return drawn
+
+    return begin
+
+
+def pause():
+    """Longer than a picture takes."""
+    time.sleep(0.1)
+
+
+def test_a_bar_shows_the_time_of_the_whole_beside_its_note(clock, terminal):
+    drawn = terminal()
     bar = Progress("search", 10, "run", following=lambda: 600.0)
     bar.describe(note="best 84.55 (trial-003)")
     clock(60)
     bar.advance(5)
-    assert bar._bar.postfix == "best 84.55 (trial-003), about 11 min left (search 60 s)"
+    pause()
     bar.close()
+    (half,) = {line for line in drawn() if " 50%" in line}
+    assert half.startswith("search ━")
+    assert half.endswith(" 50% 5/10 run, best 84.55 (trial-003), about 11 min left (search 60 s)")
 
 
 def test_a_line_is_due_while_nothing_ends_and_estimates_only_what_was_done_here(clock, capsys):
@@ -93,18 +123,47 @@ def test_what_is_soon_done_or_not_shown_or_interrupted_leaves_no_line(clock, cap
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_gets_a_bar_with_the_note_behind_it(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", shown := Terminal())
-    with Progress("search", 2, "run") as bar:
+def test_a_terminal_gets_a_bar_and_in_the_end_the_line_of_a_log(terminal):
+    drawn = terminal()
+    with Progress("search", 2, "run", beneath=lambda: "trial-003 trains") as bar:
         bar.describe(note="best 84.55 (trial-003)")
         bar.advance(2)
-    assert "\r" in shown.getvalue()
-    assert "search: 100%" in shown.getvalue()
-    assert "best 84.55 (trial-003)" in shown.getvalue()
+        pause()
+    assert any(line.startswith("search ━") and "100% 2/2 run, best 84.55 (trial-003)" in line for line in drawn())
+    assert "trial-003 trains" in drawn()
+    assert drawn()[-1] == "search 2/2, best 84.55 (trial-003), took 0 s"
+
+
+def test_a_bar_fits_a_narrow_terminal(terminal):
+    drawn = terminal(columns=50)
+    with Progress("search", 10, "run", leave=False) as bar:
+        bar.describe(note="best 84.55 of all complete runs (trial-003)")
+        bar.advance(5)
+        pause()
+    assert max(map(len, drawn())) <= 50
+    assert drawn()[-1].endswith("…")
+
+
+def test_bars_of_two_works_stand_below_each_other_and_lines_above(terminal, monkeypatch):
+    drawn = terminal()
+    monkeypatch.setattr(sys, "stdout", sys.stderr)
+    with Progress("search", 2, "run", leave=False), Progress("images", 3, "file", leave=False):
+        pause()
+        say("trial-000      1.0 kimg  [76.5, 78.0]")
+        pause()
+    shown = drawn()
+    assert shown.count("trial-000      1.0 kimg  [76.5, 78.0]") == 1
+    at = [number for number, line in enumerate(shown) if line.startswith("images ━")]
+    assert all(shown[number - 1].startswith("search ━") for number in at)
+    assert at
+
+
+def test_what_a_terminal_would_show_too_soon_is_never_drawn(terminal):
+    drawn = terminal()
+    with Progress("images", 3, "file", delay_seconds=5) as bar:
+        bar.advance(3)
+        pause()
+    assert drawn() == []
 
 
 def test_durations_are_said_as_people_say_them():

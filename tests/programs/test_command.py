@@ -45,7 +45,7 @@ def test_a_program_is_that_of_tune() -> None:
 @pytest.mark.parametrize("section", [name for name in Config.model_fields if name != "name"])
 def test_every_field_of_a_section_is_told_with_its_line(section: str) -> None:
     told = list(lines(section))
-    fields = [line for line in told if line.startswith("  ")]
+    fields = [line for line in told if line.startswith("  ") and not line.startswith("  field ")]
     assert fields
     for line in fields:
         name, *rest = line.split()
@@ -56,7 +56,7 @@ def test_bounds_defaults_and_kinds_are_told() -> None:
     kimg = next(line for line in lines("training") if line.startswith("  kimg "))
     assert all(part in kimg for part in ("float, > 0", " 100 ", "thousand images"))
     kinds = "\n".join(lines("curriculum.hardness"))
-    assert all(f"kind                             {kind} " in f"{kinds} " for kind in ("constant", "linear", "table"))
+    assert all(re.search(rf"^  kind +{kind} ", kinds, re.MULTILINE) for kind in ("constant", "linear", "table"))
     assert "terms holds members by name" in next(lines("terms"))
     with pytest.raises(UserError, match=r"no field 'kimgs' in 'training\.kimgs'; there: batch_images"):
         list(lines("training.kimgs"))

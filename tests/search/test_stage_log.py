@@ -144,3 +144,19 @@ def test_a_bucket_that_is_away_is_told_and_does_not_end_the_search(log, monkeypa
     monkeypatch.setattr(log.storage, "push", away)
     log.on_trial_complete(0, [], trial(progress=1.0))
     assert "cannot be written (gone)" in capsys.readouterr().out
+
+
+def test_a_terminal_is_shown_who_trains_and_then_who_is_furthest_and_best(tmp_path):
+    stage = StageLog(tiny_config(), Storage(str(tmp_path), "run"), "search-1", outlook())
+    scores = {"trial-000": (0.5, 70.0), "trial-001": (0.5, 75.0), "trial-002": (1.0, 72.0), "trial-003": (0.25, 80.0)}
+    for name, (progress, score) in scores.items():
+        run = SimpleNamespace(trial_id=name, config={"label": name, "overrides": {}})
+        stage.on_trial_start(0, [], run)
+        stage.on_trial_result(0, [], run, report(score=score, progress=progress))
+        if name != "trial-003":
+            stage.on_trial_complete(0, [], run)
+    stage.on_trial_start(0, [], SimpleNamespace(config={"label": "trial-004", "overrides": {}}))
+    shown = [list(column.cells) for column in stage.standing().columns]
+    assert [str(cell) for cell in shown[0]] == ["trial-003", "trial-004", "trial-002", "trial-001", "trial-000"]
+    assert [str(cell) for cell in shown[3]] == ["80.00", "", "72.00", "75.00", "70.00"]
+    assert [str(cell) for cell in shown[4]] == ["trains", "trains", "", "", ""]
