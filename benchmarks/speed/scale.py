@@ -41,6 +41,7 @@ from synthcl.evaluation import names
 from synthcl.runs.storage import Storage
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.contest import Contest
+from synthcl.search.live import LivePage
 from synthcl.search.optuna_search import StudySearch
 from synthcl.search.sides import Spaces, contests, load_spaces, rung_images
 
@@ -174,7 +175,7 @@ def search(config: Config, trials: int) -> list[Mark]:
             open(os.devnull, "w") as nowhere,
             redirect_stdout(nowhere),
         ):
-            stages._search(config, load_spaces(config), storage, {}, stage, 0.0)
+            stages._search(config, load_spaces(config), storage, LivePage(config, storage), {}, stage, 0.0)
     return clock.marks
 
 

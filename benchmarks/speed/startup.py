@@ -39,6 +39,7 @@ from synthcl.data import open_split
 from synthcl.runs.gan_cache import warm_up
 from synthcl.runs.session import evaluation
 from synthcl.runs.storage import Storage
+from synthcl.search.live import LivePage
 from synthcl.search.outlook import Outlook
 from synthcl.search.slots import Planned
 from synthcl.training.loop import run_to_end
@@ -88,7 +89,8 @@ def product(config: Config, gan: GanState, root: str, trials: int) -> Spent:
     plan = [{"label": f"seed{seed}", "overrides": {"training.seed": seed}} for seed in range(trials)]
     images = trials * config.training.steps * config.training.batch_images
     outlook = Outlook({"confirm": (images, 0.0)}, ["confirm"], at_a_time=1)
-    stages._fit(config, storage, "confirm-1", outlook, {config.data.split_seed: gan}, Planned(plan), clock)
+    page = LivePage(config, storage)
+    stages._fit(config, storage, page, "confirm-1", outlook, {config.data.split_seed: gan}, Planned(plan), clock)
     return clock.spent
 
 

@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 WIDTH, HEIGHT = 400, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 20, 36
-_ROW = 42
+_ROW = 46
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def intervals(title: str, rows: Sequence[Interval], x: str, *, zero: bool = Fals
         drawn.append(_line("zero", across.at(0), 4, across.at(0), bottom))
     for place, row in enumerate(rows):
         top = 8 + _ROW * place
-        y = top + 26
+        y = top + 30
         marks = [_marked(across.at(dot), y, "open", says, 3) for dot, says in row.dots]
         if row.value is not None:
             if row.low is not None and row.high is not None:
                 bar = f'<path class="path" d="M{across.at(row.low):.1f} {y}H{across.at(row.high):.1f}"/>'
                 marks.insert(0, f"<g><title>{text(row.says)}</title>{bar}</g>")
             marks.append(_marked(across.at(row.value), y, "diamond", row.says))
-        drawn.append(_label(0, top + 12, row.name, "start", "name"))
+        drawn.append(_label(0, top + 17, row.name, "start", "name"))
         drawn.append(f'<g class="{row.color} wide">{"".join(marks)}</g>')
     return _figure(title, drawn, bottom + 40)
 
@@ -190,8 +190,8 @@ class _Axis:
 
     @property
     def _step(self) -> float:
-        """1, 2 or 5 times a power of ten, which gives three to six ticks."""
-        rough = (self.high - self.low) / 4
+        """1, 2 or 5 times a power of ten, which gives three to seven ticks."""
+        rough = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.9)
 

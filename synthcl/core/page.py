@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -51,6 +52,11 @@ def document(title: str, body: str, *, live: bool = False, hover: bool = False) 
 def text(value: object) -> str:
     """Anything as text that cannot become markup, in an attribute neither; bytes that are no text are replaced."""
     return html.escape(os.fsencode(str(value)).decode(errors="replace"))
+
+
+def prose(value: str) -> str:
+    """Text in which `this` is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", text(value))
 
 
 def table(cells: Sequence[Sequence[str]], name: str, words: Sequence[int] = ()) -> str:

@@ -65,6 +65,22 @@ class Progress:
         self._bar: Any = None
         self._draw()
 
+    @property
+    def done(self) -> float:
+        """How much of it is done."""
+        return self._done
+
+    @property
+    def total(self) -> float:
+        """How much there is to do."""
+        return self._total
+
+    @property
+    def left_seconds(self) -> float | None:
+        """Until this work and what follows it are done; None before anything is."""
+        remaining = self._remaining_seconds()
+        return None if remaining is None else remaining + self._following()
+
     def advance(self, more: float = 1) -> None:
         """Count work that has been done."""
         self._done += more

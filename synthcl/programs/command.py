@@ -11,6 +11,7 @@ PROGRAMS = {
     "search": "search for the curriculum that teaches best",
     "train": "train one configuration",
     "compare": "compare arms over numbers of images and seeds",
+    "report": "the page of a search, running or finished",
     "evaluate": "score a frozen encoder",
     "embed": "write the features of a folder of images",
     "neighbours": "a page of images beside those an encoder finds alike",

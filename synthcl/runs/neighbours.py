@@ -139,7 +139,7 @@ class Seen(NamedTuple):
 
     Args:
         pixels: (C, S, S) uint8.
-        name: of the image.
+        name: of the image; empty where it has none.
         said: `QUERY`, or a number.
     """
 
@@ -160,7 +160,9 @@ def _figure(seen: Seen) -> str:
     stream = io.BytesIO()
     pixels = seen.pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous()
     Image.fromarray(pixels.numpy()).save(stream, kind.upper(), quality=85)
-    shown = picture(stream.getvalue(), kind, seen.name, width=size, height=size, pixelated=small)
+    says = seen.name or f"similarity {seen.said}"
+    shown = picture(stream.getvalue(), kind, says, width=size, height=size, pixelated=small)
     mark = ' class="query"' if seen.said == QUERY else ""
     said = f"<b>{text(seen.said)}</b> {name}"
-    return f'<figure{mark} title="{name}">{shown}<figcaption>{said}</figcaption></figure>\n'
+    whole = f' title="{name}"' if name else ""  # where the line below cuts it short
+    return f"<figure{mark}{whole}>{shown}<figcaption>{said}</figcaption></figure>\n"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
 from synthcl.search import leaderboard, lineage, results
 from synthcl.search.leaderboard import Leaderboard
+from synthcl.search.settings import changes
 from synthcl.search.sides import rung_images
 from synthcl.search.study import RecordedStudy
 
@@ -87,6 +89,19 @@ class Findings:
         return name, next(runs, name)
 
     @property
+    def winners_settings(self) -> tuple[str, dict[str, Any]]:
+        """What the winner has on top of the search's configuration, in a sentence and by field; none without one."""
+        config, winner = self.config, self.board.winner
+        if winner is None:
+            return "", {}
+        own = config.with_overrides(winner.overrides)
+        changed = changes(own, config)
+        said = "Set on top of `config.json`:" if changed else "The configuration of `config.json` as it is."
+        if own.is_real_only and not config.is_real_only:
+            said = "Real images alone, without a generator" + (", and on top of `config.json`:" if changed else ".")
+        return said, changed
+
+    @property
     def spread(self) -> float | None:
         """How far a configuration's validation score is from one seed to the next: the mean over rows."""
         spreads = [row.scores["score"].std for row in self.board.rows if "score" in row.scores]
@@ -112,3 +127,27 @@ class Findings:
         overrides = dict(zip(self.trials.label, self.trials.overrides, strict=True))
         names = [*results.best_names(self.trials, self.config), *ranked]
         return {name: self.config.with_overrides(overrides[name]) for name in names}
+
+
+def trial_cells(trials: pd.DataFrame, score: str = "score") -> list[list[str]]:
+    """All trials as text, heading first; `score` is what the score's column is called."""
+    table = [["trial", "state", "images", score, "settings"]]
+    for row in trials.itertuples():
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        own = "-" if pd.isna(row.score) else f"{row.score:.2f}"
+        settings = ", ".join(f"{_short(path)}={value_text(value)}" for path, value in row.overrides.items())
+        table.append([row.label, state, f"{row.images:,}", own, settings or "baseline"])
+    return table
+
+
+def value_text(value: Any) -> str:
+    """A field's value as people write it."""
+    if isinstance(value, dict):  # a whole schedule, of a baseline
+        return ", ".join(f"{name} {value_text(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(path: str) -> str:
+    """The last two parts of a dotted field, one where the first is only a section."""
+    parts = path.split(".")
+    return ".".join(parts[-2:]) if len(parts) > 2 else parts[-1]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from synthcl.comparison import plotting
@@ -16,14 +14,14 @@ from synthcl.comparison.report import sections
 from synthcl.comparison.table import summarise
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
+from synthcl.core.errors import first_line
 from synthcl.core.tables import fitted, markdown, terminal_columns
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.export import ENCODER, load_any, save_encoder
 from synthcl.runs.storage import Storage
-from synthcl.search import figures, leaderboard, lineage, results, study_notes, viewers
-from synthcl.search.findings import Findings
+from synthcl.search import figures, leaderboard, lineage, results, run_page, study_notes, viewers
+from synthcl.search.findings import Findings, trial_cells, value_text
 from synthcl.search.leaderboard import Leaderboard, Row
-from synthcl.search.settings import changes
 from synthcl.search.verdict import sorted_by
 
 INTERVALS = "Brackets: Student's 95 % intervals over seeds."
@@ -34,7 +32,7 @@ Note = tuple[str, str]
 
 
 def write(config: Config, storage: Storage) -> None:
-    """Print the leaderboard; write report.md, leaderboard.json, the figures and the winner's encoder.
+    """Print the leaderboard; write report.md, report.html, leaderboard.json, the figures and the winner's encoder.
 
     Args:
         config: of the run.
@@ -55,6 +53,11 @@ def write(config: Config, storage: Storage) -> None:
         _export(storage, found.confirmed, board.winner)
         print(f"Encoder: {viewers.shown(storage.folder / ENCODER)}")
     print(f"Report: {viewers.shown(storage.folder / 'report.md')}")
+    try:
+        page = run_page.write_anew(config, storage.folder, trust_code=True)  # of this search, which has called it
+        print(f"Page: {viewers.shown(page)}")
+    except Exception as error:  # what was found is there; its picture can be made again
+        print(f"{run_page.FILE} is not up to date: {first_line(error)}; synthcl report {viewers.shown(storage.folder)}")
 
 
 def terminal(config: Config, board: Leaderboard) -> str:
@@ -132,13 +135,9 @@ def _document(found: Findings, drawn: list[Note]) -> str:
         ]
     parts.append("  \n".join(more))
     if board.winner:
-        own = config.with_overrides(board.winner.overrides)
-        changed = changes(own, config)
-        settings = [f"| `{path}` | {_value(value)} |" for path, value in changed.items()]
+        said, changed = found.winners_settings
+        settings = [f"| `{path}` | {value_text(value)} |" for path, value in changed.items()]
         table = "\n".join(["| field | value |", "| --- | ---: |", *settings])
-        said = "Set on top of `config.json`:" if settings else "The configuration of `config.json` as it is."
-        if own.is_real_only and not config.is_real_only:
-            said = "Real images alone, without a generator" + (", and on top of `config.json`:" if settings else ".")
         parts += [
             f"## Settings of {board.winner.name}",
             said,
@@ -156,20 +155,10 @@ def _document(found: Findings, drawn: list[Note]) -> str:
     if lineages is not None:
         score = lineage.OWN_SCORE
         parts += ["## Lineages", lineage.EXPLAINED, markdown(lineage.cells(lineages))]
-    parts += ["## Trials", markdown(_trial_cells(found.trials, score), align="llrrl")]
+    parts += ["## Trials", markdown(trial_cells(found.trials, score), align="llrrl")]
     looked_at = "\n".join(viewers.commands(folder))
     parts += ["## Look closer", f"```sh\n{looked_at}\n```"]
     return "\n\n".join(parts) + "\n"
-
-
-def _trial_cells(trials: pd.DataFrame, score: str) -> list[list[str]]:
-    table = [["trial", "state", "images", score, "settings"]]
-    for row in trials.itertuples():
-        state = f"{row.state}: {row.reason}" if row.reason else row.state
-        own = "-" if pd.isna(row.score) else f"{row.score:.2f}"
-        settings = ", ".join(f"{_short(path)}={_value(value)}" for path, value in row.overrides.items())
-        table.append([row.label, state, f"{row.images:,}", own, settings or "baseline"])
-    return table
 
 
 def _export(storage: Storage, confirmed: list[Record], winner: Row) -> None:
@@ -183,18 +172,6 @@ def _export(storage: Storage, confirmed: list[Record], winner: Row) -> None:
     over_seeds = {metric: vars(statistic) for metric, statistic in winner.scores.items()}
     scores = {"run": results.run_label(run.arm, run.seed), "this_seed": run.metrics, "over_seeds": over_seeds}
     save_encoder(storage.folder / ENCODER, encoder, config, scores)
-
-
-def _short(path: str) -> str:
-    """The last two parts of a dotted field, one where the first is only a section."""
-    parts = path.split(".")
-    return ".".join(parts[-2:]) if len(parts) > 2 else parts[-1]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):  # a whole schedule, of a baseline
-        return ", ".join(f"{name} {_value(part)}" for name, part in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _span(config: Config) -> str:

@@ -59,6 +59,11 @@ class StageLog(Callback):
         confirmed = f"{longest}-seed{max(results.confirm_seeds(base))}"
         self._width = len(confirmed if self.stage == "confirm" else longest) + 2
 
+    @property
+    def progress(self) -> Progress | None:
+        """How far the stage is; None before it begins."""
+        return self._progress
+
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
         following = self._outlook.following
         self._progress = Progress(self.stage, self.kimg, "kimg", following=following, beneath=self.standing)

@@ -41,6 +41,7 @@ from synthcl.search.budget import confirm_images, equal_time_images, following_r
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
 from synthcl.search.leaderboard import is_real_only
+from synthcl.search.live import Follow, LivePage
 from synthcl.search.optuna_search import StudySearch
 from synthcl.search.outlook import Outlook
 from synthcl.search.sides import Spaces, contests, rung_images
@@ -109,21 +110,25 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     if fresh:
         storage.clear()  # not before everything that can be refused has been checked
     state.write()
-    began = time.monotonic()
-    gans: Gans = {config.data.split_seed: warmed_gan(config, data.images, storage)}
-    first, took = state.stages[0], time.monotonic() - began  # next to nothing where it is found in the cache
-    first["warm_up_seconds"] = max(first.get("warm_up_seconds", 0.0), took)
-    for stage in state.unfinished:
-        if stage["begun"]:
-            print(f"{config.name}: {stage['name']} goes on where it stopped")
-        stage["begun"] = True
-        state.write()
-        if stage["kind"] == "search":
-            _search(config, spaces, storage, gans, stage, first["warm_up_seconds"], preset)
-        else:
-            _confirm(config, spaces, storage, stage)
-        stage["done"] = True
-        state.write()
+    with LivePage(config, storage) as page:
+        page.begin(data.images)
+        began = time.monotonic()
+        gans: Gans = {config.data.split_seed: warmed_gan(config, data.images, storage)}
+        first, took = state.stages[0], time.monotonic() - began  # next to nothing where it is found in the cache
+        first["warm_up_seconds"] = max(first.get("warm_up_seconds", 0.0), took)
+        for stage in state.unfinished:
+            if stage["begun"]:
+                print(f"{config.name}: {stage['name']} goes on where it stopped")
+            stage["begun"] = True
+            state.write()
+            page.enter(stage["name"])
+            if stage["kind"] == "search":
+                _search(config, spaces, storage, page, gans, stage, first["warm_up_seconds"], preset)
+                page.make_slow_parts()
+            else:
+                _confirm(config, spaces, storage, page, stage)
+            stage["done"] = True
+            state.write()
     report.write(config, storage)
     storage.push()
     return storage.folder
@@ -185,6 +190,7 @@ def _search(
     config: Config,
     spaces: Spaces,
     storage: Storage,
+    page: LivePage,
     gans: Gans,
     stage: dict[str, Any],
     warm_up_seconds: float,
@@ -209,7 +215,7 @@ def _search(
     outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups})
     all_go_on = config.search.algorithm == "population"
     cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]), all_go_on=all_go_on)
-    _fit(config, storage, stage["name"], outlook, gans, searcher, cleanup, searched=spaces.fields)
+    _fit(config, storage, page, stage["name"], outlook, gans, searcher, cleanup, searched=spaces.fields)
     trials = results.trials_frame(load_study(journal), config)
     if not ((trials.state == "complete") & ~trials.baseline).any():
         raise UserError(
@@ -218,9 +224,10 @@ def _search(
         )
 
 
-def _confirm(config: Config, spaces: Spaces, storage: Storage, stage: dict[str, Any]) -> None:
+def _confirm(config: Config, spaces: Spaces, storage: Storage, page: LivePage, stage: dict[str, Any]) -> None:
     trials = results.trials_frame(results.open_study(storage.folder), config)
     recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
+    fit = partial(_fit, config, storage, page, stage["name"], test=True, searched=spaces.fields)
     if plan := confirm.left(trials, config, storage.folder):
         images = len(plan) * rung_images(config)[-1]
         real = sum(is_real_only(run["name"]) for run in plan) * rung_images(config)[-1]
@@ -230,17 +237,18 @@ def _confirm(config: Config, spaces: Spaces, storage: Storage, stage: dict[str, 
             gans[seed] = warmed_gan(own, open_data(own).images, storage)
         following = {"equal time": (equal_time_images(config), 0.0)} if config.search.equal_time else {}
         outlook = Outlook({"confirm": (images - real, real), **following}, ["confirm"], concurrent_trials(config))
-        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True, searched=spaces.fields)
+        fit(outlook, gans, Planned(plan), recorder)
     if config.search.equal_time and (plan := confirm.equal_time_left(config, storage.folder)):
         images = len(plan) * rung_images(config.with_overrides(plan[0]["overrides"]))[-1]
         outlook = Outlook({"equal time": (0.0, images)}, ["equal time"], concurrent_trials(config))
         gans = {run["overrides"]["data.split_seed"]: None for run in plan}
-        _fit(config, storage, stage["name"], outlook, gans, Planned(plan), recorder, test=True, searched=spaces.fields)
+        fit(outlook, gans, Planned(plan), recorder)
 
 
 def _fit(
     config: Config,
     storage: Storage,
+    page: LivePage,
     name: str,
     outlook: Outlook,
     gans: Gans,
@@ -253,6 +261,7 @@ def _fit(
     if not storage.is_uri:
         (storage.folder / name).mkdir(exist_ok=True)
     log, followed = StageLog(config, storage, name, outlook, searched), trackers(config, storage, name, searched)
+    own = [log, Follow(page, name, log), ForgiveProgress(), CheckpointOnPreemption(), FreeOrphans()]
     tuner = tune.Tuner(
         _trainable(config, gans, test, storage.ray_uri(name)),
         tune_config=tune.TuneConfig(
@@ -265,7 +274,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage.ray_path,
-            callbacks=[log, ForgiveProgress(), CheckpointOnPreemption(), FreeOrphans(), *callbacks, *followed],
+            callbacks=[*own, *callbacks, *followed],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
             failure_config=tune.FailureConfig(max_failures=2),
             verbose=0,

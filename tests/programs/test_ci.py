@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from program import ROOT
 
-NEEDED = ["g++", "ip", "mount", "umount", "nsenter", "pgrep", "rsync", "ssh", "ssh-keygen", "sshd", "unshare"]
+NEEDED = [
+    *("chromedriver", "chromium", "g++", "ip", "mount", "umount", "nsenter", "pgrep", "rsync", "ssh", "ssh-keygen"),
+    *("sshd", "unshare"),
+]
 
 
 class Machine:

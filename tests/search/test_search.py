@@ -63,6 +63,8 @@ def test_a_search_leaves_everything_a_user_takes_away(smoke):
     for name in (
         "config.json",
         "report.md",
+        "report.html",
+        "progress.json",
         "leaderboard.json",
         "study.journal",
         "encoder.safetensors",
