@@ -141,8 +141,9 @@ def _state(found: Findings, now: Now) -> str:
         inside = "".join(f"<p>{line}</p>" for line in lines)
         return f'<div class="now">{inside}{_bar(now)}</div>'
     if ended or (not stages and found.board.rows):
-        return f'<p class="quiet">The search is complete. {written}.</p>'
-    heard = f" It was last heard of {_moment(now.written)}." if now.stage else ""
+        when = f" since {_moment(now.written)}" if now.written else ""  # not of the page: another one is the same
+        return f'<p class="quiet">The search is complete{when}.</p>'
+    heard = f" It was last heard of on {_moment(now.written)}." if now.stage else ""
     inside = f"The search is not complete.{heard} The same command goes on where it stopped."
     return f'<div class="now"><p>{inside}</p><p class="quiet">{written}.</p></div>'
 
@@ -177,7 +178,7 @@ def _best(found: Findings) -> list[str]:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("on %Y-%m-%d at %H:%M UTC")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d, %H:%M UTC")
 
 
 def _stages(found: Findings) -> list[dict[str, Any]]:

@@ -231,7 +231,7 @@ def test_a_running_page_says_what_goes_on_and_how_far(window: browser.Browser, r
     )
     assert "10 trials begun, 3 complete; the best so far is trial-002 with 84.50 % on validation." in said
     assert "Training now: trial-012." in said
-    assert "just now; the page loads itself again every 20 s." in said
+    assert "UTC, just now; the page loads itself again every 20 s." in said
     assert window.run("return document.querySelector('progress').position") == pytest.approx(0.5)
     assert "Left out: no confirm run has ended yet" in said
 
