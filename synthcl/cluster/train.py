@@ -16,7 +16,7 @@ from ray.util.queue import Queue
 from synthcl.cluster import preemption, train_workers
 from synthcl.cluster.connect import connect, require_storage
 from synthcl.cluster.warmup import warmed_gan
-from synthcl.config.compatibility import WHERE_IT_RUNS, require_same_config
+from synthcl.config.compatibility import REFERENCES, WHERE_IT_RUNS, require_same_config
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
@@ -56,7 +56,7 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     storage.pull()
     recorded, target = storage.folder / f"{name}.config.json", storage.folder / f"{name}.safetensors"
     if not fresh:
-        require_same_config(recorded, config, WHERE_IT_RUNS)
+        require_same_config(recorded, config, {*WHERE_IT_RUNS, *REFERENCES})
     if target.is_file() and not fresh:
         print(f"{target}: complete; --fresh starts over")
         return target

@@ -11,6 +11,8 @@ from synthcl.comparison.arms import EQUAL_TIME
 from synthcl.comparison.intervals import Estimate, Factor
 from synthcl.comparison.plotting import save
 from synthcl.comparison.records import Place, read_all
+from synthcl.comparison.references import EXPLAINED, FOLDER, NOT_TRAINED
+from synthcl.comparison.references import read as read_references
 from synthcl.comparison.table import HEADROOM_POINTS, SPLITS, Cell, Evidence, SplitPrefix, summarise
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
@@ -48,7 +50,7 @@ def write(place: Place) -> str:
     """
     if not (records := read_all(place.records, place.config)):
         raise UserError(f"there is no record in {str(place.records)!r}; run tune/compare.py without --report")
-    evidence = summarise(records)
+    evidence = summarise(records, pretrained=read_references(place.records / FOLDER, place.config))
     place.report.mkdir(parents=True, exist_ok=True)
     write_whole(place.report / "evidence.json", json.dumps(evidence.as_json(), indent=1) + "\n")
     drawn = []
@@ -78,6 +80,10 @@ def sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
     for split in reversed(SPLITS):
         scores = [
             (_named(row.cell, evidence.oracle), row.scores | {"n": str(len(row.seeds))}) for row in evidence.rows[split]
+        ]
+        scores += [
+            ([f"{row.arm} ({NOT_TRAINED})", "-"], row.scores | {"n": str(len(row.seeds))})
+            for row in evidence.references[split]
         ]
         made += [f"## {SPLIT_NAMES[split]}", form(filled(KEYS, (*evidence.columns, "n"), scores))]
         for heading, table in _differences(evidence, split).items():
@@ -160,6 +166,8 @@ def notes(evidence: Evidence) -> list[str]:
             f"Brackets of these two: bootstrap over seeds, paired, of percentiles expanded for few seeds; "
             f"{intervals.RESAMPLES:,} resamples, fixed seed {intervals.SEED}.",
         ]
+    if any(evidence.references.values()):
+        sentences.append(EXPLAINED)
     sentences += [
         "Test was scored once at the end of each run; choices are made on validation.",
         *_headroom_verdict(evidence),

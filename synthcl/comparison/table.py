@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
@@ -69,6 +69,8 @@ class Evidence:
     """floating-point operations of a run to `train`, and of its GAN's `warm-up`; none where no record has them"""
     budgets: dict[str, tuple[str, ...]]
     """steps and views -> the arms that had them"""
+    references: dict[SplitPrefix, list[Row]]
+    """networks that are not trained here"""
     devices: tuple[str, ...]
     diverged: tuple[str, ...]
 
@@ -91,6 +93,7 @@ class Evidence:
             },
             "metrics": self.columns,
             "rows": {split: [asdict(row) for row in rows] for split, rows in self.rows.items()},
+            **({"not trained here": self._frozen()} if any(self.references.values()) else {}),
             "headroom": {
                 split: [{"images": images, **_plain(gains)} for images, gains in by_images.items()]
                 for split, by_images in self.headroom.items()
@@ -110,14 +113,24 @@ class Evidence:
             ],
         }
 
+    def _frozen(self) -> dict[str, list[dict[str, Any]]]:
+        """Of networks that are not trained here."""
+        return {
+            split: [{"name": row.arm, "seeds": row.seeds, "scores": _plain(row.scores)} for row in rows]
+            for split, rows in self.references.items()
+        }
 
-def summarise(records: list[Record], reference: str = REAL_ONLY, own: str = OWN) -> Evidence:
+
+def summarise(
+    records: list[Record], reference: str = REAL_ONLY, own: str = OWN, pretrained: Sequence[Record] = ()
+) -> Evidence:
     """All statistics of a comparison, or of what a search has confirmed.
 
     Args:
         records: from `records.read_all`, at least one.
         reference: the arm of real images alone that the others are compared with.
         own: the arm of the method that is compared with every other one.
+        pretrained: records of networks that are not trained here.
     """
     config = records[0].config
     finished = [record for record in records if not record.diverged]
@@ -150,6 +163,11 @@ def summarise(records: list[Record], reference: str = REAL_ONLY, own: str = OWN)
         seconds={cell: spent.statistics(cell)["train"] for cell in cells},
         flops={cell: computed[cell] for cell in cells},
         budgets={budget: tuple(arms) for budget, arms in budgets.items()},
+        references={
+            split: [_row(scores, cell, reference, None) for cell in sorted(scores.by_seed)]
+            for split in SPLITS
+            for scores in [Scores(pretrained, partial(_shown, columns, split))]
+        },
         devices=tuple(dict.fromkeys(record.device for record in records if record.device)),
         diverged=tuple(
             f"{record.arm} with {record.images:,} images, seed {record.seed}: {record.diverged}"

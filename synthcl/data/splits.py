@@ -114,6 +114,11 @@ def has_labels(config: DataConfig) -> bool:
     return config.source not in SOURCES or SOURCES[config.source].labelled(config)
 
 
+def lies_in_files(config: DataConfig) -> bool:
+    """Whether every image is a file of its own, so that it can be read at any size; else the set is one array."""
+    return isinstance(source_of(config).train(config).pixels, Files)
+
+
 def open_sample(config: DataConfig, count: int, device: torch.device | str) -> ImageSource:
     """A fixed draw of the images that a run pretrains on, in stored order.
 

@@ -17,6 +17,7 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 
+from synthcl.comparison import references
 from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.comparison.equal_time import equal_time_runs
 from synthcl.comparison.execute import Pool, execute, in_this_process, on_ray, processes
@@ -24,6 +25,7 @@ from synthcl.comparison.plan import plan, read_arms, read_counts
 from synthcl.comparison.records import Place, is_finished
 from synthcl.config import cli
 from synthcl.core.errors import UserError
+from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 
 
 def main() -> None:
@@ -59,6 +61,10 @@ def main() -> None:
             f"--equal-time compares the times of {REAL_ONLY} and {OWN}; --arms {arguments.arms!r} needs both"
         )
     runs = plan(config, arms, counts, arguments.seeds, oracle)
+    require_encoder(config.encoder, config.data.channels, config.view_size)
+    require_references(config)
+    for name, told in describe_encoders(config):
+        print(f"{name:<10} {told}", flush=True)
     if arguments.dry_run:
         print(config.model_dump_json(indent=2))
         print("\n".join(f"{run.label}{'  finished' if is_finished(run, place) else ''}" for run in runs))
@@ -77,6 +83,10 @@ def main() -> None:
             longer = equal_time_runs(runs, place)
             runs += longer
             whole = execute(longer, place, pool, max(0.0, (stop_at - time.monotonic()) / 60))
+        if whole and config.evaluation.references:
+            references.score_left(
+                config, sorted({run.seed for run in runs}), place.records / references.FOLDER, pool, print
+            )
     finished = sum(is_finished(run, place) for run in runs)
     if finished:
         print(write(place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pandas as pd
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from synthcl.comparison import references
 from synthcl.comparison.arms import EQUAL_TIME
 from synthcl.comparison.equal_time import equal_time_kimg
+from synthcl.comparison.execute import on_ray
 from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
 from synthcl.core.report import Report
@@ -76,6 +79,22 @@ def equal_time_left(config: Config, folder: Path) -> list[dict[str, Any]]:
         for seed in seeds
         if seed not in made
     ]
+
+
+def references_left(config: Config, folder: Path) -> list[tuple[str, int]]:
+    """Networks that are not trained here, by name and seed, that have not been scored yet."""
+    return references.left(config, results.confirm_seeds(config), folder / references.FOLDER)
+
+
+def score_references(config: Config, folder: Path) -> None:
+    """Score them, each as a task of Ray.
+
+    Raises:
+        UserError: when their weights cannot be read or fetched, or do not fit.
+    """
+    if references_left(config, folder):
+        place, say = folder / references.FOLDER, partial(print, flush=True)
+        references.score_left(config, results.confirm_seeds(config), place, on_ray(config), say)
 
 
 class Recorder(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from synthcl.comparison import references
 from synthcl.comparison.arms import BASELINES, EQUAL_TIME
 from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
@@ -32,6 +34,7 @@ class Findings:
         confirmed: from `results.confirm_records`.
         board: of the confirm runs.
         lineages: of a population, else none.
+        references: records of networks that are not trained here.
     """
 
     config: Config
@@ -41,6 +44,7 @@ class Findings:
     confirmed: list[Record]
     board: Leaderboard
     lineages: pd.DataFrame | None = None
+    references: Sequence[Record] = ()
 
     @classmethod
     def read(cls, config: Config, folder: Path, study: RecordedStudy) -> Findings:
@@ -52,11 +56,12 @@ class Findings:
         trials = results.trials_frame(study, config)
         confirmed, seeds = results.confirm_records(folder, config), results.confirm_seeds(config)
         chosen, roles = results.chosen_names(trials, config), results.front_roles(trials, config)
-        board, lineages = leaderboard.compare(confirmed, config, chosen, seeds, roles), None
+        pretrained = references.read(folder / references.FOLDER, config)
+        board, lineages = leaderboard.compare(confirmed, config, chosen, seeds, roles, pretrained), None
         if config.search.algorithm == "population":
             lineages = lineage.lineages(study, rung_images(config)[-1])
             board = replace(board, notes=lineage.gained(confirmed, trials, board.headline))
-        return cls(config, folder, study, trials, confirmed, board, lineages)
+        return cls(config, folder, study, trials, confirmed, board, lineages, pretrained)
 
     @cached_property
     def winning_trial(self) -> str | None:

@@ -13,6 +13,7 @@ import pandas as pd
 from synthcl.comparison.arms import BASELINES, CONTROL, EQUAL_TIME, OWN, REAL_ONLY
 from synthcl.comparison.intervals import Estimate, Statistic
 from synthcl.comparison.records import Record
+from synthcl.comparison.references import NOT_TRAINED
 from synthcl.comparison.table import Cell, Scores, columns_of
 from synthcl.config.schema import Config
 from synthcl.core.tables import filled
@@ -50,6 +51,25 @@ class Row:
     def score(self, metric: str) -> float:
         return self.scores[metric].mean if metric in self.scores else nan
 
+    def as_json(self) -> dict[str, Any]:
+        """Everything above as plain values."""
+
+        def plain(statistics: Mapping[str, Statistic | Estimate]) -> dict[str, Any]:
+            return {metric: vars(statistic) for metric, statistic in statistics.items()}
+
+        return {
+            "name": self.name,
+            "baseline": self.is_baseline,
+            "overrides": self.overrides,
+            "seeds": list(self.seeds),
+            "missing_seeds": list(self.missing_seeds),
+            "images": self.images,
+            "seconds": self.seconds,
+            "flops": self.flops,
+            "scores": plain(self.scores),
+            "minus opponent": plain(self.difference),
+        }
+
 
 @dataclass(frozen=True)
 class Leaderboard:
@@ -72,6 +92,8 @@ class Leaderboard:
     transfer: tuple[str, str, Estimate | None] | None = None
     """of two objectives: the best rows of method and real-only by validation transfer, and their difference on test"""
     notes: tuple[str, ...] = ()  # more sentences of the verdict
+    references: tuple[Row, ...] = ()
+    """networks that are not trained here, which no verdict is about"""
 
     @property
     def contender(self) -> Row | None:
@@ -85,10 +107,6 @@ class Leaderboard:
 
     def as_json(self) -> dict[str, Any]:
         """Everything above as plain values."""
-
-        def plain(statistics: Mapping[str, Statistic | Estimate]) -> dict[str, Any]:
-            return {metric: vars(statistic) for metric, statistic in statistics.items()}
-
         return {
             "objective": self.objective,
             "winner": self.winner.name if self.winner else None,
@@ -98,21 +116,8 @@ class Leaderboard:
             "best": self.best,
             "minus equal time": vars(self.equal_time) if self.equal_time else None,
             "unconfirmed": list(self.unconfirmed),
-            "rows": [
-                {
-                    "name": row.name,
-                    "baseline": row.is_baseline,
-                    "overrides": row.overrides,
-                    "seeds": list(row.seeds),
-                    "missing_seeds": list(row.missing_seeds),
-                    "images": row.images,
-                    "seconds": row.seconds,
-                    "flops": row.flops,
-                    "scores": plain(row.scores),
-                    "minus opponent": plain(row.difference),
-                }
-                for row in self.rows
-            ],
+            "rows": [row.as_json() for row in self.rows],
+            "not trained here": [row.as_json() for row in self.references],
         }
 
 
@@ -122,6 +127,7 @@ def compare(
     chosen: list[str],
     seeds: list[int],
     roles: Mapping[str, str] | None = None,
+    references: Sequence[Record] = (),
 ) -> Leaderboard:
     """Compare the confirmed configurations.
 
@@ -131,6 +137,7 @@ def compare(
         chosen: the configurations that were due to be confirmed.
         seeds: the seeds each was due to be trained with.
         roles: from `results.front_roles`.
+        references: records of networks that are not trained here.
     """
     scores = Scores(confirmed, lambda run: run.metrics)
     runs: dict[str, list[Record]] = {}
@@ -140,20 +147,8 @@ def compare(
     statistics = {name: scores.statistics(cell) for name, cell in cells.items()}
     real = [name for name in runs if is_real_only(name) and name != EQUAL_TIME]
     opponent = max(real, key=lambda name: statistics[name]["score"].mean, default=None)
-    rows = [
-        Row(
-            name=name,
-            overrides={path: value for path, value in own[0].overrides.items() if path not in results.OF_A_SEED},
-            seeds=tuple(record.seed for record in own),
-            missing_seeds=tuple(sorted({*seeds} - {record.seed for record in own})),
-            images=own[0].images_seen,
-            seconds=fmean(sum(record.seconds.values()) for record in own),
-            flops=next((record.flops for record in own if record.flops), {}),
-            scores=statistics[name],
-            difference=scores.gains(cells[name], cells[opponent]) if opponent not in (None, name) else {},
-        )
-        for name, own in runs.items()
-    ]
+    over = cells.get(opponent or "")
+    rows = [_row(own, scores, None if name == opponent else over, seeds) for name, own in runs.items()]
     rows.sort(key=lambda row: (-row.score("score"), not row.is_baseline, row.name))
     equal = [row for row in rows if row.name != EQUAL_TIME]
     labelled = not rows or any(f"test/{names.headline(config)}" in row.scores for row in rows)
@@ -172,7 +167,33 @@ def compare(
         scores.gains(cells[board.contender.name], cells[EQUAL_TIME]) if board.contender and EQUAL_TIME in runs else {}
     )
     transfer = _on_transfer(equal, scores, cells) if objective == "pareto" else None
-    return replace(board, equal_time=timed.get(headline), roles=roles or {}, transfer=transfer)
+    frozen = _frozen(references, [record for record in confirmed if record.arm == opponent], seeds)
+    return replace(board, equal_time=timed.get(headline), roles=roles or {}, transfer=transfer, references=frozen)
+
+
+def _row(own: Sequence[Record], scores: Scores, over: Cell | None, seeds: Sequence[int]) -> Row:
+    """One configuration's row, from its records; `over` is what it is compared with."""
+    cell = own[0].arm, own[0].images
+    return Row(
+        name=own[0].arm,
+        overrides={path: value for path, value in own[0].overrides.items() if path not in results.OF_A_SEED},
+        seeds=tuple(record.seed for record in own),
+        missing_seeds=tuple(sorted({*seeds} - {record.seed for record in own})),
+        images=own[0].images_seen,
+        seconds=fmean(sum(record.seconds.values()) for record in own),
+        flops=next((record.flops for record in own if record.flops), {}),
+        scores=scores.statistics(cell),
+        difference=scores.gains(cell, over) if over else {},
+    )
+
+
+def _frozen(references: Sequence[Record], opponent: Sequence[Record], seeds: Sequence[int]) -> tuple[Row, ...]:
+    """Rows of networks that are not trained here, with their differences to the opponent."""
+    frozen = [record.model_copy(update={"arm": f"{record.arm} ({NOT_TRAINED})"}) for record in references]
+    scores = Scores([*frozen, *opponent], lambda run: run.metrics)
+    over = next(((record.arm, record.images) for record in opponent), None)
+    names = dict.fromkeys(record.arm for record in frozen)
+    return tuple(_row([record for record in frozen if record.arm == name], scores, over, seeds) for name in names)
 
 
 def _on_transfer(
@@ -230,7 +251,7 @@ def _columns(config: Config, labelled: bool) -> tuple[dict[str, str], dict[str, 
 def cells(board: Leaderboard) -> list[list[str]]:
     """The table as text, heading first."""
     rows = []
-    for row in board.rows:
+    for row in (*board.rows, *board.references):
         values: dict[str, Any] = {heading: row.scores.get(metric) for heading, metric in board.columns.items()}
         for heading, metric in board.differences.items():
             values[heading] = "reference" if row.name == board.opponent else row.difference.get(metric)

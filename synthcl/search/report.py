@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from synthcl.comparison import plotting
 from synthcl.comparison.arms import OWN, REAL_ONLY
 from synthcl.comparison.records import Record
+from synthcl.comparison.references import EXPLAINED
 from synthcl.comparison.report import sections
 from synthcl.comparison.table import summarise
 from synthcl.config.schema import Config
@@ -70,6 +71,7 @@ def terminal(config: Config, board: Leaderboard) -> str:
             f"Δ: difference to {board.opponent} in points, paired by seed. Seeds {_span(config)}; seconds of a run.",
             FLOPS,
             INTERVALS,
+            *([EXPLAINED] if board.references else []),
         ]
     return "\n".join([*lines, *leaderboard.verdict(board)])
 
@@ -132,6 +134,7 @@ def _document(found: Findings, drawn: list[Note]) -> str:
             f"the search's objective ({sorted_by(board.objective)}) and sorts the rows; the others are test scores. "
             f"Δ: difference to {board.opponent}, the best real-only found, in points, paired by seed. {INTERVALS} "
             f"Seconds are the wall time of a run, scoring included. {FLOPS}",
+            *([EXPLAINED] if board.references else []),
         ]
     parts.append("  \n".join(more))
     if board.winner:
@@ -150,7 +153,7 @@ def _document(found: Findings, drawn: list[Note]) -> str:
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
     if board.rows:
         method = board.contender.name if board.contender else OWN
-        parts += sections(summarise(found.confirmed, board.opponent or REAL_ONLY, method), markdown)
+        parts += sections(summarise(found.confirmed, board.opponent or REAL_ONLY, method, found.references), markdown)
     score = "score"
     if lineages is not None:
         score = lineage.OWN_SCORE

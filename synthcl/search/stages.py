@@ -29,7 +29,7 @@ from synthcl.cluster.capacity import HEAD
 from synthcl.cluster.connect import connect, require_storage
 from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources, trials_to_start
 from synthcl.cluster.warmup import warmed_gan
-from synthcl.config.compatibility import WHERE_IT_RUNS, read_json, require_same_config
+from synthcl.config.compatibility import REFERENCES, WHERE_IT_RUNS, read_json, require_same_config
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
@@ -146,10 +146,7 @@ class _State:
         file = storage.folder / "state.json"
         self.stages: list[dict[str, Any]] = read_json(file, list) if file.is_file() and not fresh else []
         if self.stages:
-            recorded, free = (
-                storage.folder / "config.json",
-                {*WHERE_IT_RUNS, *_MAY_CHANGE},
-            )
+            recorded, free = storage.folder / "config.json", {*WHERE_IT_RUNS, *_MAY_CHANGE, *REFERENCES}
             require_same_config(recorded, config, free)
             for field, file_name, space in spaces.written:
                 if (searched := storage.folder / file_name).is_file() and searched.read_text() != space.text:
@@ -169,7 +166,10 @@ class _State:
                 {"name": f"search-{number}", "kind": "search", "budgets": budgets, "begun": False, "done": False},
                 {"name": f"confirm-{number}", "kind": "confirm", "begun": False, "done": False},
             ]
-        elif not self.unfinished and config.search.equal_time and confirm.equal_time_left(config, storage.folder):
+        elif not self.unfinished and (
+            (config.search.equal_time and confirm.equal_time_left(config, storage.folder))
+            or confirm.references_left(config, storage.folder)
+        ):
             self.stages[-1]["done"] = False  # asked for after it had ended
 
     @property
@@ -243,6 +243,7 @@ def _confirm(config: Config, spaces: Spaces, storage: Storage, page: LivePage, s
         outlook = Outlook({"equal time": (0.0, images)}, ["equal time"], concurrent_trials(config))
         gans = {run["overrides"]["data.split_seed"]: None for run in plan}
         fit(outlook, gans, Planned(plan), recorder)
+    confirm.score_references(config, storage.folder)
 
 
 def _fit(
