@@ -18,6 +18,7 @@ PROGRAMS = {
     "export": "write an encoder as ONNX or TorchScript",
     "doctor": "look at this machine, or at every node of a cluster",
     "fields": "what can be set, with types, bounds, defaults and a line each",
+    "completion": "what a shell needs to complete all this",
 }
 
 

@@ -28,20 +28,25 @@ from synthcl.core.errors import UserError
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_config_arguments(made)
+    made.add_argument("--arms", default="real-only,frozen-gan,joint", help="arms, or name=FILE with overrides")
+    made.add_argument("--images", help="such as 500,1000,all; the preset's own number if left out")
+    made.add_argument("--oracle", help="real-only also with so many images, such as all")
+    made.add_argument("--seeds", type=int, default=5, help="how many, from training.seed on")
+    made.add_argument("--equal-time", action="store_true", help="then real-only for as long as joint took, too")
+    made.add_argument("--headroom", action="store_true", help="real-only with n, 2n, 5n, 10n ... images")
+    made.add_argument("--no-ray", action="store_true", help="on this machine, without Ray")
+    made.add_argument("--parallel", type=int, default=1, help="processes at a time, with --no-ray")
+    made.add_argument("--minutes", type=float, default=math.inf, help="stop cleanly after so many")
+    made.add_argument("--report", action="store_true", help="only write the report, from the records alone")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    parser.add_argument("--arms", default="real-only,frozen-gan,joint", help="arms, or name=FILE with overrides")
-    parser.add_argument("--images", help="such as 500,1000,all; the preset's own number if left out")
-    parser.add_argument("--oracle", help="real-only also with so many images, such as all")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from training.seed on")
-    parser.add_argument("--equal-time", action="store_true", help="then real-only for as long as joint took, too")
-    parser.add_argument("--headroom", action="store_true", help="real-only with n, 2n, 5n, 10n ... images")
-    parser.add_argument("--no-ray", action="store_true", help="on this machine, without Ray")
-    parser.add_argument("--parallel", type=int, default=1, help="processes at a time, with --no-ray")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop cleanly after so many")
-    parser.add_argument("--report", action="store_true", help="only write the report, from the records alone")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser().parse_intermixed_args()
     for option in ("seeds", "parallel", "minutes"):
         if not getattr(arguments, option) > 0:
             raise UserError(f"--{option} {getattr(arguments, option)} must be above 0")

@@ -16,11 +16,16 @@ from pathlib import Path
 from synthcl.config import cli
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_config_arguments(made)
+    made.add_argument("--cluster", type=Path, metavar="FILE", help="check this file of ray up, and no machine")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    parser.add_argument("--cluster", type=Path, metavar="FILE", help="check this file of ray up, and no machine")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser().parse_intermixed_args()
     if arguments.cluster is not None:
         from synthcl.cluster import launch_file
 

@@ -17,11 +17,16 @@ from synthcl.runs.embed import find_files, loaded
 from synthcl.runs.feature_file import KINDS, require_writable, write_features
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_encoder_and_images(made)
+    made.add_argument("--out", type=Path, required=True, help="features.parquet, features.npz or features.pt")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_encoder_and_images(parser)
-    parser.add_argument("--out", type=Path, required=True, help="features.parquet, features.npz or features.pt")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
 
     require_writable("--out", arguments.out, KINDS)
     files = find_files(arguments.images)

@@ -21,16 +21,21 @@ from synthcl.runs.export import load_any, require_same_encoder
 from synthcl.runs.preflight import without_labels
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="encoder.safetensors, checkpoint.pt, or a checkpoint's folder")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("checkpoint", type=Path, help="encoder.safetensors, checkpoint.pt, or a checkpoint's folder")
+    made.add_argument(
         "overrides", nargs="*", metavar="field=value", help="such as data.root=/data or evaluation.transfer=[mnist]"
     )
-    parser.add_argument("--test", action="store_true", help="also read the test splits, once every choice is made")
-    parser.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    arguments = parser.parse_intermixed_args()
+    made.add_argument("--test", action="store_true", help="also read the test splits, once every choice is made")
+    made.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
+    made.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return made
+
+
+def main() -> None:
+    arguments = parser().parse_intermixed_args()
 
     encoder, trained = load_any(arguments.checkpoint, trust_code=arguments.trust_code)
     config = trained.with_overrides(parse_overrides(arguments.overrides))

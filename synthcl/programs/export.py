@@ -21,17 +21,20 @@ from synthcl.runs.portable import require_onnx, write_onnx, write_torchscript
 from synthcl.runs.publish import publish
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("encoder", type=Path, help="encoder.safetensors, checkpoint.pt, or a folder with one of them")
+    made.add_argument("--onnx", type=Path, metavar="FILE", help="write encoder.onnx")
+    made.add_argument("--torchscript", type=Path, metavar="FILE", help="write encoder.pt, for torch.jit.load")
+    made.add_argument("--publish", type=Path, metavar="FOLDER", help="write weights, card and README.md into a folder")
+    made.add_argument("--license", default="other", help="of the published weights, such as apache-2.0")
+    made.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("encoder", type=Path, help="encoder.safetensors, checkpoint.pt, or a folder with one of them")
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write encoder.onnx")
-    parser.add_argument("--torchscript", type=Path, metavar="FILE", help="write encoder.pt, for torch.jit.load")
-    parser.add_argument(
-        "--publish", type=Path, metavar="FOLDER", help="write weights, card and README.md into a folder"
-    )
-    parser.add_argument("--license", default="other", help="of the published weights, such as apache-2.0")
-    parser.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
 
     if arguments.onnx:
         require_writable("--onnx", arguments.onnx, (".onnx",))

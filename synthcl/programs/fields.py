@@ -23,10 +23,15 @@ from synthcl.core.plugin import Section, members
 from synthcl.core.tables import aligned
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("place", nargs="?", default="", help="dotted, such as search or terms.contrast")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("place", nargs="?", default="", help="dotted, such as search or terms.contrast")
-    print("\n".join(lines(parser.parse_args().place)))
+    print("\n".join(lines(parser().parse_args().place)))
 
 
 def lines(place: str) -> Iterator[str]:

@@ -19,14 +19,19 @@ from synthcl.runs.feature_file import require_writable
 from synthcl.runs.neighbours import neighbours_of, page, require_counts
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_encoder_and_images(made)
+    made.add_argument("--out", type=Path, required=True, help="the page, neighbours.html")
+    made.add_argument("--queries", type=int, default=12, help="images to show, spread evenly over all (default: 12)")
+    made.add_argument("--query", action="append", metavar="PATH", help="show this image, as named in the folder")
+    made.add_argument("--neighbours", type=int, default=8, help="nearest images of each (default: 8)")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_encoder_and_images(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the page, neighbours.html")
-    parser.add_argument("--queries", type=int, default=12, help="images to show, spread evenly over all (default: 12)")
-    parser.add_argument("--query", action="append", metavar="PATH", help="show this image, as named in the folder")
-    parser.add_argument("--neighbours", type=int, default=8, help="nearest images of each (default: 8)")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
 
     require_writable("--out", arguments.out, (".html",))
     files = find_files(arguments.images)

@@ -18,15 +18,20 @@ from synthcl.core.errors import UserError
 from synthcl.programs.dry_run import add_draw_views, show_data
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_config_arguments(made)
+    made.add_argument("--budgets", help="whole runs' images; +N adds to a finished search; for search.budgets=...")
+    made.add_argument("--hours", help="that search and confirm runs may take; short for search.hours=...")
+    made.add_argument("--equal-time", action="store_true", help="then real-only for as long as the winner took, too")
+    made.add_argument("--fresh", action="store_true", help="forget an earlier search of this name")
+    add_draw_views(made)
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    parser.add_argument("--budgets", help="whole runs' images; +N adds to a finished search; for search.budgets=...")
-    parser.add_argument("--hours", help="that search and confirm runs may take; short for search.hours=...")
-    parser.add_argument("--equal-time", action="store_true", help="then real-only for as long as the winner took, too")
-    parser.add_argument("--fresh", action="store_true", help="forget an earlier search of this name")
-    add_draw_views(parser)
-    arguments = parser.parse_intermixed_args()
+    arguments = parser().parse_intermixed_args()
 
     extend = 0.0
     if arguments.budgets is not None:

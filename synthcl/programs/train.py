@@ -14,13 +14,18 @@ from synthcl.config import cli
 from synthcl.programs.dry_run import add_draw_views, show_data
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_config_arguments(made)
+    made.add_argument("--arm", default="joint", help=f"one of {', '.join(ARMS)}")
+    made.add_argument("--fresh", action="store_true", help="forget an earlier run of this name")
+    add_draw_views(made)
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    parser.add_argument("--arm", default="joint", help=f"one of {', '.join(ARMS)}")
-    parser.add_argument("--fresh", action="store_true", help="forget an earlier run of this name")
-    add_draw_views(parser)
-    arguments = parser.parse_intermixed_args()
+    arguments = parser().parse_intermixed_args()
     config = apply_arm(cli.config_from(arguments), arguments.arm)
     if arguments.dry_run or arguments.draw_views:
         print(config.model_dump_json(indent=2))

@@ -15,6 +15,7 @@ from tiny_run import TINY, arguments
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.programs.command import PROGRAMS
+from synthcl.programs.completion import script
 from synthcl.programs.fields import lines
 
 
@@ -62,6 +63,41 @@ def test_bounds_defaults_and_kinds_are_told() -> None:
         list(lines("training.kimgs"))
     with pytest.raises(UserError, match=r"training\.kimg is a field"):
         list(lines("training.kimg"))
+
+
+@pytest.fixture(scope="module")
+def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("completion") / "synthcl.bash"
+    file.write_text(script("bash", PROGRAMS))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("se", {"search"}),
+        ("search --hou", {"--hours"}),
+        ("search training.ki", {"training.kimg="}),
+        ("search views.base.crop_area_mi", {"views.base.crop_area_min="}),
+        ("train --preset cifar100", {"cifar100"}),
+        ("train --arm hard", {"hard-only"}),
+        ("fields curr", {"curriculum"}),
+    ],
+)
+def test_bash_completes_programs_options_and_fields(bash: Path, typed: str, found: set[str]) -> None:
+    words = typed.split()
+    asked = f"source {bash}; COMP_WORDS=(synthcl {typed}); COMP_CWORD={len(words)}; _shtab_synthcl"
+    told = subprocess.run(["bash", "-c", f'{asked}; echo "${{COMPREPLY[@]}}"'], capture_output=True, text=True)
+    assert set(told.stdout.split()) == found, told.stderr
+
+
+def test_completion_names_the_shells_and_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert script("zsh", PROGRAMS).startswith("#compdef synthcl")
+    with pytest.raises(UserError, match=r"shell 'fsh' is none of bash, zsh, tcsh"):
+        script("fsh", PROGRAMS)
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(UserError, match=r"pip install 'synthcl\[completion\]'"):
+        script("bash", PROGRAMS)
 
 
 MY_MODULE = """
