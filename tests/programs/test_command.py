@@ -6,11 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from program import ROOT, run
 from tiny_run import TINY, arguments
+from uv import find_uv_bin
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
@@ -165,6 +169,26 @@ def test_a_wheel_has_programs_presets_spaces_and_data(tmp_path: Path) -> None:
     where = "import synthcl; print(synthcl.__file__)"
     found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.startswith(str(target))
+    (installed,) = map(metadata.Distribution.at, target.glob("synthcl-*.dist-info"))
+    assert_uvx_runs(wheel, installed.requires or [], tmp_path)
+
+
+def assert_uvx_runs(wheel: Path, requires: list[str], folder: Path) -> None:
+    """In an environment of its own; what synthcl depends on is lent to it, in place of gigabytes to download."""
+    depends = {Requirement(line).name for line in requires} - {"synthcl"}
+    overrides = folder / "overrides.txt"
+    overrides.write_text("".join(f"{name}; python_version < '3'\n" for name in sorted(depends)))
+    lent = {"PYTHONPATH": sysconfig.get_path("purelib"), "UV_CACHE_DIR": str(folder / "cache")}
+    uvx = [find_uv_bin(), "tool", "run", "--offline", "--python", sys.executable, "--overrides", str(overrides)]
+    told = subprocess.run(
+        [*uvx, "--from", str(wheel), "synthcl", "fields", "training"],
+        cwd=folder,
+        env=os.environ | lent,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "thousand images; one image is two encoded views" in told.stdout
 
 
 def test_an_import_brings_nothing_that_takes_long() -> None:
