@@ -20,13 +20,17 @@ from synthcl.runs.location import is_uri
 from synthcl.runs.storage import Storage
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="of the run, or its URI")
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    parser.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
-    arguments = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("folder", help="of the run, or its URI")
+    made.add_argument("--open", action="store_true", help="open the page in the browser")
+    made.add_argument("--trust-code", action="store_true", help="import the module that an encoder of yours names")
+    return made
 
+
+def main() -> None:
+    arguments = parser().parse_args()
     folder = _fetched(arguments.folder)
     if not (folder / "config.json").is_file() or not (folder / "state.json").is_file():
         raise UserError(f"run {arguments.folder!r} has no config.json and state.json of a search; {_NAME_ONE}")

@@ -19,12 +19,12 @@ def commands(folder: Path) -> list[str]:
         >>> print("\\n".join(commands(Path("runs/birds"))))
         tensorboard --logdir runs/birds/tensorboard --host 127.0.0.1
         optuna-dashboard runs/birds/study.journal
-        synthcl report runs/birds
+        synthcl report runs/birds --open
     """
     return [
         f"tensorboard --logdir {_quoted(folder / 'tensorboard')} --host 127.0.0.1",
         f"optuna-dashboard {_quoted(folder / JOURNAL)}",
-        f"synthcl report {_quoted(folder)}",
+        f"synthcl report {_quoted(folder)} --open",
     ]
 
 
