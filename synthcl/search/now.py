@@ -79,5 +79,5 @@ class Now(BaseModel):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a driver has been heard of lately; a warm-up says nothing until it ends."""
-        return bool(self.stage) and (self.stage == WARM_UP or time.time() - self.written < SILENT_SECONDS)
+        """Whether a driver was heard of lately; a warm-up, before the runs of a stage, says nothing until its end."""
+        return bool(self.stage) and (not self.total_kimg or time.time() - self.written < SILENT_SECONDS)

@@ -43,9 +43,9 @@ def draw_real(folder: Path, config: Config, images: ImageSource) -> None:
     if file.is_file() or config.is_real_only:
         return
     rows = torch.linspace(0, len(images) - 1, _ROWS * _COLUMNS).round().long()
-    pixels = resize(to_float(images.fetch(rows)), config.gan_image_size).cpu()
+    pixels = resize(to_float(images.fetch(rows)), config.gan_image_size).cpu()  # (16, C, h, w) in [0, 1]
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, grid_png((pixels + 1) / 2, _COLUMNS))
+    write_whole(file, grid_png(pixels.clamp(0, 1), _COLUMNS))
 
 
 def samples(found: Findings, now: Now) -> str:
@@ -94,7 +94,7 @@ def _realism(found: Findings, now: Now, run: str) -> str:
     if _DIVERSITY in told:
         said.append(f"Diversity {told[_DIVERSITY]:.2f}: 1 varies as real images do, 0 is a collapsed generator.")
     if _ACCURACY in told:
-        said.append(f"The discriminator tells {told[_ACCURACY]:.0%} right; 50 % is a guess.")
+        said.append(f"The discriminator is right in {100 * told[_ACCURACY]:.0f} % of the cases; 50 % is a guess.")
     if not said:
         return '<p class="left-out">Left out: numbers on realism, which this run has not logged.</p>'
     return f"<p>{' '.join(said)} All at the end of {text(run)}. Hard samples need not look real.</p>"

@@ -154,7 +154,7 @@ def _under_way(now: Now) -> str:
     said = f"Under way: <strong>{text(now.stage)}</strong>"
     if now.total_kimg:
         share = min(1.0, now.kimg / now.total_kimg)
-        said += f", {now.kimg:,.1f} of {now.total_kimg:,.1f} thousand images ({share:.0%})"
+        said += f", {now.kimg:,.1f} of {now.total_kimg:,.1f} thousand images ({100 * share:.0f} %)"
     if now.left_seconds is not None:
         said += f"; about {duration(now.left_seconds)} left until the end of the search"
     return said + "."

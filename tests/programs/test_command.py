@@ -169,6 +169,9 @@ def test_a_wheel_has_programs_presets_spaces_and_data(tmp_path: Path) -> None:
     where = "import synthcl; print(synthcl.__file__)"
     found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.startswith(str(target))
+    page = "from synthcl.core.page import document; print(document('t', 'b', live=True, hover=True))"
+    made = subprocess.run([sys.executable, "-c", page], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "location.reload" in made.stdout, made.stderr  # the files that a page is made of
     (installed,) = map(metadata.Distribution.at, target.glob("synthcl-*.dist-info"))
     assert_uvx_runs(wheel, installed.requires or [], tmp_path)
 

@@ -29,9 +29,10 @@ from small_trainer import tiny_config
 from synthcl.comparison import plotting
 from synthcl.core import page
 from synthcl.core.report import Report
+from synthcl.data import ResidentImages
 from synthcl.runs.export import save_encoder
 from synthcl.runs.storage import Storage
-from synthcl.search import lineage, live, report, run_page
+from synthcl.search import lineage, live, page_pictures, report, run_page
 from synthcl.search.live import Follow, LivePage
 from synthcl.search.now import FILE, SILENT_SECONDS, WARM_UP, Now
 
@@ -202,7 +203,7 @@ def test_the_page_of_a_real_search_leaves_out_only_what_so_few_trials_cannot_tel
     samples = window.run("return [...document.querySelectorAll('.samples img')].map((image) => image.alt)")
     assert samples[0].startswith("Real images")
     assert [alt.partition(" after ")[2].partition(" thousand")[0] for alt in samples[1:]] == ["1.0", "2.0", "4.0"]
-    assert re.search(r"Realism gap \d\.\d\d: .* Diversity \d\.\d\d: .* tells \d+% right", words(window))
+    assert re.search(r"Realism gap \d\.\d\d: .* Diversity \d\.\d\d: .* is right in \d+ % of the cases", words(window))
     assert {"hardness", "learning rate"} < {*texts(window, "#schedules ~ .charts figcaption")}
     works = Now.read(smoke).works
     confirm = {file.stem for file in (smoke / "confirm").glob("*.json")}
@@ -227,7 +228,8 @@ def test_a_running_page_says_what_goes_on_and_how_far(window: browser.Browser, r
     said = words(window)
     assert "No verdict yet." in said
     assert (
-        "Under way: search-1, 30.0 of 60.0 thousand images (50%); about 7 min left until the end of the search." in said
+        "Under way: search-1, 30.0 of 60.0 thousand images (50 %); about 7 min left until the end of the search."
+        in said
     )
     assert "10 trials begun, 3 complete; the best so far is trial-002 with 84.50 % on validation." in said
     assert "Training now: trial-012." in said
@@ -346,6 +348,15 @@ def test_what_runs_tell_is_kept_and_written_seldom(tmp_path: Path, monkeypatch: 
     assert (work.images, work.seconds, work.host, work.device) == (640, 3.0, "node-1", "a GPU")
     assert work.statistics == {"gan/accuracy": 0.75}
     assert LivePage(run_config(tmp_path), Storage(str(tmp_path), folder.name)).now.works.keys() == now.works.keys()
+
+
+def test_real_images_are_drawn_as_they_are(tmp_path: Path) -> None:
+    pixels = torch.arange(16 * 28 * 28).remainder(251).byte().view(16, 1, 28, 28)
+    page_pictures.draw_real(tmp_path, run_config(tmp_path), ResidentImages(pixels, "cpu"))
+    drawn = np.asarray(Image.open(tmp_path / "samples" / "real.png"))[..., 0]  # a line of a pixel around each
+    assert drawn.shape == (2 * 29 + 1, 8 * 29 + 1)
+    assert (drawn[1:29, 1:29] == pixels[0, 0].numpy()).all()
+    assert (drawn[30:58, -29:-1] == pixels[-1, 0].numpy()).all()
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("a mistake in drawing")])
