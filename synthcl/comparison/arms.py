@@ -9,11 +9,14 @@ from typing import Any
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.method.views.simclr import SimclrConfig
 
 _NONE = {"kind": "constant", "start": 0.0}
 
 REAL_ONLY = "real-only"
 """The arm that every other one is compared with."""
+
+_FROZEN = {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE}
 
 ARMS: dict[str, dict[str, Any]] = {
     # SimCLR: two views of every real image.
@@ -25,9 +28,18 @@ ARMS: dict[str, dict[str, Any]] = {
         "training.views_per_image": 4,
     },
     # Data inflation: samples of the warmed-up GAN as if they were more images.
-    "frozen-gan": {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE},
-    # The same under AdaInf's weaker augmentation (Wang et al., ICLR 2024): views at WEAKER of the configuration's.
-    "frozen-gan-weak-views": {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE},
+    "frozen-gan": _FROZEN,
+    # The same under weaker augmentation: views at WEAKER of the configuration's.
+    "frozen-gan-weak-views": _FROZEN,
+    # AdaInf (Wang et al., ICLR 2024): two thirds of the views are generated, as of ten copies of each of 50,000 images
+    # beside a million samples, and crops and colours are weaker by what `weaker_ranges` says.
+    "frozen-gan-adainf": _FROZEN | {"curriculum.synthetic_fraction": {"kind": "constant", "start": 2 / 3}},
+    # From Fake to Real (Qraitem et al., 2023): generated images first, real ones afterwards, never mixed.
+    "frozen-gan-then-real": _FROZEN
+    | {
+        "curriculum.synthetic_fraction": {"kind": "step", "start": 1.0, "end": 0.0, "ramp_begin": 0.3},
+        "training.restart_at": 0.3,
+    },
     # The min-max game alone: two views of G(z), no G_ema.
     "hard-only": {"synthetic.gan.pair": False},
     # (G(z), G_ema(z)) pairs that drift by GAN training alone.
@@ -62,9 +74,24 @@ def arm_overrides(arm: str, config: Config) -> dict[str, Any]:
     """
     if arm not in ARMS:
         raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
-    if arm != "frozen-gan-weak-views":
-        return ARMS[arm]
-    return ARMS[arm] | {"curriculum.view_strength": config.curriculum.view_strength.scaled(WEAKER)}
+    if arm == "frozen-gan-adainf":
+        return ARMS[arm] | weaker_ranges(config.base_view)
+    if arm == "frozen-gan-weak-views":
+        return ARMS[arm] | {"curriculum.view_strength": config.curriculum.view_strength.scaled(WEAKER)}
+    return ARMS[arm]
+
+
+def weaker_ranges(views: SimclrConfig) -> dict[str, float]:
+    """What AdaInf makes of a configuration's views: crops lose less, jitter has half its ranges and probability.
+
+    From crops of 0.08 of the area and more, jitter of 0.8 with probability 0.8 and a hue of 0.2 it goes to 0.2, 0.4,
+    0.4 and 0.1; grey, blur and flips stay. Other views are weakened by the same factors.
+
+    Source: Wang et al., "Do Generated Data Always Help Contrastive Learning?", ICLR 2024, symmetric views of its code.
+    """
+    lost = (1 - 0.2) / (1 - 0.08) * (1 - views.crop_area_min)
+    halved = ("jitter_probability", "brightness", "contrast", "saturation", "hue")
+    return {"views.base.crop_area_min": 1 - lost} | {f"views.base.{name}": getattr(views, name) / 2 for name in halved}
 
 
 def apply_arm(config: Config, arm: str) -> Config:

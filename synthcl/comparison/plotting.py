@@ -16,6 +16,8 @@ ARM_COLORS = {
     "real-four-views": "#777777",
     "frozen-gan": ORANGE,
     "frozen-gan-weak-views": "#E69F00",
+    "frozen-gan-adainf": "#B8860B",
+    "frozen-gan-then-real": "#882255",
     "hard-only": PURPLE,
     "pairs-only": GREEN,
     "joint": BLUE,

@@ -20,6 +20,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from synthcl.config.closed_loops import closed_loops, require_sound
+from synthcl.config.gan_fits import require_gan_fits
+from synthcl.config.mixed_views import require_mixable
 from synthcl.config.overrides import put
 from synthcl.config.sections import (
     ComputeConfig,
@@ -33,7 +35,7 @@ from synthcl.config.upgrade import path_today, upgrade
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
-from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at, learning_rate
+from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at
 from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.mix import Mix, mix_at
 from synthcl.method.curriculum.ramps import Constant
@@ -42,8 +44,6 @@ from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.encoders.conv import ConvConfig
 from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.objectives import AnyTerm
-from synthcl.method.objectives.custom import CustomTerm
-from synthcl.method.objectives.decoupled import DecoupledConfig
 from synthcl.method.objectives.ppcl import PpclConfig
 from synthcl.method.synthetic import AnySource
 from synthcl.method.synthetic.gan.settings import GanConfig
@@ -107,6 +107,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
         workers, batch = self.compute.workers_per_trial, self.training.batch_images
+        require_gan_fits(self.gan, self.curriculum, batch)
         if batch % (2 * workers):
             raise ValueError(
                 f"training.batch_images {batch} must be a multiple of {2 * workers}, "
@@ -126,28 +127,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _views_can_be_mixed(self) -> Config:
-        mixers = self._mixers
-        for name, term in self.terms.items():
-            if isinstance(term, DecoupledConfig) and term.weight.bounds[1] > 0 and not mixers:
-                raise ValueError(
-                    f"terms.{name} of kind decoupled looks at mixed views alone, and views has none of kind mixup, "
-                    "cutmix or resizemix with a share above 0; add one, such as views.mix={kind: resizemix}"
-                )
-            if isinstance(term, CustomTerm) and term.weight.bounds[1] > 0 and mixers:
-                raise ValueError(
-                    f"terms.{name} of kind custom takes one group a view, and views.{mixers[0]} of kind "
-                    f"{self.views[mixers[0]].kind} gives some two; remove one of them"
-                )
-        if not mixers:
-            return self
+        kinds = {name: self.views[name].kind for name in self._mixers}
         of_group = max(self.training.views_per_image, self.gan.views_per_latent)
-        granule = of_group * self.compute.workers_per_trial
-        if self.training.batch_images % granule:
-            raise ValueError(
-                f"training.batch_images {self.training.batch_images} must be a multiple of {granule}, {of_group} views "
-                f"of an image or latent times compute.workers_per_trial {self.compute.workers_per_trial}, for "
-                f"views.{mixers[0]} to mix the rows of every worker in pairs"
-            )
+        require_mixable(kinds, self.terms, self.training.batch_images, of_group, self.compute.workers_per_trial)
         return self
 
     @property
@@ -217,17 +199,21 @@ class Config(Section):
             self.curriculum,
             progress,
             batch_images=training.batch_images,
-            learning_rate=learning_rate(training.learning_rate, training.warmup_fraction, progress),
+            learning_rate=training.learning_rate_at(progress),
             synthetic_fraction=1 - real_views / (2 * training.batch_images),
             scheduled=self.schedules_of_plugins,
             steered=steered,
         )
 
     @property
-    def view_size(self) -> int:
+    def base_view(self) -> SimclrConfig:
         base = self.views["base"]
         assert isinstance(base, SimclrConfig)
-        return base.size or self.data.image_size
+        return base
+
+    @property
+    def view_size(self) -> int:
+        return self.base_view.size or self.data.image_size
 
     @property
     def gan_image_size(self) -> int:

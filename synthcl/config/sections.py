@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Count, Fraction, Positive, Section
+from synthcl.method.curriculum.knobs import learning_rate
 from synthcl.method.encoders import AnyEncoder
 
 
@@ -60,6 +61,9 @@ class TrainingConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
     weight_decay: float = Field(1e-4, ge=0, description="of weights, not of norms and biases")
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
+    restart_at: float | None = Field(
+        None, gt=0, lt=1, description="progress at which the encoder's optimiser and learning rate begin anew; or none"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 uses autocast for encoder, G and D")
     compile: bool = Field(
         False, description="torch.compile encoder, main head, G and, where its gradient_penalty is 0, D"
@@ -72,6 +76,21 @@ class TrainingConfig(Section):
     def steps(self) -> int:
         """Optimiser steps of the whole budget."""
         return max(1, round(self.kimg * 1000 / self.batch_images))
+
+    @property
+    def restart_step(self) -> int | None:
+        """The first step of the second stage, where there are two."""
+        if self.restart_at is None:
+            return None
+        step = math.ceil(self.restart_at * self.steps)
+        return step - 1 if (step - 1) / self.steps >= self.restart_at else step  # as schedules compare progress
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The encoder's learning rate; each of two stages has a schedule of its own."""
+        first = (self.restart_step or 0) / self.steps
+        if first:
+            progress = progress / first if progress < first else (progress - first) / max(1e-12, 1 - first)
+        return learning_rate(self.learning_rate, self.warmup_fraction, progress)
 
 
 class HealthConfig(Section):

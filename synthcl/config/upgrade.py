@@ -28,6 +28,7 @@ ADDED: dict[str, Any] = {
     "evaluation.references": {},
     "evaluation.reference_image_size": 224,
     "search.log_to": [],
+    "training.restart_at": None,
     "search.members": None,
     "search.exploit": 0.25,
     "search.seed_deviation": 1.5,
@@ -56,6 +57,16 @@ _NEW: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """members of families, and what was done before there was a choice"""
+_ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
+    "synthetic": {
+        "gan": {
+            "walk": {"kind": "constant", "start": 0.0},
+            "pool": None,
+            "view_strength_factor": {"kind": "constant", "start": 1.0},
+        }
+    }
+}
+"""by family and kind: fields that a recorded member may lack, and what was done before there was a choice"""
 _NUMBERS = {
     "synthetic": ("gan", ("generator_learning_rate", "discriminator_learning_rate")),
     "terms": ("ppcl", ("temperature",)),
@@ -102,8 +113,8 @@ def upgrade(tree: Any) -> Any:
         tree: sections and their fields, of any version; it is not changed.
 
     Example:
-        >>> upgrade({"name": "old", "method": {"pair": True, "update": "simultaneous"}})
-        {'name': 'old', 'synthetic': {'gan': {'kind': 'gan', 'pair': True, 'views_per_pair': 4}}}
+        >>> upgrade({"name": "old", "encoder": {"name": "resnet18", "projector_dim": 128}})
+        {'name': 'old', 'encoder': {'kind': 'resnet18'}, 'heads': {'main': {'kind': 'mlp', 'dim': 128}}}
     """
     if not isinstance(tree, dict):
         return tree
@@ -131,6 +142,10 @@ def upgrade(tree: Any) -> Any:
     for family, (member, new) in _NEW.items() if moved else ():
         if isinstance(tree.get(family), dict) and isinstance(tree[family].get(member), dict):
             tree[family][member] = new | tree[family][member]
+    for family, kinds in _ADDED_TO_KINDS.items():
+        for name, member in tree[family].items() if isinstance(tree.get(family), dict) else ():
+            if isinstance(member, dict) and member.get("kind") in kinds:
+                tree[family][name] = kinds[member["kind"]] | member
     for family, (kind, fields) in _NUMBERS.items():
         for name, member in tree[family].items() if isinstance(tree.get(family), dict) else ():
             if isinstance(member, dict) and member.get("kind", kind) == kind:

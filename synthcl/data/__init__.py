@@ -1,8 +1,9 @@
 """Named data sets, cut into splits, as uint8 images on the device or streamed from disk."""
 
+from synthcl.core.rng import epoch_indices
 from synthcl.data.found import Found, find
 from synthcl.data.images import ImageSource, ResidentImages, StreamedImages
-from synthcl.data.order import epoch_indices, stream
+from synthcl.data.order import stream
 from synthcl.data.sources import SOURCES
 from synthcl.data.splits import (
     Split,

@@ -4,41 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from synthcl.core import rng
 from synthcl.core.errors import UserError
 from synthcl.data.images import ImageSource, StreamedImages
-
-
-def epoch_indices(count: int, begin: int, size: int, *key: int | str) -> torch.Tensor:
-    """A slice of the endless shuffled sequence in which every epoch is a fresh permutation.
-
-    Args:
-        count: images in the data set, at least 1.
-        begin: position in the sequence; position p lies in epoch p // count.
-        size: how many indices, possibly over several epochs.
-        key: what the shuffles depend on, for example `(config.training.seed, "real")`.
-
-    Returns:
-        (size,) int64 in [0, count), a function of the arguments alone.
-    """
-    if count < 1 or begin < 0 or size < 0:
-        raise ValueError(f"count {count} must be at least 1, begin {begin} and size {size} at least 0")
-    end = begin + size
-    parts = [torch.empty(0, dtype=torch.int64)]
-    for epoch in range(begin // count, -(-end // count)):
-        first = epoch * count
-        parts.append(_permutation(count, (*key, epoch))[max(begin - first, 0) : end - first])
-    return torch.cat(parts)  # a copy, so that nobody writes into the cached permutation
-
-
-@lru_cache(maxsize=4)  # a step reads a short slice of the same long permutation
-def _permutation(count: int, key: tuple[int | str, ...]) -> torch.Tensor:
-    return torch.randperm(count, generator=rng.generator(*key))
 
 
 class _Batches(Dataset):

@@ -40,7 +40,8 @@ class Views(NamedTuple):
     weights: Tensor | None = None
     """(V, m) at least 0, rows of mixed views add up to 1; None: whole memberships"""
     images: Tensor | None = None
-    """(V, m) int64: position in the data set of the image shown; -1 equals nothing, not even itself"""
+    """(V, m) int64: position in the data set of the image shown, or below -1 a latent that returns; -1 equals nothing,
+    not even itself"""
     anchors: Tensor | None = None
     """(V,) with mean 1: how much a view counts as an anchor; None: all 1"""
 
@@ -96,8 +97,15 @@ class View(Plugin):
     """'base' turns images into views of the size asked for; 'pixel' changes views; 'mix' makes one of two"""
 
     @abstractmethod
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw | None:
-        """Random numbers of all views of a step over all processes; a function of its arguments alone."""
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw | None:
+        """Random numbers of all views of a step over all processes; a function of its arguments alone.
+
+        Args:
+            views: their number.
+            strength: in [0, 2], of all views, or (views,) float64 on the CPU where sources have their own; within a
+                part of the views it is one number.
+            generator: on the CPU, the only source of randomness.
+        """
 
     @abstractmethod
     def forward(self, views: Views, draw: Any, own: Own) -> Views:
@@ -135,6 +143,10 @@ class Source(Plugin):
     def reads_real(self, groups: int) -> int:
         """Real images that it asks for beside those of the encoder, over all processes."""
         return 0
+
+    def ids(self, draw: Any) -> Tensor | None:
+        """(n,) int64 below -1, by which latents that return are known, of a process's rows; None where none returns."""
+        return None
 
     @abstractmethod
     def draw(self, groups: int, seed: int, step: int) -> Draw:

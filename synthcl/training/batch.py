@@ -80,20 +80,30 @@ def make_batch(
     """
     own_real = mix.real // distributed.world_size()
     asked: dict[str, tuple[Any, Tensor]] = {}
-    views_per_latent = 1
+    factors: dict[str, float] = {}
+    views_per_latent, ids = 1, None
     for name, source in sources.items() if mix.latents else ():
         own = torch.arange(mix.latents)[distributed.rows(mix.latents)]
         draw = source.draw(mix.latents, seed, step).rows(own)
         asked[name] = draw.to(device), to_float(images[own_real:])
-        views_per_latent = source.views_per_group
+        views_per_latent, ids = source.views_per_group, source.ids(draw)
+        factors[name] = knobs.own(f"synthetic.{name}").get("view_strength_factor", 1.0)
     groups, order = groups_and_order(mix, views_per_image, views_per_latent)
     of_synthetic = torch.full((len(groups) - views_per_image * own_real,), -1)
+    if ids is not None:
+        of_synthetic = torch.cat([ids] * views_per_latent)
     shown = torch.cat([*[positions[:own_real]] * views_per_image, of_synthetic])
     draws: dict[str, Draw | None] = {}
-    total = views_per_image * mix.real + views_per_latent * mix.latents
+    of_real, of_latents = views_per_image * mix.real, views_per_latent * mix.latents
+    strength: float | Tensor = knobs.view_strength
+    if any(factor != 1 for factor in factors.values()):  # else one number does
+        counts = torch.tensor([of_real] + [of_latents] * len(factors))
+        strength = knobs.view_strength * torch.tensor([1.0, *factors.values()], dtype=torch.float64).repeat_interleave(
+            counts
+        )
     for name, view in views.items():
         key = "views" if name == "base" else f"views {name}"
-        drawn = view.draw(total, knobs.view_strength, rng.generator(seed, key, step))
+        drawn = view.draw(of_real + of_latents, strength, rng.generator(seed, key, step))
         draws[name] = drawn and drawn.rows(order).to(device)
     return Batch(
         real=to_float(images[:own_real]),

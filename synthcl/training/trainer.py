@@ -89,6 +89,8 @@ class Trainer:
         plan, positions = itertools.tee(self._plan(until_step))
         for images in stream(self.images, plan, self.config.data.loader_workers):
             progress = self.step / self.config.training.steps
+            if self.step == self.config.training.restart_step:
+                self.optimizers.encoder.state.clear()  # again where a checkpoint of just before it is continued
             knobs, mix = self._knobs(progress), self.config.mix_at(progress)
             batch = make_batch(
                 images,

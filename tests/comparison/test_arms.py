@@ -92,6 +92,30 @@ def test_an_unknown_arm_is_refused_by_name():
         apply_arm(tiny_config(), "jont")
 
 
+def test_adainf_makes_its_weak_ranges_of_its_strong_ones_and_two_thirds_of_the_views_are_generated():
+    jitter = ("brightness", "contrast", "saturation")
+    strong = {"crop_area_min": 0.08, "jitter_probability": 0.8, "hue": 0.2} | dict.fromkeys(jitter, 0.8)
+    config = apply_arm(
+        tiny_config({f"views.base.{name}": value for name, value in strong.items()}), "frozen-gan-adainf"
+    )
+    weak = {"crop_area_min": 0.2, "jitter_probability": 0.4, "hue": 0.1} | dict.fromkeys(jitter, 0.4)
+    base = config.base_view
+    assert {name: getattr(base, name) for name in weak} == pytest.approx(weak)
+    assert (base.grayscale_probability, base.flip_probability) == (0.2, 0.5)
+    copies, images, samples = 10, 50_000, 1_000_000
+    share = config.curriculum.synthetic_fraction.value_at(0.5)
+    assert 1 - share == pytest.approx(copies * images / (copies * images + samples))
+
+
+def test_fake_then_real_has_no_real_image_first_and_no_other_afterwards():
+    trainer, _, encoded, history = trained("frozen-gan-then-real", 8, {})
+    assert encoded == [32] * 8
+    assert trainer.real_seen == 5 * 16  # the first three steps begin before 0.3 of the run
+    assert trainer.config.training.restart_step == 3
+    assert ["synthetic/diversity" in point for point in history] == [False] * 8  # which compares with real images
+    assert [point["knob/synthetic_fraction"] for point in history] == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
 def test_weaker_views_are_weaker_than_the_configurations_own():
     ramp = {"kind": "linear", "start": 0.2, "end": 0.5}
     config = tiny_config({"curriculum.view_strength": ramp})

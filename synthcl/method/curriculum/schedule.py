@@ -54,20 +54,27 @@ class Within:
     """Bounds of a field that hold for every value of its schedule.
 
     Args:
-        gt: what all values are above.
+        gt: what all values are above; None sets no limit.
         le: what no value is above; None sets no limit.
+        ge: what no value is below; None sets no limit.
     """
 
-    gt: float
+    gt: float | None = None
     le: float | None = None
+    ge: float | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def _checked(self, schedule: Schedule) -> Schedule:
         low, high = schedule.bounds
-        if low <= self.gt or (self.le is not None and high > self.le):
+        limits = {
+            "greater than": (self.gt, self.gt is not None and low <= self.gt),
+            "greater than or equal to": (self.ge, self.ge is not None and low < self.ge),
+            "less than or equal to": (self.le, self.le is not None and high > self.le),
+        }
+        if any(passed for _, passed in limits.values()):
             found = f"its value is {low:g}; it" if low == high else f"it goes from {low:g} to {high:g}; all values"
-            limit = "" if self.le is None else f" and less than or equal to {self.le:g}"
-            raise ValueError(f"{found} must be greater than {self.gt:g}{limit}")
+            wanted = " and ".join(f"{what} {limit:g}" for what, (limit, _) in limits.items() if limit is not None)
+            raise ValueError(f"{found} must be {wanted}")
         return schedule

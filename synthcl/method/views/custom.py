@@ -36,7 +36,7 @@ class ChangeOfViews(UniformView[CustomView]):
         self._change, self.numbers = imported("code", section.code), section.numbers
 
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
-        changed = self._change(pixels, draw.uniform, draw.strength, **self.section.options)
+        changed = self._change(pixels, draw.uniform, draw.one_strength, **self.section.options)
         if not isinstance(changed, Tensor) or changed.shape != pixels.shape:
             shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
             raise UserError(

@@ -47,7 +47,7 @@ class Cutmix(Mixer):
         super().__init__(section)
         self._alpha, self._size = section.alpha, size
 
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw:
         """One size a step; its quantile is drawn, so that it moves smoothly with alpha."""
         quantile = torch.rand(1, generator=generator, dtype=torch.float64)
         left = beta_numbers(quantile, self._alpha).item()

@@ -51,7 +51,7 @@ class Mixup(Mixer):
         super().__init__(section)
         self._alpha = section.alpha
 
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw:
         """One pair of uniform numbers a view; the second is a quantile, so that l moves smoothly with alpha."""
         chosen = torch.rand(views, generator=generator)
         beta = beta_numbers(torch.rand(views, generator=generator, dtype=torch.float64), self._alpha)

@@ -71,7 +71,7 @@ class Resizemix(Mixer):
         super().__init__(section)
         self._scales, self._size = (section.scale_min, section.scale_max), size
 
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw:
         low, high = self._scales
         scale = low + (high - low) * torch.rand((), generator=generator).item()
         return boxes(views, max(1, round(scale * self._size)), self._size, generator)

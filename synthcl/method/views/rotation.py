@@ -37,7 +37,7 @@ class Rotation(UniformView[RotationConfig]):
         turns = (1 + (3 * which).floor()).where(draw.chosen(self.section.right_angle_probability), 0)
         turned = torch.stack([pixels.rot90(quarters, (2, 3)) for quarters in range(4)])  # (4, n, C, s, s)
         pixels = turned[turns.long(), torch.arange(len(pixels), device=pixels.device)]
-        largest = min(180.0, self.section.degrees * draw.strength)
+        largest = min(180.0, self.section.degrees * draw.one_strength)
         return rotated(pixels, (2 * angle - 1) * largest) if largest else pixels
 
 

@@ -74,7 +74,7 @@ class SimclrView(View):
         super().__init__()
         self._section, self._size = section, size
 
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Draw:
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw:
         return draw(self._section, views, strength, generator)
 
     def forward(self, views: Views, draw: Draw, own: Own) -> Views:
@@ -114,7 +114,7 @@ class Draw(NamedTuple):
         return Draw(*to_device(torch.stack([field for field in self if field is not None]), device).unbind())
 
 
-def draw(config: SimclrConfig, count: int, strength: float, *generators: torch.Generator) -> Draw:
+def draw(config: SimclrConfig, count: int, strength: float | Tensor, *generators: torch.Generator) -> Draw:
     """Draw the parameters of `count` views for each generator, one set after the other.
 
     Strength scales what makes views differ: the removed share of the area, the exponent of the aspect ratio,
@@ -126,7 +126,7 @@ def draw(config: SimclrConfig, count: int, strength: float, *generators: torch.G
     Args:
         config: ranges and probabilities at strength 1.
         count: number of views.
-        strength: in [0, 2]; 0 leaves images as they are, up to resizing.
+        strength: in [0, 2], of all views or (n,) float64; 0 leaves images as they are, up to resizing.
         generators: on the CPU; the only sources of randomness.
 
     Raises:
@@ -134,15 +134,16 @@ def draw(config: SimclrConfig, count: int, strength: float, *generators: torch.G
 
     Source: Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", appendix A.
     """
-    if not 0 <= strength <= 2:
+    s = torch.as_tensor(strength, dtype=torch.float64).view(-1)  # (1,) or (n,)
+    if len(s) and not (s.min() >= 0 and s.max() <= 2):
         raise UserError(f"view strength {strength} must be in [0, 2]")
     numbers = torch.cat([torch.rand(count, 2 * _CROP_ATTEMPTS + 12, generator=source) for source in generators])
     areas, ratios, others = numbers.split([_CROP_ATTEMPTS, _CROP_ATTEMPTS, 12], dim=1)
     y, x, flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, _ = others.unbind(1)
 
-    area_min = max(1 - (1 - config.crop_area_min) * strength, min(config.crop_area_min, _CROP_AREA_FLOOR))
-    areas = 1 - (1 - area_min) * areas  # (n, attempts)
-    ratios = torch.exp((2 * ratios - 1) * strength * math.log(config.crop_ratio_max))
+    area_min = (1 - (1 - config.crop_area_min) * s).clamp(min=min(config.crop_area_min, _CROP_AREA_FLOOR))
+    areas = 1 - (1 - area_min).float()[:, None] * areas  # (n, attempts)
+    ratios = torch.exp((2 * ratios - 1) * s.float()[:, None] * math.log(config.crop_ratio_max))
     heights, widths = torch.sqrt(areas / ratios), torch.sqrt(areas * ratios)
     fits = (heights <= 1) & (widths <= 1)
     first = fits.int().argmax(1, keepdim=True)
@@ -151,23 +152,23 @@ def draw(config: SimclrConfig, count: int, strength: float, *generators: torch.G
     jittered = (jitter < config.jitter_probability).float()
 
     def factor(uniform: Tensor, spread: float) -> Tensor:
-        low, high = max(0.0, 1 - spread * strength), 1 + spread * strength
-        return 1 + jittered * (low - 1 + (high - low) * uniform)
+        low, high = (1 - spread * s).clamp(min=0), 1 + spread * s
+        return 1 + jittered * ((low - 1).float() + (high - low).float() * uniform)
 
-    blur_probability = min(1.0, config.blur_probability * strength)
+    blur_probability = (config.blur_probability * s).clamp(max=1)
     sigmas = config.blur_sigma_min + (config.blur_sigma_max - config.blur_sigma_min) * sigma
     return Draw(
         top=y * (1 - height),
         left=x * (1 - width),
         height=height,
         width=width,
-        flip=(flip < config.flip_probability * min(1.0, strength)).float(),
+        flip=(flip < (config.flip_probability * s.clamp(max=1)).float()).float(),
         brightness=factor(brightness, config.brightness),
         contrast=factor(contrast, config.contrast),
         saturation=factor(saturation, config.saturation),
-        hue=jittered * (2 * hue - 1) * min(0.5, config.hue * strength),
-        grayscale=(grayscale < config.grayscale_probability * strength).float(),
-        blur_sigma=sigmas * (blur < blur_probability) if blur_probability > 0 else None,
+        hue=jittered * (2 * hue - 1) * (config.hue * s).clamp(max=0.5).float(),
+        grayscale=(grayscale < (config.grayscale_probability * s).float()).float(),
+        blur_sigma=sigmas * (blur < blur_probability.float()) if blur_probability.max() > 0 else None,
     )
 
 

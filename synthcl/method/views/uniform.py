@@ -16,20 +16,28 @@ S = TypeVar("S", bound=Section)
 
 
 class Numbers(NamedTuple):
-    """Uniform numbers in [0, 1), (n, k), and the strength they were drawn for."""
+    """Uniform numbers in [0, 1), (n, k), and the strength they were drawn for, of all rows or (n,) on the CPU."""
 
     uniform: Tensor
-    strength: float
+    strength: float | Tensor
 
-    def rows(self, indices: Tensor) -> Numbers:
-        return Numbers(self.uniform[indices], self.strength)
+    def rows(self, indices: Tensor | slice) -> Numbers:
+        strength = self.strength
+        return Numbers(self.uniform[indices], strength[indices] if isinstance(strength, Tensor) else strength)
 
     def to(self, device: torch.device | str) -> Numbers:
         return Numbers(to_device(self.uniform, device), self.strength)
 
+    @property
+    def one_strength(self) -> float:
+        """Of rows that share it, such as those of one part of the views."""
+        if isinstance(self.strength, Tensor):
+            return self.strength[0].item() if len(self.strength) else 0.0
+        return self.strength
+
     def chosen(self, probability: float) -> Tensor:
         """Which views are changed, by their first number, (n,) bool: a share that grows up to strength 1."""
-        return self.uniform[:, 0] < probability * min(1.0, self.strength)
+        return self.uniform[:, 0] < probability * min(1.0, self.one_strength)
 
 
 class UniformView(View, Generic[S]):
@@ -51,14 +59,14 @@ class UniformView(View, Generic[S]):
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
         """Views (n, C, s, s) in [0, 1] -> the same, differentiable, from their own rows of the draw alone."""
 
-    def draw(self, views: int, strength: float, generator: torch.Generator) -> Numbers:
+    def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Numbers:
         return Numbers(torch.rand(views, self.numbers, generator=generator), strength)
 
     def forward(self, views: Views, draw: Numbers, own: Own) -> Views:
         parts, start = [], 0
         for pixels, count in zip(views.parts, views.counts, strict=True):
             rows = slice(start, start := start + count)
-            parts.append(self.change(pixels, Numbers(draw.uniform[rows], draw.strength)))
+            parts.append(self.change(pixels, draw.rows(rows)))
         return views._replace(parts=tuple(parts))
 
 

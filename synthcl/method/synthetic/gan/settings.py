@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Count, Fraction, Positive, Section
 from synthcl.method.curriculum import AnySchedule
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from synthcl.method.synthetic.gan.source import Gan, GanNetworks
 
 Rate = Annotated[AnySchedule, Within(gt=0)]
+Walk = Annotated[AnySchedule, Within(ge=0, le=1)]
 
 
 class GanConfig(Section):
@@ -25,6 +26,15 @@ class GanConfig(Section):
     pair: bool = Field(True, description="a latent's views are of G(z) and of G_ema(z); else two of G(z)")
     views_per_pair: Literal[2, 4] = Field(
         4, description="views of a pair's latent: two of G(z) and two of G_ema(z), or one of each and twice the latents"
+    )
+    walk: Walk = Field(
+        Constant(start=0.0), description="how far the latent of G_ema's image lies from that of G's; 1 is another one"
+    )
+    pool: int | None = Field(
+        None, ge=1, description="latents of the whole run, shown in shuffled epochs; none draws new ones at every step"
+    )
+    view_strength_factor: AnySchedule = Field(
+        Constant(start=1.0), description="strength of the views of its images, over curriculum.view_strength"
     )
     hardness_unit: Literal["weight", "gradient_ratio"] = Field(
         "gradient_ratio",
@@ -57,6 +67,12 @@ class GanConfig(Section):
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
     warmup_generator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
     warmup_discriminator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
+
+    @model_validator(mode="after")
+    def _a_walk_has_a_second_image(self) -> GanConfig:
+        if self.walk.bounds[1] > 0 and not self.pair:
+            raise ValueError(f"walk goes up to {self.walk.bounds[1]:g}, and without a pair there is no second image")
+        return self
 
     @property
     def views_per_latent(self) -> int:

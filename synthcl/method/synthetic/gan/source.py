@@ -40,13 +40,17 @@ class GanDraw(NamedTuple):
 
     latents: Tensor  # (n, latent_dim) standard normal
     augmentation: simclr.Draw | None  # what D sees n real images through, then n generated ones; none of a frozen GAN
+    others: Tensor | None = None  # (n, latent_dim) standard normal, towards which G_ema's latents walk
+    ids: Tensor | None = None  # (n,) int64 below -1: which latent of the pool each is
 
     def rows(self, indices: Tensor) -> GanDraw:
         both = torch.cat([indices, len(self.latents) + indices])
-        return GanDraw(self.latents[indices], self.augmentation and self.augmentation.rows(both))
+        others, ids = (each if each is None else each[indices] for each in (self.others, self.ids))
+        return GanDraw(self.latents[indices], self.augmentation and self.augmentation.rows(both), others, ids)
 
     def to(self, device: torch.device | str) -> GanDraw:
-        return GanDraw(to_device(self.latents, device), self.augmentation and self.augmentation.to(device))
+        others, ids = (each if each is None else to_device(each, device) for each in (self.others, self.ids))
+        return GanDraw(to_device(self.latents, device), self.augmentation and self.augmentation.to(device), others, ids)
 
 
 class Gan(Source):
@@ -73,13 +77,23 @@ class Gan(Source):
     def reads_real(self, groups: int) -> int:
         return groups if self.plays else 0
 
+    def ids(self, draw: GanDraw) -> Tensor | None:
+        return draw.ids
+
     def draw(self, groups: int, seed: int, step: int) -> GanDraw:
         gan = self.section
-        latents = torch.randn(groups, gan.latent_dim, generator=rng.generator(seed, "latents", step))
+        shape, ids, others = (groups, gan.latent_dim), None, None
+        if gan.pool is None:
+            latents = torch.randn(shape, generator=rng.generator(seed, "latents", step))
+        else:
+            chosen = rng.epoch_indices(gan.pool, step * groups, groups, seed, "pool")
+            latents, ids = of_pool(chosen, gan.latent_dim, seed), -2 - chosen
+        if gan.walk.bounds[1] > 0:
+            others = torch.randn(shape, generator=rng.generator(seed, "latents of a walk", step))
         if not self.plays:
-            return GanDraw(latents, None)
+            return GanDraw(latents, None, others, ids)
         generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
-        return GanDraw(latents, augmentation_draw(gan.augment_strength, groups, *generators))
+        return GanDraw(latents, augmentation_draw(gan.augment_strength, groups, *generators), others, ids)
 
     def make(self, draw: GanDraw, real: Tensor, own: Own) -> Made:
         self._observed = {}
@@ -88,7 +102,7 @@ class Gan(Source):
         slow: tuple[Tensor, ...] = ()
         if self.section.pair:
             with torch.no_grad():
-                slow = (self.networks.generator_ema(draw.latents),)
+                slow = (self.networks.generator_ema(walked(draw.latents, draw.others, own["walk"])),)
         if draw.augmentation is None:
             return Made((fake, *slow))
 
@@ -121,3 +135,25 @@ class Gan(Source):
 
     def measures(self, seen: Seen) -> Statistics:
         return self._observed if self.name in seen.views.spans else {}
+
+
+def walked(latents: Tensor, others: Tensor | None, distance: float) -> Tensor:
+    """Latents some way towards others, standard normal again: sqrt(1 - distance^2) z + distance z'.
+
+    Args:
+        latents, others: (n, latent_dim) standard normal; without others, as without a distance, they stay.
+        distance: in [0, 1], the square root of 1 less the squared correlation with where they were.
+
+    Source: Jahanian et al., "Generative Models as a Data Source for Multiview Representation Learning", ICLR 2022,
+    whose z + w grows the norm; this step has the same distribution again.
+    """
+    if others is None or distance == 0:
+        return latents
+    return (1 - distance**2) ** 0.5 * latents + distance * others
+
+
+def of_pool(chosen: Tensor, latent_dim: int, seed: int) -> Tensor:
+    """Latents (n, latent_dim) of the pool of a run, by their numbers (n,) int64."""
+    return torch.stack(
+        [torch.randn(latent_dim, generator=rng.generator(seed, "latent of the pool", n)) for n in chosen.tolist()]
+    )
