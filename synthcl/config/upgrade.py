@@ -113,8 +113,8 @@ def upgrade(tree: Any) -> Any:
         tree: sections and their fields, of any version; it is not changed.
 
     Example:
-        >>> upgrade({"name": "old", "encoder": {"name": "resnet18", "projector_dim": 128}})
-        {'name': 'old', 'encoder': {'kind': 'resnet18'}, 'heads': {'main': {'kind': 'mlp', 'dim': 128}}}
+        >>> upgrade({"name": "old", "views": {"size": 16}})
+        {'name': 'old', 'views': {'base': {'kind': 'simclr', 'size': 16}}}
     """
     if not isinstance(tree, dict):
         return tree
