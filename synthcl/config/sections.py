@@ -187,7 +187,10 @@ class SearchConfig(Section):
         1 / 3, ge=0, lt=1, description="of the budgets, spent on tuning real-only; 0 compares with it as it is"
     )
     trials: int | None = Field(None, ge=1, description="most configurations tried, the preset's own first")
-    space: str = Field("curriculum", description="name of a file in synthcl/search/spaces, or a path to one")
+    space: str = Field(
+        "curriculum",
+        description="name of a file in synthcl/search/spaces, a path to one, or auto: the ranges of what is on",
+    )
     opponent_space: str = Field("real-only", description="likewise, of real-only")
     objective: Literal["linear", "transfer", "weighted", "pareto"] = Field(
         "linear", description="what a trial is chosen by; pareto: linear and transfer, neither given up for the other"

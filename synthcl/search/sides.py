@@ -15,6 +15,7 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.core.rng import generator
 from synthcl.search import halving, population, random_search, stopping
+from synthcl.search.auto_space import AUTO, auto_space
 from synthcl.search.contest import Contest, Copy
 from synthcl.search.legs import Exchange, Game, IsOut, NextLeg, Run
 from synthcl.search.lineage import continued, explored, knobs_of
@@ -58,21 +59,23 @@ class Spaces:
 
 
 def load_spaces(config: Config) -> Spaces:
-    """The spaces that a configuration names: those that come with synthcl, or paths that end in `.yaml`.
+    """The spaces that a configuration names: those that come with synthcl, paths that end in `.yaml`, or `auto`.
 
     Raises:
         UserError: on a space that cannot be read or holds what cannot be trained, budgets that are too few, or a
             population that cannot exchange.
     """
 
-    def file(named: str) -> Path:
-        return Path(named) if named.endswith(".yaml") else SPACES / f"{named}.yaml"
+    def load(named: str, config: Config) -> Space:
+        if named == AUTO:
+            return auto_space(config)
+        return load_space(Path(named) if named.endswith(".yaml") else SPACES / f"{named}.yaml", config)
 
     require_budgets(config)
-    own = load_space(file(config.search.space), config)
+    own = load(config.search.space, config)
     if config.search.algorithm == "population":
         require_population(config, own)
-    return Spaces(own, load_space(file(config.search.opponent_space), apply_arm(config, REAL_ONLY)))
+    return Spaces(own, load(config.search.opponent_space, apply_arm(config, REAL_ONLY)))
 
 
 def require_budgets(config: Config) -> None:

@@ -202,12 +202,27 @@ def load_space(file: Path, config: Config) -> Space:
         raise UserError(
             f"space {str(file)!r} must map fields of the config to dimensions and is empty or not a mapping"
         )
+    return space_of(tree, text, str(file), config)
+
+
+def space_of(tree: dict[Any, Any], text: str, said: str, config: Config) -> Space:
+    """A space from its dimensions, checked against the config it will change.
+
+    Args:
+        tree: entries of dimensions by dotted field.
+        text: YAML of them.
+        said: what errors call it.
+        config: the configuration the search starts from.
+
+    Raises:
+        UserError: as `load_space`.
+    """
     dimensions: dict[str, Dimension] = {}
     own = own_values(config)
     for path, entry in ((path_today(str(path)), entry) for path, entry in tree.items()):
         if path.split(".")[0] not in LEARNED:
             raise UserError(
-                f"space {str(file)!r}: {path} decides where or how a run is measured, not what it learns; remove it "
+                f"space {said!r}: {path} decides where or how a run is measured, not what it learns; remove it "
                 f"and search fields of {', '.join(LEARNED)}"
             )
         try:
@@ -215,24 +230,24 @@ def load_space(file: Path, config: Config) -> Space:
         except ValidationError as error:
             reason = error.errors()[0]
             where = ".".join(map(str, (path, *reason["loc"])))
-            raise UserError(f"space {str(file)!r}: {where}: {reason['msg'].removeprefix('Value error, ')}") from None
+            raise UserError(f"space {said!r}: {where}: {reason['msg'].removeprefix('Value error, ')}") from None
         except ValueError as error:
-            raise UserError(f"space {str(file)!r}: {path}: {error}") from None
+            raise UserError(f"space {said!r}: {path}: {error}") from None
         for field, values in dimensions[path].when.items():
             if field not in list(dimensions)[:-1]:
-                raise UserError(f"space {str(file)!r}: {path}: when names {field!r}, which is no earlier dimension")
+                raise UserError(f"space {said!r}: {path}: when names {field!r}, which is no earlier dimension")
             for value in values:
                 if not dimensions[field].holds(value):
                     raise UserError(
-                        f"space {str(file)!r}: {path}: when names {field}={value}, which is never drawn; "
+                        f"space {said!r}: {path}: when names {field}={value}, which is never drawn; "
                         f"it can be: {dimensions[field]}"
                     )
     space = Space(dimensions, text)
-    _check(space, config, file)
+    _check(space, config, said)
     return space
 
 
-def _check(space: Space, config: Config, file: Path) -> None:
+def _check(space: Space, config: Config, said: str) -> None:
     """Every point must be a valid configuration that the shared warmed-up GAN serves."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -249,14 +264,14 @@ def _check(space: Space, config: Config, file: Path) -> None:
         try:
             point = config.with_overrides(overrides)
         except UserError as error:
-            raise UserError(f"space {str(file)!r} holds invalid configurations: {error}") from None
+            raise UserError(f"space {said!r} holds invalid configurations: {error}") from None
         if _warmup_reads(point) != _warmup_reads(config):
             shared = sorted(path for path in overrides if path.split(".")[0] in ("synthetic", "data"))
             raise UserError(
-                f"space {str(file)!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
+                f"space {said!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
             )
     if never := [path for path in space.dimensions if path not in drawn]:
-        raise UserError(f"space {str(file)!r}: {', '.join(never)}: what when asks for never holds at once; correct it")
+        raise UserError(f"space {said!r}: {', '.join(never)}: what when asks for never holds at once; correct it")
 
 
 def _corners(space: Space) -> Iterator[dict[str, Any]]:

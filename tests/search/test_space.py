@@ -13,7 +13,7 @@ from synthcl.config.presets import preset_names
 from synthcl.search.budget import describe
 from synthcl.search.lineage import knobs_of
 from synthcl.search.optuna_search import StudySearch
-from synthcl.search.sides import Spaces, contests
+from synthcl.search.sides import Spaces, contests, load_spaces
 from synthcl.search.space import Dimension, load_space
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,40 @@ def test_the_first_trial_of_every_preset_in_every_shipped_space_is_the_preset(pr
     assert config.with_overrides(own["overrides"]) == config
     assert config.with_overrides(opponent["overrides"]) == apply_arm(config, "real-only")
     assert "outside" not in describe(config, spaces)
+
+
+LAB = {
+    "views.mix.kind": "cutmix",
+    "terms.spread.kind": "vicreg",
+    "views.gone": {"kind": "mixup", "share": 0.0},
+    "curriculum.synthetic_fraction": {"kind": "tanh", "start": 0.2, "end": 0.5},
+}
+
+
+def test_an_automatic_space_has_the_ranges_of_all_that_is_on_and_of_nothing_else(tmp_path):
+    config = CONFIG.with_overrides(LAB | {"search.space": "auto", "search.opponent_space": "auto"})
+    spaces = load_spaces(config)
+    curriculum = {"curriculum.pair_half_life_kimg.start", "curriculum.view_strength.start"}
+    mine = {"views.mix.share.start", "views.mix.alpha", "terms.spread.weight.start", "terms.spread.covariance"}
+    shared = {"curriculum.view_strength.start", "terms.contrast.temperature.start"} | mine
+    game = {f"synthetic.gan.{network}_learning_rate.start" for network in ("generator", "discriminator")}
+    ramps = {"curriculum.hardness.start", "curriculum.synthetic_fraction.start", "curriculum.synthetic_fraction.time"}
+    assert spaces.method.dimensions.keys() == shared | curriculum | game | ramps
+    assert spaces.opponent.dimensions.keys() == shared
+    searcher = StudySearch(contests(config, spaces, config.search.budgets), tmp_path / "study.journal")
+    first, _, third = searcher.suggest("a"), searcher.suggest("b"), searcher.suggest("c")
+    assert config.with_overrides(first["overrides"]) == config
+    assert config.with_overrides(third["overrides"]) != config
+    (tmp_path / "written.yaml").write_text(spaces.method.text)  # what a run keeps is a file that can be named
+    assert load_space(tmp_path / "written.yaml", config).dimensions == spaces.method.dimensions
+
+
+def test_an_automatic_space_of_too_many_dimensions_names_them():
+    many = LAB | {"views.box.kind": "resizemix", "search.space": "auto"}
+    with pytest.raises(
+        UserError, match=r"'auto' has 15 dimensions, more than 12: curriculum\.hardness\.start, .*file"
+    ):
+        load_spaces(CONFIG.with_overrides(many))
 
 
 @pytest.mark.parametrize("preset", preset_names())

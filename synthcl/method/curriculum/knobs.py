@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,13 @@ from synthcl.method.curriculum.schedule import Schedule
 
 class CurriculumConfig(Section):
     """How hard, how far apart, how many and how strongly augmented, over the run."""
+
+    SPACE: ClassVar[dict[str, dict[str, Any]]] = {
+        "hardness.start": {"low": 0.02, "high": 1.0, "log": True},
+        "pair_half_life_kimg.start": {"low": 1.0, "high": 100.0, "log": True},
+        "synthetic_fraction.start": {"low": 0.1, "high": 0.7},
+        "view_strength.start": {"low": 0.3, "high": 1.3},
+    }
 
     hardness: AnySchedule = Field(Constant(start=0.5), description="how strongly G maximises the contrastive loss")
     pair_half_life_kimg: AnySchedule = Field(Constant(start=10.0), description="half-life of G_ema, in thousand images")

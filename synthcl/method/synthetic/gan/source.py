@@ -8,7 +8,7 @@ G_ema      <- m G_ema + (1 - m) G
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,12 @@ class Gan(Source):
         section: its settings.
         networks: G, G_ema and D, with optimisers where they learn.
     """
+
+    SPACE: ClassVar[dict[str, dict[str, Any]]] = {
+        "generator_learning_rate.start": {"low": 5e-5, "high": 4e-3, "log": True},
+        "discriminator_learning_rate.start": {"low": 5e-5, "high": 4e-3, "log": True},
+        "walk.start": {"low": 0.05, "high": 0.8},
+    }
 
     def __init__(self, name: str, section: GanConfig, networks: GanNetworks) -> None:
         super().__init__()
