@@ -69,6 +69,7 @@ def table(cells: Sequence[Sequence[str]], name: str, words: Sequence[int] = ()) 
     """
     kinds = ["" if column in (0, *words) else ' class="number"' for column in range(len(cells[0]))]
     heading, *rows = cells
+    pairs = ' class="pairs"' if len(heading) == 2 else ""
     head = "".join(f'<th scope="col"{kind}>{text(cell)}</th>' for cell, kind in zip(heading, kinds, strict=True))
     lines = [
         f'<tr><th scope="row">{text(first)}</th>'
@@ -77,7 +78,7 @@ def table(cells: Sequence[Sequence[str]], name: str, words: Sequence[int] = ()) 
         for first, *rest in rows
     ]
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}"><table>\n'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}"><table{pairs}>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
     )
 

@@ -160,7 +160,8 @@ def _figure(seen: Seen) -> str:
     stream = io.BytesIO()
     pixels = seen.pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous()
     Image.fromarray(pixels.numpy()).save(stream, kind.upper(), quality=85)
-    says = seen.name or f"similarity {seen.said}"
+    says = QUERY if seen.said == QUERY else f"similarity {seen.said}"
+    says += f": {seen.name}" if seen.name else ""
     shown = picture(stream.getvalue(), kind, says, width=size, height=size, pixelated=small)
     mark = ' class="query"' if seen.said == QUERY else ""
     said = f"<b>{text(seen.said)}</b> {name}"

@@ -113,6 +113,7 @@ def _best_so_far(trials: pd.DataFrame, ended: pd.DataFrame, winner: str | None) 
         color: Color = "orange" if kind == FROZEN else "ink"
         series.append(Series(says, level, color, "", dashed=True, legend=name))
     climbs = [(x / 1000, y) for x, y in zip(ended.spent_images, ended.best, strict=True) if not math.isnan(y)]
+    climbs += [(end, climbs[-1][1])]
     series.append(Series("highest so far", climbs, "soft", "", line="steps", legend="highest so far"))
     for name, rows, color in (
         ("complete trial", complete[complete.label != winner], "soft"),

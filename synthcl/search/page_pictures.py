@@ -116,7 +116,7 @@ def neighbours(found: Findings, *, trust_code: bool) -> str:
     rows, similarities = nearest_in_sample(encoder, config, _SAMPLE_IMAGES)
     shown = []
     for number, (images, cosines) in enumerate(zip(rows, similarities.tolist(), strict=True), 1):
-        query = Seen(images[0], f"image {number}", QUERY)
+        query = Seen(images[0], f"{number}", QUERY)
         nearest = (Seen(pixels, "", f"{cosine:.3f}") for pixels, cosine in zip(images[1:], cosines, strict=True))
         shown.append([query, *nearest])
     return (

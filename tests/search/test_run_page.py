@@ -26,7 +26,6 @@ from program import run
 from run_folder import CONFIRMED, RUNGS, make_run, run_config
 from small_trainer import tiny_config
 
-from synthcl.comparison import plotting
 from synthcl.core import page
 from synthcl.core.report import Report
 from synthcl.data import ResidentImages
@@ -200,6 +199,9 @@ def test_the_page_of_a_real_search_leaves_out_only_what_so_few_trials_cannot_tel
         f"Left out: importances need at least 24 trials with a score, and there are {scored(smoke)}."
     ]
     assert window.run("return document.querySelectorAll('.neighbours').length") == 10
+    alts = window.run("return [...document.querySelectorAll('.neighbours img')].map((image) => image.alt)")
+    assert alts[0] == "query: 1"
+    assert re.fullmatch(r"similarity [01]\.\d{3}", alts[1])
     samples = window.run("return [...document.querySelectorAll('.samples img')].map((image) => image.alt)")
     assert samples[0].startswith("Real images")
     assert [alt.partition(" after ")[2].partition(" thousand")[0] for alt in samples[1:]] == ["1.0", "2.0", "4.0"]
@@ -375,7 +377,7 @@ def test_a_page_that_cannot_be_written_is_told_once_and_ends_nothing(
         page.write()
     out = capsys.readouterr().out
     assert out.count("report.html is not kept up to date: ") == 1
-    monkeypatch.setattr(plotting, "save", lambda figure, file: None)
+    monkeypatch.setattr(report, "_draw", lambda found: [])
     report.write(run_config(tmp_path), Storage(str(tmp_path), folder.name))
     assert "report.html is not up to date: " in capsys.readouterr().out
     assert (folder / "report.md").is_file()
