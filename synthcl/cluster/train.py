@@ -12,6 +12,7 @@ from typing import Any, cast
 import ray.train
 import torch
 from ray.util.queue import Queue
+from torch import nn
 
 from synthcl.cluster import preemption, train_workers
 from synthcl.cluster.connect import connect, require_storage
@@ -21,6 +22,7 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.core.report import Report
+from synthcl.data import ImageSource
 from synthcl.runs.checkpoint import load
 from synthcl.runs.checkpoint_store import fetched
 from synthcl.runs.disk import require_space
@@ -71,14 +73,7 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
         shutil.rmtree(storage.folder / "tensorboard" / name, ignore_errors=True)
     storage.folder.mkdir(parents=True, exist_ok=True)
     write_whole(recorded, config.model_dump_json(indent=2) + "\n")
-    gan = warmed_gan(config, data.images, storage)
-    with Relay(config, storage.folder / "tensorboard" / name) as relay:
-        _fit(config, gan, storage.ray_uri(), name, relay)
-    if relay.last and relay.last.failure:
-        raise UserError(f"run {name!r} diverged: {relay.last.failure}; lower training.learning_rate")
-    with fetched(storage.ray_uri(name)) as folder:
-        report = Report.from_dict(load(folder, torch.device("cpu"))["report"])
-        encoder, trained = load_any(folder, trust_code=True)  # of this run, which has called it
+    encoder, trained, report = trained_to_the_end(config, name, storage, data.images)
     if not data.own.train:
         print(describe_features(report.scores, cast(int, encoder.feature_dim)))
         draw_neighbours(neighbours_file(target), encoder, trained)
@@ -88,6 +83,34 @@ def _run(storage: Storage, config: Config, name: str, fresh: bool) -> Path:
     scored = f"score {report.score:.2f} on validation" if report.score is not None else "not scored, no labels"
     print(f"{target}  {scored}")
     return target
+
+
+def trained_to_the_end(
+    config: Config, name: str, storage: Storage, images: ImageSource
+) -> tuple[nn.Module, Config, Report]:
+    """Warm up and train one configuration, from its last checkpoint on, on the cluster that has been joined.
+
+    Args:
+        config: the whole configuration.
+        name: of the run inside the storage's folder.
+        storage: of the run.
+        images: that it trains on.
+
+    Returns:
+        (encoder on the CPU in eval mode, the configuration of its checkpoint, the last report).
+
+    Raises:
+        UserError: on divergence, or when workers fail again and again.
+    """
+    gan = warmed_gan(config, images, storage)
+    with Relay(config, storage.folder / "tensorboard" / name) as relay:
+        _fit(config, gan, storage.ray_uri(), name, relay)
+    if relay.last and relay.last.failure:
+        raise UserError(f"run {name!r} diverged: {relay.last.failure}; lower training.learning_rate")
+    with fetched(storage.ray_uri(name)) as folder:
+        report = Report.from_dict(load(folder, torch.device("cpu"))["report"])
+        encoder, trained = load_any(folder, trust_code=True)  # of this run, which has called it
+    return encoder.cpu(), trained, report
 
 
 def _fit(config: Config, gan: GanState | None, root: str, name: str, relay: Relay) -> None:

@@ -66,14 +66,22 @@ WEAKER = 0.7
 """Strength of the views of `frozen-gan-weak-views`, as a fraction of the configuration's own."""
 
 
+def require_arm(arm: str) -> None:
+    """
+    Raises:
+        UserError: on an unknown arm.
+    """
+    if arm not in ARMS:
+        raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
+
+
 def arm_overrides(arm: str, config: Config) -> dict[str, Any]:
     """What an arm overrides in a configuration.
 
     Raises:
         UserError: on an unknown arm.
     """
-    if arm not in ARMS:
-        raise UserError(f"arm {arm!r} is unknown; choose {', '.join(ARMS)}")
+    require_arm(arm)
     if arm == "frozen-gan-adainf":
         return ARMS[arm] | weaker_ranges(config.base_view)
     if arm == "frozen-gan-weak-views":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -46,20 +47,52 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="field=value", help="any field, such as training.kimg=50")
 
 
-def config_from(arguments: argparse.Namespace) -> Config:
-    """Preset, then the smoke test's values, then the options, then the overrides.
+def config_from(arguments: argparse.Namespace, more: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """The configuration that the arguments of a command line ask for.
+
+    Args:
+        arguments: of `add_config_arguments`.
+        more: overrides that other options stand for; they come last.
 
     Raises:
         UserError: on an unknown preset or field, or a bad value.
     """
-    config = load_preset(arguments.preset)
-    overrides: dict[str, Any] = {}
-    if arguments.smoke_test:
-        overrides |= SMOKE_TEST | {"name": f"{config.name}-smoke"}
-    for option in ("address", "storage"):
-        if getattr(arguments, option) is not None:
-            overrides[f"compute.{option}"] = getattr(arguments, option)
-    config = config.with_overrides(overrides | parse_overrides(arguments.overrides))
+    return config_of(
+        arguments.preset,
+        parse_overrides(arguments.overrides) | dict(more),
+        address=arguments.address,
+        storage=arguments.storage,
+        smoke_test=arguments.smoke_test,
+    )
+
+
+def config_of(
+    preset: str | Config,
+    overrides: Mapping[str, Any],
+    *,
+    address: str | None = None,
+    storage: str | None = None,
+    smoke_test: bool = False,
+) -> Config:
+    """Preset, then the smoke test's values, then address and storage, then the overrides; places are made absolute.
+
+    Args:
+        preset: its name, a YAML or JSON file, or a configuration.
+        overrides: by dotted field.
+        address: short for `compute.address`.
+        storage: short for `compute.storage`.
+        smoke_test: the same path on next to no work.
+
+    Raises:
+        UserError: on an unknown preset or field, or a bad value.
+    """
+    config = preset if isinstance(preset, Config) else load_preset(preset)
+    given: dict[str, Any] = {}
+    if smoke_test:
+        given |= SMOKE_TEST | {"name": f"{config.name}-smoke"}
+    short = {"compute.address": address, "compute.storage": storage}
+    given |= {field: place for field, place in short.items() if place is not None}
+    config = config.with_overrides(given | dict(overrides))
     places: dict[str, Any] = {"data.root": str(_absolute(config.data.root))}  # workers run in folders of their own
     if config.data.labels_in_file and (file := _absolute(config.data.labels)).is_file():  # else it lies in root
         places["data.labels"] = str(file)

@@ -1,11 +1,9 @@
 """Every knob of synthcl: type, bounds, unit and one line of documentation.
 
-A `Config` is frozen and complete: a preset (YAML) plus overrides (`path.to.field=value`) give one,
-`config.json` beside a run records it, and what is in it is what is used: no value is rescaled later.
-
-One *image* is the unit of work: two encoded views. A step of `training.batch_images` images encodes
-`2 * batch_images` views whatever the mix of real and synthetic, so arms compared at equal images are
-compared at equal optimiser steps and at equal views.
+A `Config` is frozen and complete: a preset (YAML) plus overrides (`path.to.field=value`) give one, `config.json` beside
+a run records it, and what is in it is what is used: no value is rescaled later.
+One *image* is the unit of work: two encoded views. A step of `training.batch_images` images encodes `2 * batch_images`
+views whatever the mix of real and synthetic, so arms of equal images have equal optimiser steps and equal views.
 """
 
 from __future__ import annotations
@@ -53,7 +51,11 @@ from synthcl.method.views.simclr import SimclrConfig
 
 
 class Config(Section):
-    """The whole configuration of a run."""
+    """The whole configuration of a run; `synthcl fields` lists its fields.
+
+    Example:
+        config = synthcl.Config(name="mine").with_overrides({"curriculum.hardness.kind": "linear"})
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run's folder")
     data: DataConfig = DataConfig()

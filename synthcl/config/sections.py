@@ -25,6 +25,11 @@ class DataConfig(Section):
         "folders",
         description="of source folder: class folders, none at all, or a CSV file with the columns path and label",
     )
+    pretrain_on: Literal["train", "all"] = Field(
+        "train",
+        description="images to pretrain on: those of train without validation, and extra unlabelled ones; or all there "
+        "are, validation and test too, after which no score belongs to the encoder and none is made",
+    )
     download: bool = Field(False, description="let torchvision download the data set into root")
     image_size: int = Field(28, ge=16, le=512, description="pixels a side; images are resized to it once")
     channels: Literal[1, 3] = Field(1, description="grey (1) or RGB (3); images are converted")
@@ -215,6 +220,9 @@ class SearchConfig(Section):
     confirm_seeds: int = Field(3, ge=1, description="fresh seeds a configuration and baseline")
     equal_time: bool = Field(
         False, description="confirm real-only also with as many more steps as take the time of the best of the method"
+    )
+    refit: Literal["none", "all"] = Field(
+        "none", description="then train the winner again on all images, validation and test too, and export it apart"
     )
     seed: int = Field(0, ge=0, description="seed of the sampler")
     log_to: tuple[Literal["wandb", "mlflow"], ...] = Field(

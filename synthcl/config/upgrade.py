@@ -29,9 +29,11 @@ ADDED: dict[str, Any] = {
     "evaluation.reference_image_size": 224,
     "search.log_to": [],
     "training.restart_at": None,
+    "data.pretrain_on": "train",
     "search.members": None,
     "search.exploit": 0.25,
     "search.seed_deviation": 1.5,
+    "search.refit": "none",
 }
 """fields that a recorded configuration may lack, and what was done before there was a choice"""
 

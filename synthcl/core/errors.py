@@ -14,6 +14,12 @@ class UserError(ValueError):
 
     The command-line programs print it as ``error: ...`` and leave with exit code 2, before any
     training has begun. What looks like a key or a password in it is hidden.
+
+    Example:
+        try:
+            synthcl.load_preset("cifar11")
+        except synthcl.UserError as error:
+            print(error)
     """
 
     def __init__(self, line: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from synthcl.config.sections import DataConfig
 from synthcl.core import rng
 from synthcl.core.errors import UserError
-from synthcl.data.folder import Files
+from synthcl.data.folder import Files, joined
 
 TEST_FRACTION = 0.2  # of a data set that is published without a test part
 
@@ -93,6 +93,23 @@ def stratified_cut(part: Part, fraction: float, *key: int | str) -> tuple[torch.
         shuffled = torch.randperm(len(members), generator=rng.generator(*key, index))
         held_out[members[shuffled[: max(share, 0)]]] = True
     return torch.nonzero(~held_out).flatten(), torch.nonzero(held_out).flatten()
+
+
+def everything(source: Source) -> Source:
+    """Every image of a data set as one part without labels: validation and test images, too."""
+
+    def opener(config: DataConfig) -> Part:
+        if not source.labelled(config):
+            return source.train(config)
+        named = {"train": source.train(config), "test": source.test(config), "unlabelled": source.extra(config)}
+        parts = {name: part for name, part in named.items() if part is not None}
+        files = [part.pixels for part in parts.values() if isinstance(part.pixels, Files)]
+        arrays = [part.pixels for part in parts.values() if isinstance(part.pixels, np.ndarray)]
+        counts = ", ".join(f"{len(part):,} of {name}" for name, part in parts.items())
+        origin = f"all there are ({counts}), validation among them"
+        return Part(joined(files) if files else np.concatenate(arrays), None, (), origin)
+
+    return Source(opener, opener, labelled=lambda config: False, unread=source.unread)
 
 
 def share_of_classes(test: bool) -> str:

@@ -17,7 +17,7 @@ from synthcl.core.errors import UserError
 from synthcl.data.folder import Files, joined
 from synthcl.data.images import CHUNK_IMAGES, ImageSource, ResidentImages, StreamedImages, convert_array
 from synthcl.data.order import stream
-from synthcl.data.part import Part, Source, stratified_cut
+from synthcl.data.part import Part, Source, everything, stratified_cut
 from synthcl.data.sources import SOURCES
 
 SplitName = Literal["unlabelled", "train", "validation", "test"]
@@ -75,7 +75,8 @@ def source_of(config: DataConfig) -> Source:
     """
     if config.source not in SOURCES:
         raise UserError(f"data.source {config.source!r} is unknown; choose {', '.join(SOURCES)}")
-    return SOURCES[config.source]
+    source = SOURCES[config.source]
+    return everything(source) if config.pretrain_on == "all" else source
 
 
 def cut(published: Part, config: DataConfig) -> tuple[Part, Part]:
@@ -93,12 +94,26 @@ def cut(published: Part, config: DataConfig) -> tuple[Part, Part]:
     return published.rows(train), published.rows(validation)
 
 
+def require_held_out(config: DataConfig) -> None:
+    """Refuse to choose or score by images that are trained on.
+
+    Raises:
+        UserError: when all there are shall be.
+    """
+    if config.pretrain_on == "all":
+        raise UserError(
+            "data.pretrain_on='all' trains on validation and test images too, so that there is none to choose or score "
+            "by; give data.pretrain_on=train, and --refit all for the winner of a search"
+        )
+
+
 def require_labels(part: Part, config: DataConfig, name: SplitName) -> Part:
     """The same part, when it has labels.
 
     Raises:
         UserError: when it has none.
     """
+    require_held_out(config)
     if part.labels is None:
         raise UserError(
             f"data.source {config.source!r}: split {name!r} needs labels, and {config.root!r} has images without any; "
@@ -111,7 +126,7 @@ def require_labels(part: Part, config: DataConfig, name: SplitName) -> Part:
 @lru_cache(maxsize=16)
 def has_labels(config: DataConfig) -> bool:
     """Whether a data set has any labels; nothing is opened, and an unknown set is refused where it is."""
-    return config.source not in SOURCES or SOURCES[config.source].labelled(config)
+    return config.source not in SOURCES or source_of(config).labelled(config)
 
 
 def lies_in_files(config: DataConfig) -> bool:
@@ -186,7 +201,8 @@ def transfer_config(name: str, config: DataConfig) -> DataConfig:
     source, separator, path = name.partition(":")
     if source not in SOURCES or (separator and (source != "folder" or not path)):
         raise UserError(f"transfer data set {name!r} is unknown; choose {', '.join(SOURCES)}, or folder:PATH")
-    changes = {"source": source, "image_fraction": 1.0, "labels": "folders"} | ({"root": path} if path else {})
+    changes = {"source": source, "image_fraction": 1.0, "labels": "folders", "pretrain_on": "train"}
+    changes |= {"root": path} if path else {}
     return config.model_copy(update=changes)
 
 

@@ -14,18 +14,13 @@ The same command again continues; finished runs are never made again.
 
 import argparse
 import math
-import time
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
-from synthcl.comparison import references
-from synthcl.comparison.arms import EQUAL_TIME, OWN, REAL_ONLY
-from synthcl.comparison.equal_time import equal_time_runs
-from synthcl.comparison.execute import Pool, execute, in_this_process, on_ray, processes
-from synthcl.comparison.plan import plan, read_arms, read_counts
+from synthcl.comparison.arms import EQUAL_TIME, OWN
+from synthcl.comparison.begin import Asked, How, begin, planned
 from synthcl.comparison.records import Place, is_finished
+from synthcl.comparison.report import write
 from synthcl.config import cli
-from synthcl.core.errors import UserError
-from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,53 +42,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_intermixed_args()
-    for option in ("seeds", "parallel", "minutes"):
-        if not getattr(arguments, option) > 0:
-            raise UserError(f"--{option} {getattr(arguments, option)} must be above 0")
+    asked = Asked(arguments.arms, arguments.images, arguments.oracle, arguments.seeds)
+    asked = replace(asked, equal_time=arguments.equal_time, headroom=arguments.headroom)
+    how = How(ray=not arguments.no_ray, parallel=arguments.parallel, minutes=arguments.minutes)
     config = cli.config_from(arguments)
     place = Place(config)
-    from synthcl.comparison.report import write
-
     if arguments.report:
         print(write(place))
         return
-
-    arms = read_arms("real-only" if arguments.headroom else arguments.arms)
-    counts = read_counts(arguments.images, config, arguments.headroom)
-    oracle = read_counts(arguments.oracle, config, headroom=False) if arguments.oracle else []
-    if arguments.equal_time and not {REAL_ONLY, OWN} <= arms.keys():
-        raise UserError(
-            f"--equal-time compares the times of {REAL_ONLY} and {OWN}; --arms {arguments.arms!r} needs both"
-        )
-    runs = plan(config, arms, counts, arguments.seeds, oracle)
-    require_encoder(config.encoder, config.data.channels, config.view_size)
-    require_references(config)
-    for name, told in describe_encoders(config):
-        print(f"{name:<10} {told}", flush=True)
-    if arguments.dry_run:
-        print(config.model_dump_json(indent=2))
-        print("\n".join(f"{run.label}{'  finished' if is_finished(run, place) else ''}" for run in runs))
-        if arguments.equal_time:
-            print(f"then {EQUAL_TIME} with the same images and seeds, for as long as {OWN} took")
+    runs = planned(config, asked)
+    if not arguments.dry_run:
+        begin(config, runs, how, equal_time=asked.equal_time)
         return
-    chosen: AbstractContextManager[Pool]
-    if not arguments.no_ray:
-        chosen = nullcontext(on_ray(config))
-    else:
-        chosen = nullcontext(in_this_process) if arguments.parallel == 1 else processes(arguments.parallel)
-    stop_at = time.monotonic() + 60 * arguments.minutes
-    with chosen as pool:
-        whole = execute(runs, place, pool, arguments.minutes)
-        if arguments.equal_time and whole:
-            longer = equal_time_runs(runs, place)
-            runs += longer
-            whole = execute(longer, place, pool, max(0.0, (stop_at - time.monotonic()) / 60))
-        if whole and config.evaluation.references:
-            references.score_left(
-                config, sorted({run.seed for run in runs}), place.records / references.FOLDER, pool, print
-            )
-    finished = sum(is_finished(run, place) for run in runs)
-    if finished:
-        print(write(place))
-    if not whole:
-        print(f"{finished} of {len(runs)} runs are finished; the same command goes on")
+    print(config.model_dump_json(indent=2))
+    print("\n".join(f"{run.label}{'  finished' if is_finished(run, place) else ''}" for run in runs))
+    if asked.equal_time:
+        print(f"then {EQUAL_TIME} with the same images and seeds, for as long as {OWN} took")

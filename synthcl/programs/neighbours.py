@@ -36,7 +36,7 @@ def main() -> None:
     require_writable("--out", arguments.out, (".html",))
     files = find_files(arguments.images)
     queries = arguments.query or arguments.queries
-    require_counts(files, queries, arguments.neighbours)
+    require_counts(files.names, queries, arguments.neighbours)
     encoder = loaded(arguments.encoder, trust_code=arguments.trust_code)
     found, unreadable = neighbours_of(encoder, files, queries, arguments.neighbours)
     for line in unreadable:

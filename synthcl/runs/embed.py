@@ -10,16 +10,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.core.progress import Progress
+from synthcl.data.dataset_items import is_dataset, items, length
 from synthcl.data.folder import SUFFIXES, Files, list_unlabelled
 from synthcl.data.images import ResidentImages, read_image
 from synthcl.data.transform import Transform
@@ -46,28 +48,53 @@ class Chunk(NamedTuple):
     kept: bool = False
 
 
-def embed(
-    encoder: str | Path | nn.Module, images: str | Path | Sequence[str | Path], *, trust_code: bool = False
-) -> tuple[list[str], Tensor]:
-    """Features of image files, resized and cropped as evaluation does.
+Images = str | Path | Sequence[str | Path] | Dataset[Any]
+
+
+def embed(encoder: str | Path | nn.Module, images: Images, *, trust_code: bool = False) -> tuple[list[str], Tensor]:
+    """Features of images, resized and cropped as evaluation does.
 
     Args:
         encoder: an `encoder.safetensors`, a checkpoint or a folder with one of them; or what `load_encoder` returned.
-        images: a folder, searched at any depth; a text file with a path a line; or paths.
+        images: a folder, searched at any depth; a text file with a path a line; paths; or a
+            `torch.utils.data.Dataset` whose items are images (PIL, or tensors (C, H, W): uint8, or floats in [0, 1]) or
+            (image, label).
         trust_code: whether the code that an encoder of kind `custom` names may be imported and called.
 
     Returns:
         (paths, features): the files that can be read, as paths inside the folder, and (n, feature_dim) float32.
-        What cannot be read is left out.
+        What cannot be read is left out. Of a Dataset, the positions of all its items as text.
 
     Raises:
-        UserError: when there is no encoder or no image, or when no image can be read.
+        UserError: when there is no encoder or no image, when no image can be read, or an item is no image.
 
     Example:
         paths, features = synthcl.embed("runs/fashion-mini/encoder.safetensors", "photos")
     """
-    paths, features, _ = embed_files(loaded(encoder, trust_code=trust_code), find_files(images))
+    paths, features, _ = embed_found(loaded(encoder, trust_code=trust_code), find_images(images))
     return paths, features
+
+
+def find_images(images: Images) -> Files | Dataset[Any]:
+    """Files as `find_files` has them, or the Dataset as it is."""
+    return images if is_dataset(images) else find_files(images)  # type: ignore[return-value, arg-type]
+
+
+def embed_found(encoder: nn.Module, found: Files | Dataset[Any]) -> tuple[list[str], Tensor, list[str]]:
+    """`embed` of images that have been found, and a line for every one that cannot be read."""
+    return embed_files(encoder, found) if isinstance(found, Files) else _embed_dataset(encoder, found)
+
+
+def _embed_dataset(encoder: nn.Module, dataset: Any) -> tuple[list[str], Tensor, list[str]]:
+    transform, count = cast(Transform, encoder.transform), length(dataset)
+    found = items(dataset, transform.image_size, transform.channels)
+    chunks = []
+    with Progress("images", count, "image", delay_seconds=5, leave=False) as progress:
+        for begin in range(0, count, CHUNK_FILES):
+            span = range(begin, min(begin + CHUNK_FILES, count))
+            chunks.append(_encoded(encoder, transform, span, [next(found).pixels for _ in span]).features)
+            progress.advance(len(span))
+    return [str(index) for index in range(count)], torch.cat(chunks), []
 
 
 def embed_files(encoder: nn.Module, files: Files) -> tuple[list[str], Tensor, list[str]]:
@@ -190,7 +217,7 @@ def _decoded(files: Files, spans: list[range], transform: Transform) -> Iterator
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _encoded(encoder: nn.Module, transform: Transform, span: range, images: list[Tensor | UserError]) -> Chunk:
+def _encoded(encoder: nn.Module, transform: Transform, span: range, images: Sequence[Tensor | UserError]) -> Chunk:
     from synthcl.evaluation.features import encode  # with the probes, SciPy comes too
 
     pixels = {row: image for row, image in zip(span, images, strict=True) if isinstance(image, Tensor)}

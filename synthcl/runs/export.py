@@ -24,7 +24,9 @@ from synthcl.runs import checkpoint
 ENCODER = "encoder.safetensors"
 
 
-def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[str, Any]) -> None:
+def save_encoder(
+    path: Path, encoder: nn.Module, config: Config, scores: dict[str, Any], more: dict[str, Any] | None = None
+) -> None:
     """Write the weights and the card, each whole or not at all.
 
     Args:
@@ -32,6 +34,7 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
         encoder: a ResNet keeps torchvision's parameter names.
         config: the configuration it was trained with.
         scores: metric name to value, copied into the card.
+        more: other entries of the card.
     """
     statistics = config.encoder.statistics().of(config.data.channels)
     inside = {} if statistics == HALF.of(config.data.channels) else {"network": statistics._asdict()}
@@ -48,7 +51,7 @@ def save_encoder(path: Path, encoder: nn.Module, config: Config, scores: dict[st
         "scores": scores,
         "config": config.model_dump(mode="json"),
         "versions": checkpoint.versions(),
-    }
+    } | (more or {})
     weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights))
     write_whole(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
@@ -68,6 +71,10 @@ def load_encoder(path: str | Path, *, trust_code: bool = False) -> nn.Module:
 
     Raises:
         UserError: when a file is missing, is not safetensors, weights and card disagree, or code is not trusted.
+
+    Example:
+        encoder = synthcl.load_encoder("runs/fashion-mini/encoder.safetensors")
+        features = encoder(encoder.transform("photo.jpg"))
     """
     return _load_exported(Path(path), trust_code)[0]
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from synthcl.core.errors import UserError
 from synthcl.core.page import document, picture, text
+from synthcl.data.dataset_items import length
 from synthcl.data.folder import Files
 from synthcl.data.images import read_image
-from synthcl.runs.embed import embed_files, find_files, loaded
+from synthcl.runs.embed import Images, embed_found, find_images, loaded
 
 THUMBNAIL_PIXELS = 112
 SMALL_PIXELS = 64
@@ -42,7 +44,7 @@ class Neighbours(NamedTuple):
 
 def neighbours(
     encoder: str | Path | nn.Module,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     queries: int | Sequence[str] = 12,
     k: int = 8,
     *,
@@ -64,28 +66,29 @@ def neighbours(
         found = synthcl.neighbours("runs/fashion-mini/encoder.safetensors", "photos", ["cat/1.jpg"])
         nearest = found.paths[found.indices[0, 0]]
     """
-    return neighbours_of(loaded(encoder, trust_code=trust_code), find_files(images), queries, k)[0]
+    return neighbours_of(loaded(encoder, trust_code=trust_code), find_images(images), queries, k)[0]
 
 
 def neighbours_of(
-    encoder: nn.Module, files: Files, queries: int | Sequence[str], k: int
+    encoder: nn.Module, images: Files | Dataset[Any], queries: int | Sequence[str], k: int
 ) -> tuple[Neighbours, list[str]]:
-    """`neighbours` of files that have been found, and a line for every image that cannot be read."""
+    """`neighbours` of images that have been found, and a line for every one that cannot be read."""
     from synthcl.evaluation.neighbours import nearest  # with the probes, SciPy comes too
 
-    require_counts(files, queries, k)
-    paths, features, unreadable = embed_files(encoder, files)
+    names = images.names if isinstance(images, Files) else tuple(map(str, range(length(images))))
+    require_counts(names, queries, k)
+    paths, features, unreadable = embed_found(encoder, images)
     if len(paths) < 2:
-        raise UserError(f"{len(paths)} image of {len(files.names):,} can be read; neighbours need at least 2")
+        raise UserError(f"{len(paths)} image of {len(names):,} can be read; neighbours need at least 2")
     rows = _rows(paths, queries)
     return Neighbours(paths, rows, *nearest(features, rows, k)), unreadable
 
 
-def require_counts(files: Files, queries: int | Sequence[str], k: int) -> None:
+def require_counts(names: Sequence[str], queries: int | Sequence[str], k: int) -> None:
     """Refuse what can be seen to be wrong before an image is read.
 
     Raises:
-        UserError: naming the count, or the query that is none of the files.
+        UserError: naming the count, or the query that is none of the names.
     """
     if k < 1:
         raise UserError(f"{k} neighbours cannot be found; ask for at least 1")
@@ -93,10 +96,10 @@ def require_counts(files: Files, queries: int | Sequence[str], k: int) -> None:
         if queries < 1:
             raise UserError(f"{queries} queries show nothing; ask for at least 1")
         return
-    known = set(files.names)
+    known = set(names)
     for query in queries:
         if query not in known:
-            named = f"name one as in the folder or list, such as {files.names[0]!r}"
+            named = f"name one as in the folder or list, such as {names[0]!r}"
             raise UserError(f"query {query!r} is none of the images; {named}")
 
 

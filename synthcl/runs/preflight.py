@@ -12,7 +12,7 @@ import torch
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.data import Found, ImageSource, find, transfer_config
-from synthcl.data.splits import images_of, source_of, unlabelled_parts
+from synthcl.data.splits import images_of, require_held_out, source_of, unlabelled_parts
 from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
@@ -90,6 +90,8 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
         with torch.device("cpu" if own else "meta"):
             for make in (make_generator, make_discriminator):
                 make(config.gan, config.data.channels, config.gan_image_size)
+    if chooses:
+        require_held_out(config.data)
     found = find(config.data, config.data.source, pretrains=True, test=test)
     if chooses and not found.train:
         _require_judge(config)
@@ -160,8 +162,13 @@ def require_latents(config: Config) -> None:
 
 def without_labels(config: Config) -> str:
     """What is left out where the images have no labels, why, and what would make it possible."""
+    none = f"none in {config.data.root}"
+    if config.data.pretrain_on == "all":
+        none = "none are read, since data.pretrain_on=all trains on validation and test images too"
     if config.evaluation.transfer:
-        return f"none in {config.data.root}: no probes there; encoders are scored on evaluation.transfer alone"
+        return f"{none}: no probes there; encoders are scored on evaluation.transfer alone"
+    if config.data.pretrain_on == "all":
+        return f"{none}: no probes and no score"
     return (
         f"none in {config.data.root}: no probes at rungs and no score, which take labels; to have them, {GIVE_LABELS}"
     )

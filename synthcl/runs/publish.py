@@ -109,16 +109,22 @@ def model_card(card: dict[str, Any], license: str, date: str) -> str:
         'features = encoder(encoder.transform("photo.jpg"))\n```',
         f"It takes {colours} images of {side} x {side} pixels in [-1, 1]; `encoder.transform` resizes, crops, scales.",
         "## Training",
-        f"{config.data.source} at {config.data.image_size} pixels, {config.data.image_fraction:.3g} of its images; "
+        f"{config.data.source} at {config.data.image_size} pixels, {_share(config)}; "
         f"{config.training.steps:,} steps of {2 * config.training.batch_images} views, "
         f"{config.training.kimg:g} thousand images; seed {config.training.seed}; ended on {date}. All settings are in "
         f"`{Path(ENCODER).with_suffix('.json')}`; "
         + ", ".join(f"{name} {version}" for name, version in card["versions"].items())
         + ".",
         "## Scores",
-        *_scores(card["scores"]),
+        *([f"{card['refit']['scores'].capitalize()}."] if "refit" in card else _scores(card["scores"])),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _share(config: Config) -> str:
+    if config.data.pretrain_on == "all":
+        return "all of its images, validation and test too"
+    return f"{config.data.image_fraction:.3g} of its images"
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:

@@ -223,7 +223,8 @@ class Storage:
 
 def _is_rays(relative: Path) -> bool:
     """Whether a file belongs to a Ray experiment (`search-1`, `train-joint`), which Ray reads from the URI itself."""
-    return len(relative.parts) > 2 and relative.parts[1].split("-")[0] in ("search", "confirm", "train", "workers")
+    stages = ("search", "confirm", "refit", "train", "workers")
+    return len(relative.parts) > 2 and relative.parts[1].split("-")[0] in stages
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def describe(config: Config, spaces: Spaces) -> str:
         f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
         "equal time": f"then the best {REAL_ONLY} for as long as the best of the method took, "
         f"{search.confirm_seeds} runs",
+        "refit": "then the winner again on every image there is, validation and test too: an encoder without a score",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
         "images": f"at most {(search.budgets + confirms) * whole / 1000:.0f} kimg, "
@@ -59,6 +60,8 @@ def describe(config: Config, spaces: Spaces) -> str:
         del rows["opponent"]
     if not search.equal_time:
         del rows["equal time"]
+    if search.refit == "none":
+        del rows["refit"]
     if outside := space.outside(config):
         fields = "; ".join(f"{field}={value} (space: {space.dimensions[field]})" for field, value in outside.items())
         rows["outside"] = f"{fields}; the first trial draws these fields at random, as your values are not in the space"
@@ -100,9 +103,20 @@ def equal_time_images(config: Config) -> float:
     return config.search.equal_time * config.search.confirm_seeds * rung_images(config)[-1]
 
 
+def refit_images(config: Config, at_a_time: int) -> dict[str, tuple[float, float]]:
+    """Images of the stage in which the winner is trained again, as of the method, by its name; empty without one.
+
+    Args:
+        config: of the search.
+        at_a_time: runs beside each other elsewhere; this one is alone, so that its images count as many times.
+    """
+    return {"refit": (float(at_a_time * rung_images(config)[-1]), 0.0)} if config.search.refit == "all" else {}
+
+
 def following_runs(config: Config) -> int:
-    """What the confirm stage takes, in the time of runs of the method: one in equal time takes that of one."""
-    return confirm_runs(config) + config.search.equal_time * config.search.confirm_seeds
+    """What follows the search, in the time of runs of the method: one in equal time takes that of one."""
+    again = config.search.refit == "all"
+    return confirm_runs(config) + config.search.equal_time * config.search.confirm_seeds + again
 
 
 def _chosen(config: Config) -> str:

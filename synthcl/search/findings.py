@@ -15,7 +15,7 @@ from synthcl.comparison import references
 from synthcl.comparison.arms import BASELINES, EQUAL_TIME
 from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
-from synthcl.search import leaderboard, lineage, results
+from synthcl.search import leaderboard, lineage, refitted, results
 from synthcl.search.leaderboard import Leaderboard
 from synthcl.search.settings import changes
 from synthcl.search.sides import rung_images
@@ -62,6 +62,11 @@ class Findings:
             lineages = lineage.lineages(study, rung_images(config)[-1])
             board = replace(board, notes=lineage.gained(confirmed, trials, board.headline))
         return cls(config, folder, study, trials, confirmed, board, lineages, pretrained)
+
+    @cached_property
+    def refitted(self) -> str:
+        """What is said of the encoder that was trained on every image; empty where there is none."""
+        return refitted.described(self.folder, self.board.winner.name if self.board.winner else None)
 
     @cached_property
     def winning_trial(self) -> str | None:

@@ -23,6 +23,7 @@ from synthcl.runs.storage import Storage
 from synthcl.search import figures, leaderboard, lineage, results, run_page, study_notes, viewers
 from synthcl.search.findings import Findings, trial_cells, value_text
 from synthcl.search.leaderboard import Leaderboard, Row
+from synthcl.search.refitted import FOLDER
 from synthcl.search.verdict import sorted_by
 
 INTERVALS = "Brackets: Student's 95 % intervals over seeds."
@@ -32,12 +33,13 @@ Note = tuple[str, str]
 """title of a figure, and its file relative to the report, or why there is none"""
 
 
-def write(config: Config, storage: Storage) -> None:
+def write(config: Config, storage: Storage, *, quiet: bool = False) -> None:
     """Print the leaderboard; write report.md, report.html, leaderboard.json, the figures and the winner's encoder.
 
     Args:
         config: of the run.
         storage: holds the run's folder.
+        quiet: print nothing.
 
     Raises:
         UserError: when there is no study, or the winner's checkpoint cannot be read.
@@ -46,13 +48,18 @@ def write(config: Config, storage: Storage) -> None:
     board = found.board
     if found.lineages is not None:
         write_whole(storage.folder / "lineage.csv", found.lineages.to_csv(index=False))
-    print("\n" + terminal(config, board))
     write_whole(storage.folder / "leaderboard.json", json.dumps(board.as_json(), indent=2) + "\n")
     write_whole(storage.folder / "report.md", _document(found, _draw(found)))
     study_notes.tell_confirmed(found)
     if board.winner:
         _export(storage, found.confirmed, board.winner)
+    if quiet:
+        return
+    print("\n" + terminal(config, board))
+    if board.winner:
         print(f"Encoder: {viewers.shown(storage.folder / ENCODER)}")
+    if found.refitted:
+        print(f"Encoder of all images: {viewers.shown(storage.folder / FOLDER / ENCODER)}. {found.refitted}")
     print(f"Report: {viewers.shown(storage.folder / 'report.md')}")
     try:
         page = run_page.write_anew(config, storage.folder, trust_code=True)  # of this search, which has called it
@@ -149,6 +156,8 @@ def _document(found: Findings, drawn: list[Note]) -> str:
             "```python\nfrom synthcl import load_encoder\n\n"
             f'encoder = load_encoder("{viewers.shown(folder / ENCODER)}")\n```',
         ]
+    if found.refitted:
+        parts += ["## The encoder of all images", f"`{viewers.shown(folder / FOLDER / ENCODER)}`: {found.refitted}"]
     parts.append("## Figures")
     parts += [f"{title}: left out, {reason}." if reason else title for title, reason in drawn]
     if board.rows:

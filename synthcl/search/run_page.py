@@ -18,6 +18,7 @@ from synthcl.search import leaderboard, lineage, page_charts, page_pictures, res
 from synthcl.search.findings import Findings, trial_cells, value_text
 from synthcl.search.now import WARM_UP, Now
 from synthcl.search.page_work import work
+from synthcl.search.refitted import FOLDER
 from synthcl.search.study import load_study
 
 FILE = "report.html"
@@ -122,6 +123,8 @@ def _verdict(found: Findings, now: Now) -> str:
             "anew on fresh seeds.</p>"
         )
     said, *more = leaderboard.verdict(found.board)
+    if found.refitted:
+        more.append(f"Encoder of all images, in {FOLDER}: {found.refitted}")
     so_far = "So far: " if now.is_under_way else ""
     return f'<p class="verdict">{so_far}{text(said)}</p>\n<p>{"<br>".join(map(text, more))}</p>'
 

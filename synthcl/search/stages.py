@@ -2,6 +2,7 @@
 
     search-1     configurations of the method and of real-only, leg by leg, scored on validation
     confirm-1    the best of both and the baselines, fresh seeds, whole budget, test read once
+    refit-1      with `--refit all`: the winner once more, on every image, without a score
     search-2 ... where `--budgets +N` extends the studies
 
 `state.json` lists the stages. An unfinished one is continued from the Optuna journal, the records of the confirm
@@ -10,7 +11,6 @@ runs and each run's own last checkpoint; nothing else is read, so it does not ma
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import time
@@ -29,15 +29,13 @@ from synthcl.cluster.capacity import HEAD
 from synthcl.cluster.connect import connect, require_storage
 from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources, trials_to_start
 from synthcl.cluster.warmup import warmed_gan
-from synthcl.config.compatibility import REFERENCES, WHERE_IT_RUNS, read_json, require_same_config
 from synthcl.config.schema import Config
-from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.runs.disk import require_space
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
-from synthcl.search import confirm, report, results, study_notes, viewers
-from synthcl.search.budget import confirm_images, equal_time_images, following_runs, kept_checkpoints
+from synthcl.search import confirm, refit, report, results, study_notes, viewers
+from synthcl.search.budget import confirm_images, equal_time_images, following_runs, kept_checkpoints, refit_images
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
 from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
 from synthcl.search.leaderboard import is_real_only
@@ -47,16 +45,12 @@ from synthcl.search.outlook import Outlook
 from synthcl.search.sides import Spaces, contests, rung_images
 from synthcl.search.slots import Planned, Slots
 from synthcl.search.stage_log import StageLog, leg_name
-from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study, require_whole
+from synthcl.search.state import State
+from synthcl.search.study import OPPONENT_STUDY, STUDY, load_study
 from synthcl.search.time_limit import TimeLimit
 from synthcl.search.trackers import require_trackers, trackers
 from synthcl.search.trial import CurriculumTrial, WorkerPoolTrial
 from synthcl.training.networks import Gans
-
-_MAY_CHANGE = {
-    f"search.{field}" for field in ("trials", "budgets", "hours", "space", "opponent_space", "equal_time", "log_to")
-}
-"""of the search section, when a search goes on; spaces are compared as texts"""
 
 
 def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: float = 0, preset: str = "") -> Path:
@@ -89,9 +83,10 @@ def run_search(config: Config, spaces: Spaces, *, fresh: bool = False, extend: f
 def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: float, preset: str) -> Path:
     storage.probe()
     storage.pull()
-    state = _State(storage, config, spaces, fresh, extend)
+    state = State(storage, config, spaces, fresh, extend)
     if not state.unfinished:
         extends = "" if config.search.algorithm == "population" else "--budgets +N extends it, "
+        extends += "" if config.search.refit == "all" else "--refit all trains its winner on every image, "
         print(f"{config.name}: complete; {extends}--fresh starts over")
         report.write(config, storage)
         storage.push()
@@ -125,65 +120,16 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
             if stage["kind"] == "search":
                 _search(config, spaces, storage, page, gans, stage, first["warm_up_seconds"], preset)
                 page.make_slow_parts()
-            else:
+            elif stage["kind"] == "confirm":
                 _confirm(config, spaces, storage, page, stage)
+            else:
+                report.write(config, storage, quiet=True)  # that its failure costs nobody the report
+                refit.refit(config, storage, stage["name"])
             stage["done"] = True
             state.write()
     report.write(config, storage)
     storage.push()
     return storage.folder
-
-
-class _State:
-    """The stages of a run with its config and space: read when a run goes on, on disk after every change.
-
-    Raises:
-        UserError: when the run on disk had another config or space.
-    """
-
-    def __init__(self, storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: float) -> None:
-        self._storage, self._config, self._spaces = storage, config, spaces
-        file = storage.folder / "state.json"
-        self.stages: list[dict[str, Any]] = read_json(file, list) if file.is_file() and not fresh else []
-        if self.stages:
-            recorded, free = storage.folder / "config.json", {*WHERE_IT_RUNS, *_MAY_CHANGE, *REFERENCES}
-            require_same_config(recorded, config, free)
-            for field, file_name, space in spaces.written:
-                if (searched := storage.folder / file_name).is_file() and searched.read_text() != space.text:
-                    named = read_json(recorded, dict).get("search", {}).get(field)
-                    raise UserError(
-                        f"run {config.name!r} has searched another space, search.{field}={named!r} as it then was; "
-                        f"give search.{field}={searched} to continue it, --fresh to start over or name=... for a run "
-                        "of its own"
-                    )
-            if (journal := storage.folder / results.JOURNAL).is_file():
-                require_whole(journal)
-        if not self.stages or (extend and not self.unfinished):  # an interrupted extension is continued, not repeated
-            number = 1 + len(self.stages) // 2
-            before = max((stage.get("budgets", 0) for stage in self.stages), default=0)
-            budgets = before + (extend or config.search.budgets)
-            self.stages += [
-                {"name": f"search-{number}", "kind": "search", "budgets": budgets, "begun": False, "done": False},
-                {"name": f"confirm-{number}", "kind": "confirm", "begun": False, "done": False},
-            ]
-        elif not self.unfinished and (
-            (config.search.equal_time and confirm.equal_time_left(config, storage.folder))
-            or confirm.references_left(config, storage.folder)
-        ):
-            self.stages[-1]["done"] = False  # asked for after it had ended
-
-    @property
-    def unfinished(self) -> list[dict[str, Any]]:
-        return [stage for stage in self.stages if not stage["done"]]
-
-    def write(self) -> None:
-        folder = self._storage.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.json", self._config.model_dump_json(indent=2) + "\n")
-        for _, file_name, space in self._spaces.written:
-            write_whole(folder / file_name, space.text)
-        write_whole(folder / "state.json", json.dumps(self.stages, indent=2) + "\n")
-        self._storage.push()
 
 
 def _search(
@@ -201,8 +147,9 @@ def _search(
     whole = both[0].rungs[-1]
     limit = None
     warm_ups, at_a_time = config.search.confirm_seeds * warm_up_seconds, concurrent_trials(config)
+    again = warm_up_seconds if config.search.refit == "all" else 0.0
     if config.search.hours:
-        limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups)
+        limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups + again)
     searcher = StudySearch(both, journal, limit)
     study_notes.describe(journal, config, preset)
     left = searcher.left_images
@@ -212,7 +159,8 @@ def _search(
     running = tuple(images)
     own, real = confirm_images(config)
     images["confirm"] = own + equal_time_images(config), real
-    outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups})
+    images |= refit_images(config, at_a_time)
+    outlook = Outlook(images, running, at_a_time, {"confirm": warm_ups, "refit": again})
     all_go_on = config.search.algorithm == "population"
     cleanup = CheckpointCleanup(journal, storage.ray_uri(stage["name"]), all_go_on=all_go_on)
     _fit(config, storage, page, stage["name"], outlook, gans, searcher, cleanup, searched=spaces.fields)
@@ -236,6 +184,7 @@ def _confirm(config: Config, spaces: Spaces, storage: Storage, page: LivePage, s
             own = config.with_overrides({"data.split_seed": seed})
             gans[seed] = warmed_gan(own, open_data(own).images, storage)
         following = {"equal time": (equal_time_images(config), 0.0)} if config.search.equal_time else {}
+        following |= refit_images(config, concurrent_trials(config))
         outlook = Outlook({"confirm": (images - real, real), **following}, ["confirm"], concurrent_trials(config))
         fit(outlook, gans, Planned(plan), recorder)
     if config.search.equal_time and (plan := confirm.equal_time_left(config, storage.folder)):

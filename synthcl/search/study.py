@@ -93,6 +93,17 @@ def load_study(file: Path) -> RecordedStudy:
     return RecordedStudy(file)
 
 
+def copied(file: Path) -> optuna.Study:
+    """The method's study in memory, with all that Optuna's own functions read; the journal stays as it is."""
+    *_, method = RecordedStudy(file).studies
+    memory, quiet = optuna.storages.InMemoryStorage(), optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.copy_study(from_study_name=method.study_name, from_storage=journal(file), to_storage=memory)
+    study = optuna.load_study(study_name=method.study_name, storage=memory)
+    optuna.logging.set_verbosity(quiet)
+    return study
+
+
 def changed_by(trial: FrozenTrial) -> dict[str, Any]:
     """The overrides of a run: its values along the space, or of a copy its whole lineage."""
     return dict(trial.user_attrs.get("overrides", trial.params))

@@ -8,7 +8,8 @@ from run_folder import CONFIRMED, RUNGS, SEEDS, make_run, run_config
 
 from synthcl.comparison.arms import ARMS, EQUAL_TIME
 from synthcl.runs.storage import Storage
-from synthcl.search import confirm, results, stages
+from synthcl.search import confirm, results
+from synthcl.search.state import State
 from synthcl.training.flops import training_flops, warmup_flops
 
 REPORT = {
@@ -121,7 +122,7 @@ def test_a_finished_search_goes_on_when_it_is_asked_for_equal_time_and_only_then
 
     def unfinished(wanted):
         own, spaces = config.with_overrides({"search.equal_time": wanted}), SimpleNamespace(written=[])
-        state = stages._State(Storage(str(tmp_path), config.name), own, spaces, fresh=False, extend=0)
+        state = State(Storage(str(tmp_path), config.name), own, spaces, fresh=False, extend=0)
         return [stage["name"] for stage in state.unfinished]
 
     assert (unfinished(False), unfinished(True)) == ([], ["confirm-1"])

@@ -75,9 +75,7 @@ def test_an_automatic_space_has_the_ranges_of_all_that_is_on_and_of_nothing_else
 
 def test_an_automatic_space_of_too_many_dimensions_names_them():
     many = LAB | {"views.box.kind": "resizemix", "search.space": "auto"}
-    with pytest.raises(
-        UserError, match=r"'auto' has 15 dimensions, more than 12: curriculum\.hardness\.start, .*file"
-    ):
+    with pytest.raises(UserError, match=r"'auto' has 15 dimensions, more than 12: curriculum\.hardness\.start, .*file"):
         load_spaces(CONFIG.with_overrides(many))
 
 

@@ -23,6 +23,10 @@ def load_preset(name_or_path: str) -> Config:
 
     Raises:
         UserError: on an unknown preset, an unreadable file, an unknown field or a bad value.
+
+    Example:
+        config = synthcl.load_preset("folder").with_overrides({"training.kimg": 500})
+        assert config.training.steps == 1953
     """
     if name_or_path.endswith((".yaml", ".yml", ".json")):
         path = Path(name_or_path)
