@@ -21,6 +21,7 @@ from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
 from synthcl.evaluation.labels import require_labels
+from synthcl.evaluation.panel import require_panel
 from synthcl.training.trainer import require_enough_images
 
 _COUNTED = {"image_fraction": 1.0, "resident_limit_mib": 1e-6}
@@ -77,6 +78,7 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
                 config = base.with_overrides(overrides | own)
                 _require_equal_budget(arm, config, base)
                 require_enough_images(config, count)
+                require_panel(config)
                 runs.append(Run(arm, count, seed, config))
     return runs
 

@@ -12,6 +12,9 @@ from synthcl.core.plugin import Count, Fraction, Positive, Section
 from synthcl.method.curriculum.knobs import learning_rate
 from synthcl.method.encoders import AnyEncoder
 
+LabelFree = Literal["rankme", "alpha", "lidar", "alignment", "uniformity", "contrast", "clid", "retrieval", "rotation"]
+"""scores of synthcl.evaluation.panel"""
+
 
 class DataConfig(Section):
     """What is pretrained and probed on."""
@@ -137,6 +140,9 @@ class EvaluationConfig(Section):
     )
     early_label_images: Count = Field(2000, description="likewise at rungs before the last")
     batch_images: Count = Field(500, description="images encoded at a time")
+    label_free: tuple[LabelFree, ...] = Field(
+        (), description="scores without labels that are logged at rungs, of 1,024 held-out images in 8 views each"
+    )
     references: dict[str, AnyEncoder] = Field(
         {}, description="pretrained networks by name, scored frozen beside what a search or a comparison trains"
     )
@@ -155,6 +161,8 @@ class EvaluationConfig(Section):
     def _fractions_make_sense(self) -> EvaluationConfig:
         if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs or self.rungs[-1] != 1 or self.rungs[0] <= 0:
             raise ValueError(f"rungs {list(self.rungs)} must rise, start above 0 and end at 1")
+        if len({*self.label_free}) < len(self.label_free):
+            raise ValueError(f"label_free {list(self.label_free)} names a score twice")
         entries = list(self.label_fractions)
         if not entries or any(entry <= 0 or (entry > 1 and entry != int(entry)) for entry in entries):
             raise ValueError(f"label_fractions {entries} must lie in (0, 1], or be whole numbers of labels above 1")

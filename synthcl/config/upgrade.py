@@ -25,6 +25,7 @@ ADDED: dict[str, Any] = {
     "encoder.weights": None,
     "encoder.normalise": "auto",
     "encoder.trunk_learning_rate_factor": 1.0,
+    "evaluation.label_free": [],
     "evaluation.references": {},
     "evaluation.reference_image_size": 224,
     "search.log_to": [],

@@ -1,5 +1,7 @@
 """Features of a frozen encoder, a batch at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -47,14 +49,9 @@ def encode(
         Diverged: when a feature is NaN or infinite.
     """
     rows = torch.arange(len(images)) if indices is None else indices
-    modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
-    try:
+    with evaluating(encoder):
         batches = stream(images, rows.split(batch_images), loader_workers)
         features = torch.cat([encoder(as_seen(batch, view_size)).float() for batch in batches])
-    finally:
-        for module, training in modes:
-            module.training = training
     bad = int((~features.isfinite()).any(dim=1).sum())
     if bad:
         raise Diverged(
@@ -62,3 +59,16 @@ def encode(
             "a lower training.learning_rate or a higher terms.contrast.temperature is right"
         )
     return features
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Inside, networks are in evaluation mode; every module's own mode is restored after."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

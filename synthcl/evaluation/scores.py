@@ -1,8 +1,9 @@
 """Has the encoder collapsed? Two statistics of its features."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from synthcl.evaluation.label_free import effective_rank
 
 
 def collapse(features: Tensor) -> dict[str, float]:
@@ -19,10 +20,5 @@ def collapse(features: Tensor) -> dict[str, float]:
     Source: Chen and He 2021 (SimSiam), section 4.1, for the deviation; Garrido et al. 2023, "RankMe", equation 1,
         for the rank.
     """
-    features = features.double()
-    spread = F.normalize(features, dim=1).std(dim=0, correction=0).mean()
-    # Eigenvalues of the Gram matrix are squared singular values, and far cheaper than those of a tall matrix.
-    singular_values = torch.linalg.eigvalsh(features.T @ features).clamp(min=0).sqrt()
-    shares = singular_values / singular_values.sum().clamp(min=torch.finfo(torch.float64).tiny)
-    rank = torch.special.entr(shares).sum().exp()
-    return {"features/std": spread.item(), "features/rank": rank.item()}
+    spread = F.normalize(features.double(), dim=1).std(dim=0, correction=0).mean()
+    return {"features/std": spread.item(), "features/rank": effective_rank(features)}

@@ -14,6 +14,7 @@ from synthcl.core.errors import UserError
 from synthcl.data import Found, ImageSource, find, transfer_config
 from synthcl.data.splits import images_of, require_held_out, source_of, unlabelled_parts
 from synthcl.evaluation.labels import most_labels, require_labels
+from synthcl.evaluation.panel import require_panel
 from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
@@ -84,6 +85,7 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
     """
     require_plugins(config)
     require_references(config)
+    require_panel(config)
     if not config.is_real_only:
         require_latents(config)
         own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers

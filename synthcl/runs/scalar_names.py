@@ -24,6 +24,7 @@ _MEANINGS = {
     r"encoder/variance": "Total variance of the embeddings, at most 1; 0 is an encoder that has collapsed.",
     r"features/std": "Spread of the unit-norm features; 0 where all point one way.",
     r"features/rank": "Effective rank of the features: how many directions they use.",
+    r"label_free/.+": "A score without labels; it chooses encoders only where `synthcl calibrate` says that it may.",
     r"knob/hardness": "How strongly G opposes the encoder.",
     r"knob/pair_decay": "Share of G_ema that a step keeps.",
     r"knob/synthetic_fraction": "Share of the views that is synthetic.",
