@@ -13,6 +13,7 @@ PROGRAMS = {
     "compare": "compare arms over numbers of images and seeds",
     "report": "the page of a search, running or finished",
     "evaluate": "score a frozen encoder",
+    "calibrate": "which scores without labels may choose encoders",
     "embed": "write the features of a folder of images",
     "neighbours": "a page of images beside those an encoder finds alike",
     "export": "write an encoder as ONNX or TorchScript",
