@@ -26,6 +26,7 @@ from synthcl.data import open_split
 from synthcl.runs.export import load_any
 from synthcl.runs.storage import Storage
 from synthcl.search import fault_tolerance, results, stages
+from synthcl.search.live import LivePage
 from synthcl.search.sides import load_spaces
 from synthcl.search.study import load_study
 from synthcl.training import trainer
@@ -181,7 +182,8 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     connect(config)
     gan = warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
 
-    stages._search(config, spaces, storage, {0: gan}, {"name": "search-1", "kind": "search", "budgets": 4}, 0.0)
+    stage, page = {"name": "search-1", "kind": "search", "budgets": 4}, LivePage(config, storage)
+    stages._search(config, spaces, storage, page, {0: gan}, stage, 0.0)
     runs = load_study(storage.folder / "study.journal").trials
     assert {trial.user_attrs.get("arm") for trial in runs} == {None, "real-only"}
     whole = [trial for trial in runs if trial.state is TrialState.COMPLETE]
