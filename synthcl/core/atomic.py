@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from synthcl.core.errors import UserError
+
 
 def write_whole(file: Path, content: bytes | memoryview | str) -> None:
     """Write a file whole or not at all; a reader meets the old one until the new one is on the disk.
@@ -44,6 +46,24 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_failures_named(option: str, place: Path, remedy: str = "make room, or name another place") -> Iterator[None]:
+    """Inside, a disk that takes no more is one line for the user.
+
+    Args:
+        option: that names what is written.
+        place: the file or folder.
+        remedy: what to do then.
+
+    Raises:
+        UserError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{option} {str(place)!r}: {error.strerror or error}; {remedy}") from None
 
 
 def remove_leftovers(file: Path) -> None:

@@ -71,6 +71,14 @@ class Found:
         )
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of the plan by name, for a card; without labels only the images to pretrain on."""
+        found = {"unlabelled": self.unlabelled_images}
+        if self.train is not None:
+            found |= {"labelled": len(self.train), "classes": len(self.train.classes)}
+        return found | {name: len(part) for name, part in self.labelled.items() if name != "train"}
+
+    @property
     def labelled(self) -> dict[str, Part]:
         """The parts that have labels, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from synthcl.core.atomic import write_whole
+from synthcl.core.atomic import disk_failures_named, write_whole
 from synthcl.programs.embed import add_encoder_and_images
 from synthcl.runs.embed import find_files, loaded
 from synthcl.runs.feature_file import require_writable
@@ -42,6 +42,8 @@ def main() -> None:
     for line in unreadable:
         print(f"left out: {line}", file=sys.stderr)
     title = f"Nearest neighbours in {arguments.images} by {arguments.encoder}"
-    write_whole(arguments.out, page(found, files.folder, title))
+    shown = page(found, files.folder, title)
+    with disk_failures_named("--out", arguments.out):
+        write_whole(arguments.out, shown)
     left_out = f", {len(unreadable):,} left out that cannot be read" if unreadable else ""
     print(f"{arguments.out}: {len(found.queries)} of {len(found.paths):,} images beside their nearest{left_out}")

@@ -15,6 +15,7 @@ from torch import nn
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
+from synthcl.data import find
 from synthcl.data.transform import Transform
 from synthcl.method.encoders.custom import CustomEncoder
 from synthcl.method.encoders.normalise import HALF
@@ -48,6 +49,7 @@ def save_encoder(
             "std": 0.5,
             **inside,  # what the network itself then brings them to, as the weights that it began with expect
         },
+        "data": _counts(path.with_suffix(".json"), config),
         "scores": scores,
         "config": config.model_dump(mode="json"),
         "versions": checkpoint.versions(),
@@ -55,6 +57,18 @@ def save_encoder(
     weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights))
     write_whole(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+
+
+def _counts(card: Path, config: Config) -> dict[str, int]:
+    """What it was trained on and scored by, as the plan counts; of data that is gone, what an earlier card had."""
+    try:
+        return find(config.data, config.data.source, pretrains=True, test=True).counts
+    except UserError:
+        pass
+    try:
+        return dict(json.loads(card.read_text())["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def load_encoder(path: str | Path, *, trust_code: bool = False) -> nn.Module:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from synthcl.core.atomic import whole_file
+from synthcl.core.atomic import disk_failures_named, whole_file
 from synthcl.core.errors import UserError
 from synthcl.data.folder import Files
 from synthcl.runs.embed import Chunk, embed_chunks, kept_chunks, require_some
@@ -79,7 +79,7 @@ def write_features(file: Path, encoder: nn.Module, files: Files) -> Written:
     write = {".parquet": _parquet, ".npz": _npz, ".pt": _pt}[file.suffix]
     began, images, done = time.monotonic(), 0, 0
     unreadable: list[str] = []
-    try:
+    with disk_failures_named("--out", file, "make room, and the same command resumes"):
         for chunk in embed_chunks(encoder, files, parts):
             images += len(chunk.rows)
             unreadable += chunk.unreadable
@@ -90,9 +90,6 @@ def write_features(file: Path, encoder: nn.Module, files: Files) -> Written:
         require_some(images, files, unreadable)
         with whole_file(file) as stream:
             write(stream, files, kept_chunks(parts))
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"--out {str(file)!r}: {reason}; make room, and the same command resumes") from None
     shutil.rmtree(parts, ignore_errors=True)
     return Written(images, chunk.features.shape[1], unreadable, done / seconds if done else None)
 

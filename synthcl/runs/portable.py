@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from synthcl.core.atomic import write_whole
+from synthcl.core.atomic import disk_failures_named, write_whole
 from synthcl.core.errors import UserError
 from synthcl.data.transform import Transform
 
@@ -78,7 +78,8 @@ def write_onnx(file: Path, encoder: nn.Module) -> float | None:
         images = _images(encoder, 3)
         features = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
         difference = _require_equal(f"--onnx {str(file)!r}", encoder, images, features)
-    write_whole(file, content)
+    with disk_failures_named("--onnx", file):
+        write_whole(file, content)
     return difference
 
 
@@ -106,7 +107,8 @@ def write_torchscript(file: Path, encoder: nn.Module) -> float:
         images = _images(encoder, 3)
         features = torch.jit.load(stream)(images)
     difference = _require_equal(f"--torchscript {str(file)!r}", encoder, images, features)
-    write_whole(file, stream.getbuffer())
+    with disk_failures_named("--torchscript", file):
+        write_whole(file, stream.getbuffer())
     return difference
 
 

@@ -15,10 +15,18 @@ import yaml
 
 from synthcl.config.schema import Config
 from synthcl.config.sections import ComputeConfig
-from synthcl.core.atomic import write_whole
+from synthcl.core.atomic import disk_failures_named, whole_file, write_whole
 from synthcl.core.errors import UserError
+from synthcl.method.encoders import AnyEncoder
 from synthcl.runs.export import ENCODER, load_any
 
+_COUNTED = {
+    "unlabelled": "images to pretrain on, without labels",
+    "labelled": "labelled images for probes to learn from",
+    "classes": "classes",
+    "validation": "labelled images of validation",
+    "test": "labelled images of test",
+}
 _SPLITS = {"test": "test", "val": "validation"}
 
 
@@ -35,7 +43,7 @@ def publish(encoder: Path, folder: Path, *, license: str, trust_code: bool = Fal
         What was written.
 
     Raises:
-        UserError: when the encoder cannot be loaded, or the folder is the encoder's own.
+        UserError: when the encoder cannot be loaded, the folder is the encoder's own, or the disk does not take it.
     """
     if encoder.is_dir():
         encoder /= ENCODER
@@ -49,14 +57,15 @@ def publish(encoder: Path, folder: Path, *, license: str, trust_code: bool = Fal
     written = encoder.with_suffix(".json")
     card = json.loads(written.read_text())
     card["config"] = without_places(card["config"])
+    card["encoder"] = card["config"]["encoder"]
     when = datetime.fromtimestamp(written.stat().st_mtime, UTC).date()
-    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / ENCODER, (folder / ENCODER).with_suffix(".json"), folder / "README.md"]
-    temporary = folder / f".{ENCODER}"
-    shutil.copyfile(encoder, temporary)
-    temporary.replace(files[0])
-    write_whole(files[1], json.dumps(card, indent=2) + "\n")
-    write_whole(files[2], model_card(card, license, str(when)))
+    with disk_failures_named("--publish", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with encoder.open("rb") as weights, whole_file(files[0]) as stream:
+            shutil.copyfileobj(weights, stream)
+        write_whole(files[1], json.dumps(card, indent=2) + "\n")
+        write_whole(files[2], model_card(card, license, str(when)))
     return files
 
 
@@ -73,7 +82,11 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
     evaluation["transfer"] = [_named(target) for target in evaluation["transfer"]]
     fresh = ComputeConfig().model_dump(mode="json")
     compute = config["compute"] | {name: fresh[name] for name in ("address", "storage")}
-    return config | {"data": data, "evaluation": evaluation, "compute": compute}
+    evaluation["references"] = {}
+    encoder = dict(config["encoder"])
+    if encoder.get("weights"):
+        encoder["weights"] = Path(encoder["weights"]).name
+    return config | {"encoder": encoder, "data": data, "evaluation": evaluation, "compute": compute}
 
 
 def _named(target: str) -> str:
@@ -98,12 +111,13 @@ def model_card(card: dict[str, Any], license: str, date: str) -> str:
         "datasets": [config.data.source],
     }
     side, colours = card["input"]["size_pixels"], "RGB" if config.data.channels == 3 else "grey"
-    of = config.encoder.kind
+    of = config.encoder.called
     made_by = "real images alone" if config.is_real_only else "real images and those of a generator trained with it"
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {config.name}",
         f"An image encoder ({of}), pretrained without labels by contrastive learning on {made_by}.",
+        *_begun_with(config.encoder),
         "```python\nimport synthcl\n\n"
         f'encoder = synthcl.load_encoder("{ENCODER}")\n'
         'features = encoder(encoder.transform("photo.jpg"))\n```',
@@ -115,6 +129,7 @@ def model_card(card: dict[str, Any], license: str, date: str) -> str:
         f"`{Path(ENCODER).with_suffix('.json')}`; "
         + ", ".join(f"{name} {version}" for name, version in card["versions"].items())
         + ".",
+        *_data(card.get("data", {})),
         "## Scores",
         *([f"{card['refit']['scores'].capitalize()}."] if "refit" in card else _scores(card["scores"])),
     ]
@@ -125,6 +140,25 @@ def _share(config: Config) -> str:
     if config.data.pretrain_on == "all":
         return "all of its images, validation and test too"
     return f"{config.data.image_fraction:.3g} of its images"
+
+
+def _begun_with(encoder: AnyEncoder) -> list[str]:
+    """Where its weights come from and how it sees images, where that is not from nothing."""
+    if encoder.weights is None:
+        return []
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in encoder.statistics())
+    return [
+        f"Its training began with the weights `{encoder.weights}` of {encoder.called}; their licence holds for it, too. "
+        f"The network itself brings images to the mean ({mean}) and standard deviation ({std}) that they expect."
+    ]
+
+
+def _data(counts: dict[str, int]) -> list[str]:
+    """A table of what it was trained on and scored by."""
+    if not counts:
+        return []
+    rows = [f"| {_COUNTED[name]} | {count:,} |" for name, count in counts.items() if name in _COUNTED]
+    return ["## Data", "\n".join(["| what | number |", "| --- | ---: |", *rows])]
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import disks
 import numpy as np
 import pytest
 import torch
+from image_files import write_classes
 from program import run
 from small_trainer import tiny_config
 from torch import nn
@@ -18,7 +20,13 @@ from synthcl.data.transform import Transform
 from synthcl.runs import portable
 from synthcl.runs.export import save_encoder
 
-KINDS = {"conv": {"data.channels": 3, "views.base.size": 12}, "resnet18": {"encoder.kind": "resnet18"}}
+disk = disks.disk
+VIT = {"kind": "timm", "backbone": "test_vit", "normalise": "imagenet", "options": {"patch_size": 8}}
+KINDS = {
+    "conv": {"data.channels": 3, "views.base.size": 12},
+    "resnet18": {"encoder.kind": "resnet18"},
+    "vit": {"data.channels": 3, "encoder": VIT},
+}
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def exported(kind: str) -> nn.Module:
     """An encoder with statistics of its own, in the folder, and as it loads."""
     config = tiny_config(KINDS[kind])
     torch.manual_seed(0)
-    encoder = config.encoder.build(config.data.channels)
+    encoder = config.encoder.build(config.data.channels, config.view_size)
     encoder.train()(torch.rand(8, config.data.channels, config.view_size, config.view_size))
     save_encoder(Path("encoder.safetensors"), encoder, config, {})
     return synthcl.load_encoder("encoder.safetensors")
@@ -103,3 +111,19 @@ def test_a_trace_that_gives_other_features_is_not_written(here):
     with pytest.raises(UserError, match=r"--torchscript 'f.pt': the exported encoder gives other features, by"):
         portable.write_torchscript(Path("f.pt"), encoder)
     assert list(here.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_file(here, disk):
+    exported("conv")
+    disk.leave(2**12)
+    for option in ("--torchscript", "--publish"):
+        target = disk.folder / "encoder.pt"
+        done = run("export", "encoder.safetensors", option, str(target))
+        assert done.returncode == 2, done.stdout
+        assert done.stderr == f"error: {option} '{target}': No space left on device; make room, or name another place\n"
+        assert not [file for file in disk.folder.rglob("*") if file.is_file() and file.name != "filler"]
+    write_classes(here / "photos", 3)
+    done = run("neighbours", "encoder.safetensors", "photos", "--out", str(disk.folder / "page.html"))
+    assert done.returncode == 2, done.stdout
+    assert "page.html': No space left on device; make room" in done.stderr
+    assert done.stderr.count("\n") == 1

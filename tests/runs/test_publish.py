@@ -71,3 +71,36 @@ def test_an_encoder_without_scores_says_so(here: Path) -> None:
     trained({})
     assert run("export", "encoder.safetensors", "--publish", "mine").returncode == 0
     assert "It was not scored" in (here / "mine" / "README.md").read_text()
+
+
+def test_the_readme_counts_the_data_as_the_plan_does(here: Path) -> None:
+    trained({})
+    card = json.loads((here / "encoder.json").read_text())
+    counts = {"unlabelled": 8000, "labelled": 8000, "classes": 10, "validation": 2000, "test": 2000}
+    assert card["data"] == counts  # of the images that come with synthcl
+    assert run("export", "encoder.safetensors", "--publish", "mine").returncode == 0
+    text = (here / "mine" / "README.md").read_text()
+    assert "| images to pretrain on, without labels | 8,000 |" in text
+    assert "| labelled images of test | 2,000 |" in text
+
+    config = tiny_config({"data.channels": 3, "data.source": "folder", "data.root": "gone"})
+    save_encoder(Path("encoder.safetensors"), config.encoder.build(3), config, {})
+    assert json.loads((here / "encoder.json").read_text())["data"] == counts  # as it was written before
+    (here / "encoder.json").unlink()
+    save_encoder(Path("encoder.safetensors"), config.encoder.build(3), config, {})
+    assert run("export", "encoder.safetensors", "--publish", "mine").returncode == 0
+    assert "## Data" not in (here / "mine" / "README.md").read_text()
+
+
+def test_weights_that_it_began_with_are_named_without_their_place(here: Path) -> None:
+    fields = {"kind": "resnet18", "stem": "imagenet", "weights": f"{PRIVATE}/begun.pt"}
+    more = {"evaluation.references.frozen": {"kind": "resnet18", "weights": f"{PRIVATE}/frozen.pt"}}
+    config = tiny_config({"data.channels": 3, "encoder": fields} | more)
+    save_encoder(Path("encoder.safetensors"), config.encoder.build(3), config, {})
+    assert run("export", "encoder.safetensors", "--publish", "mine").returncode == 0
+    for name in ("encoder.json", "README.md"):
+        assert "private" not in (here / "mine" / name).read_text()
+    text = (here / "mine" / "README.md").read_text()
+    assert "began with the weights `begun.pt` of resnet18; their licence holds for it, too." in text
+    assert "mean (0.485, 0.456, 0.406)" in text
+    synthcl.load_encoder("mine/encoder.safetensors")

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import safetensors.torch
+import timm
 from optuna.trial import TrialState
 from program import ROOT, run
 from tiny_run import TINY, arguments
@@ -280,3 +283,28 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
     assert "diverged" in search("--budgets", "+2", overrides=overrides).stdout + (folder / "report.md").read_text()
     assert spent < sum(trial.user_attrs["images"] for trial in trials(folder)) <= 8 * 1024
     assert first <= confirmed(folder)
+
+
+def test_a_reference_that_is_added_to_a_finished_search_is_scored_and_changes_nothing_else(
+    smoke, tmp_path, ray_address
+):
+    for place in smoke.parent.iterdir():
+        (shutil.copytree if place.is_dir() else shutil.copy)(place, tmp_path / place.name)
+    folder = tmp_path / smoke.name
+    before = json.loads((folder / "leaderboard.json").read_text())
+    weights = tmp_path / "pretrained.safetensors"
+    network = timm.create_model("test_vit", num_classes=5, img_size=32)
+    safetensors.torch.save_file(network.state_dict(), weights)
+    frozen = f"evaluation.references.frozen={{kind: timm, backbone: test_vit, weights: {weights}}}"
+    more = ("--smoke-test", "--storage", str(tmp_path), frozen, "evaluation.reference_image_size=32")
+    done = search(*more, overrides={}, address=ray_address)
+    assert "reference  frozen: test_vit begins with" in done.stdout
+    assert done.stdout.count("reference frozen, seed") == 2
+    assert "frozen (not trained here)" in (folder / "report.md").read_text()
+    after = json.loads((folder / "leaderboard.json").read_text())
+    assert [row["name"] for row in after.pop("not trained here")] == ["frozen (not trained here)"]
+    assert before.pop("not trained here") == []
+    assert after == before
+    again = search(*more, overrides={}, address=ray_address)
+    assert "complete" in again.stdout
+    assert "reference frozen, seed" not in again.stdout
