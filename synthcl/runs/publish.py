@@ -148,7 +148,7 @@ def _begun_with(encoder: AnyEncoder) -> list[str]:
         return []
     mean, std = (", ".join(f"{value:g}" for value in values) for values in encoder.statistics())
     return [
-        f"Its training began with the weights `{encoder.weights}` of {encoder.called}; their licence holds for it, too. "
+        f"Its training began with the weights `{encoder.weights}` of {encoder.called}, whose licence binds it. "
         f"The network itself brings images to the mean ({mean}) and standard deviation ({std}) that they expect."
     ]
 

@@ -101,6 +101,6 @@ def test_weights_that_it_began_with_are_named_without_their_place(here: Path) ->
     for name in ("encoder.json", "README.md"):
         assert "private" not in (here / "mine" / name).read_text()
     text = (here / "mine" / "README.md").read_text()
-    assert "began with the weights `begun.pt` of resnet18; their licence holds for it, too." in text
+    assert "began with the weights `begun.pt` of resnet18, whose licence binds it." in text
     assert "mean (0.485, 0.456, 0.406)" in text
     synthcl.load_encoder("mine/encoder.safetensors")
