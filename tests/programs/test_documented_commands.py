@@ -9,7 +9,14 @@ import pytest
 from documented import Documents, head_comment_commands, markdown_commands, submitted
 from program import ROOT
 
-MARKDOWN = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/mechanisms.md")
+MARKDOWN = (
+    "README.md",
+    "RESULTS.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+    "docs/mechanisms.md",
+    "docs/encoders.md",
+)
 COMMANDS = [(name, script) for name in MARKDOWN for script in markdown_commands((ROOT / name).read_text())]
 COMMANDS += [("cluster.yaml", script) for script in head_comment_commands((ROOT / "cluster.yaml").read_text())]
 
