@@ -31,6 +31,7 @@ SLOW = {
     "test_disk",
     "test_documented_commands",
     "test_comparison",
+    "test_references",
     "test_malloc",
     "test_efficiency",
     "test_skips",
