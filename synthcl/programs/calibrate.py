@@ -33,15 +33,20 @@ RECORDS_IN = ("", "evidence", "confirm")
 """where records lie in the folder of records itself, of a comparison, and of a search"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """What can be given."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument(
         "records", nargs="*", type=Path, help="folders of comparisons or searches, or archives of records"
     )
-    parser.add_argument("--arms", help="only these, such as frozen-gan,joint; all if left out")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--out", type=Path, help="also write what was found, as a JSON file for search.calibration")
-    arguments = parser.parse_args()
+    made.add_argument("--arms", help="only these, such as frozen-gan,joint; all if left out")
+    made.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    made.add_argument("--out", type=Path, help="also write what was found, as a JSON file for search.calibration")
+    return made
+
+
+def main() -> None:
+    arguments = parser().parse_args()
     if arguments.out:
         require_writable("--out", arguments.out, (".json",))
     places = arguments.records or [PUBLISHED]

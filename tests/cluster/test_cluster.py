@@ -192,7 +192,7 @@ def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_pa
     assert all(trial.user_attrs["until"] in trial.intermediate_values for trial in runs)
     assert len(list((storage.folder / "search-1/workers").iterdir())) == 1  # all by the same workers
     monkeypatch.setattr(results, "chosen_names", lambda trials, config: ["real-only"])
-    stages._confirm(config, spaces, storage, {"name": "confirm-1", "kind": "confirm"})
+    stages._confirm(config, spaces, storage, page, {"name": "confirm-1", "kind": "confirm"})
     saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())
     encoder, _ = load_any(storage.folder / saved["checkpoint"])
     assert encoder.training is False
