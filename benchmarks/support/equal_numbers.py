@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.support.harness import arguments, comma_separated
 from synthcl import load_preset
-from synthcl.comparison.arms import ARMS, apply_arm
+from synthcl.comparison.arms import apply_arm, arms_of
 from synthcl.config.cli import parse_overrides
 from synthcl.config.schema import Config
 from synthcl.data import open_split
@@ -46,9 +46,8 @@ def main() -> None:
     found: dict[str, str] = {}
     for preset in options.presets:
         base = short(load_preset(preset).with_overrides(parse_overrides(options.overrides)))
-        found |= {
-            f"{preset} {name}": digest for name, digest in digests(base, list(ARMS)[: 2 if options.quick else None])
-        }
+        arms = arms_of(base)[: 2 if options.quick else None]
+        found |= {f"{preset} {name}": digest for name, digest in digests(base, arms)}
         print(f"{preset}: {len(found)} digests", flush=True)
     if options.write:
         options.write.write_text(json.dumps(found, indent=1) + "\n")
@@ -101,7 +100,7 @@ def run(base: Config, arm: str, gan: GanState) -> dict[str, str]:
     """Digests of one arm after 20 steps: of networks, metrics and scores."""
     config = apply_arm(base, arm)
     images = open_split(config.data, "unlabelled", CPU).images
-    trainer = Trainer(config, images, None if config.is_real_only else gan, CPU)
+    trainer = Trainer(config, images, gan if config.needs_gan else None, CPU)
     history = trainer.advance(STEPS)
     scores = score(trainer.networks.encoder, config, CPU, quick=True)
     networks = trainer.state_dict()["networks"]

@@ -30,7 +30,7 @@ def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanStat
         UserError: when the images or the cached file are unusable, or the warm-up diverges.
         KeyboardInterrupt: on notice to leave; the state has been kept.
     """
-    if config.is_real_only:
+    if not config.needs_gan:
         return None
     gpus = min(1.0, gpus_per_worker(config, resources()))
     train = partial(warm_up_on_gpu, config, gpus) if gpus else partial(_warm_up_here, config)

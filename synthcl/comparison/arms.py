@@ -9,6 +9,7 @@ from typing import Any
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.method.synthetic.folder import FolderConfig
 from synthcl.method.views.simclr import SimclrConfig
 
 _NONE = {"kind": "constant", "start": 0.0}
@@ -44,12 +45,19 @@ ARMS: dict[str, dict[str, Any]] = {
     "hard-only": {"synthetic.gan.pair": False},
     # (G(z), G_ema(z)) pairs that drift by GAN training alone.
     "pairs-only": {"curriculum.hardness": _NONE},
-    # The full method with the configuration's own curriculum.
+    # Folders of images that somebody has made already, as the configuration has them; no GAN, and nobody plays.
+    "folder-synthetic": {"synthetic.gan": None, "curriculum.hardness": _NONE},
+    # The full method with the configuration's own curriculum and all its sources.
     "joint": {},
 }
 
 BASELINES = (REAL_ONLY, "frozen-gan")
-"""Arms that every search runs beside its trials."""
+"""Arms that a search runs beside its trials, see `baselines`."""
+_OF_GAN = (
+    *("frozen-gan", "frozen-gan-weak-views", "frozen-gan-adainf", "frozen-gan-then-real"),
+    *("hard-only", "pairs-only"),
+)
+"""arms of the GAN alone: folders are taken away"""
 
 OWN = "joint"
 """The arm a search has to beat: its winner is worth what it gains over the curriculum that it began with."""
@@ -79,14 +87,23 @@ def arm_overrides(arm: str, config: Config) -> dict[str, Any]:
     """What an arm overrides in a configuration.
 
     Raises:
-        UserError: on an unknown arm.
+        UserError: on an unknown arm, or one whose source the configuration lacks.
     """
     require_arm(arm)
+    if arm not in arms_of(config):
+        needed = "gan" if arm in _OF_GAN else "mine={kind: folder, path: PATH}"
+        raise UserError(
+            f"arm {arm!r} needs a source that the configuration lacks, which has synthetic {sorted(config.synthetic)}; "
+            f"add synthetic.{needed}"
+        )
+    folders = [name for name, source in config.synthetic.items() if isinstance(source, FolderConfig)]
+    alone = {f"synthetic.{name}": None for name in folders} if arm in _OF_GAN else {}
+    chosen = ARMS[arm] | alone
     if arm == "frozen-gan-adainf":
-        return ARMS[arm] | weaker_ranges(config.base_view)
+        return chosen | weaker_ranges(config.base_view)
     if arm == "frozen-gan-weak-views":
-        return ARMS[arm] | {"curriculum.view_strength": config.curriculum.view_strength.scaled(WEAKER)}
-    return ARMS[arm]
+        return chosen | {"curriculum.view_strength": config.curriculum.view_strength.scaled(WEAKER)}
+    return chosen
 
 
 def weaker_ranges(views: SimclrConfig) -> dict[str, float]:
@@ -100,6 +117,24 @@ def weaker_ranges(views: SimclrConfig) -> dict[str, float]:
     lost = (1 - 0.2) / (1 - 0.08) * (1 - views.crop_area_min)
     halved = ("jitter_probability", "brightness", "contrast", "saturation", "hue")
     return {"views.base.crop_area_min": 1 - lost} | {f"views.base.{name}": getattr(views, name) / 2 for name in halved}
+
+
+def arms_of(config: Config) -> list[str]:
+    """The arms whose sources a configuration has."""
+    kinds = {source.kind for source in config.synthetic.values()}
+    lacking = [*_OF_GAN] * ("gan" not in kinds) + ["folder-synthetic"] * ("folder" not in kinds)
+    return [arm for arm in ARMS if arm not in lacking]
+
+
+def default_arms(config: Config) -> list[str]:
+    """What a comparison of this configuration has by default: each of its sources alone, and all of them."""
+    alone = ["frozen-gan"] * ("gan" in config.synthetic) + ["folder-synthetic"] * (len(config.synthetic) > 1)
+    return [REAL_ONLY, *(arm for arm in alone if arm in arms_of(config)), OWN]
+
+
+def baselines(config: Config) -> tuple[str, ...]:
+    """Arms that a search of this configuration runs beside its trials."""
+    return BASELINES if "gan" in config.synthetic else (REAL_ONLY,)
 
 
 def apply_arm(config: Config, arm: str) -> Config:

@@ -8,17 +8,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from synthcl.comparison import references
-from synthcl.comparison.arms import OWN, REAL_ONLY
+from synthcl.comparison.arms import OWN, REAL_ONLY, default_arms
 from synthcl.comparison.equal_time import equal_time_runs
 from synthcl.comparison.execute import Pool, execute, in_this_process, on_ray, processes
-from synthcl.comparison.plan import Run, plan, read_arms, read_counts
+from synthcl.comparison.plan import Run, describe_folders, plan, read_arms, read_counts
 from synthcl.comparison.records import Place, is_finished
 from synthcl.comparison.report import write
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 
-ARMS_COMPARED = "real-only,frozen-gan,joint"
 SEEDS = 5
 
 
@@ -27,7 +26,7 @@ class Asked:
     """What is compared.
 
     Args:
-        arms: a list such as `real-only,joint`, or `name=FILE` with overrides.
+        arms: a list such as `real-only,joint`, or `name=FILE` with overrides; none means each source alone, and all.
         images: numbers of images such as `500,1000,all`; none means the configuration's own.
         oracle: numbers with which real-only is trained as well.
         seeds: how many, from `training.seed` on.
@@ -38,7 +37,7 @@ class Asked:
         UserError: when there are no seeds, or equal time lacks an arm.
     """
 
-    arms: str = ARMS_COMPARED
+    arms: str | None = None
     images: str | None = None
     oracle: str | None = None
     seeds: int = SEEDS
@@ -54,13 +53,12 @@ class Asked:
         Raises:
             UserError: on unknown arms or numbers, too few images or labels, or equal time without its arms.
         """
-        arms = read_arms(REAL_ONLY if self.headroom else self.arms)
+        named = self.arms if self.arms is not None else ",".join(default_arms(config))
+        arms = read_arms(REAL_ONLY if self.headroom else named)
         counts = read_counts(self.images, config, self.headroom)
         oracle = read_counts(self.oracle, config, headroom=False) if self.oracle else []
         if self.equal_time and not {REAL_ONLY, OWN} <= arms.keys():
-            raise UserError(
-                f"--equal-time compares the times of {REAL_ONLY} and {OWN}; --arms {self.arms!r} needs both"
-            )
+            raise UserError(f"--equal-time compares the times of {REAL_ONLY} and {OWN}; --arms {named!r} needs both")
         return plan(config, arms, counts, self.seeds, oracle)
 
 
@@ -97,20 +95,22 @@ class How:
 
 
 def planned(config: Config, asked: Asked) -> list[Run]:
-    """Every run of a comparison, after its encoders have been looked at and told of.
+    """Every run of a comparison, after its encoders and folders have been looked at and told of.
 
     Args:
         config: that arms change.
         asked: what is compared.
 
     Raises:
-        UserError: as `Asked.runs`, or when an encoder or a reference cannot be made.
+        UserError: as `Asked.runs`, or when an encoder or a reference cannot be made, or a folder not used.
     """
     runs = asked.runs(config)
     require_encoder(config.encoder, config.data.channels, config.view_size)
     require_references(config)
     for name, told in describe_encoders(config):
         print(f"{name:<10} {told}", flush=True)
+    for told in describe_folders(runs):
+        print(f"synthetic  {told}", flush=True)
     return runs
 
 

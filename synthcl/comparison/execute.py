@@ -33,7 +33,7 @@ LOOK_SECONDS = 2.0
 def execute(plan: list[Run], place: Place, pool: Pool, minutes: float = math.inf) -> bool:
     """Do what is left of a plan; the same call again continues.
 
-    Runs on real images alone come first, beside the warm-ups of the GANs that the others need.
+    Runs without a GAN come first, beside the warm-ups of the GANs that the others need.
 
     Args:
         plan: all runs of the comparison.
@@ -52,9 +52,9 @@ def execute(plan: list[Run], place: Place, pool: Pool, minutes: float = math.inf
     place.records.mkdir(parents=True, exist_ok=True)
     with _Follow(plan, place):
         first: list[Job] = [partial(warm_up_gan, run, place, stop_at) for run in _one_of_each_gan(left)]
-        real_only = [run for run in left if run.config.is_real_only]
-        done = list(pool([*first, *(partial(perform, run, place, stop_at) for run in real_only)]))
-        others = [run for run in left if not run.config.is_real_only]
+        alone = [run for run in left if not run.config.needs_gan]
+        done = list(pool([*first, *(partial(perform, run, place, stop_at) for run in alone)]))
+        others = [run for run in left if run.config.needs_gan]
         done += list(pool([partial(perform, run, place, stop_at) for run in others]))
     return all(done)
 
@@ -143,7 +143,7 @@ def _one_of_each_gan(plan: list[Run]) -> list[Run]:
     """A run for every GAN that some runs need: the images and what the warm-up reads are the same."""
     found: dict[str, Run] = {}
     for run in plan:
-        if not run.config.is_real_only:
+        if run.config.needs_gan:
             config = run.config
             key = [config.data.model_dump(mode="json"), config.gan.warmup_reads(), config.gan_image_size]
             found.setdefault(json.dumps(key), run)

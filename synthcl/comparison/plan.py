@@ -7,7 +7,7 @@ and its own training. Intervals over seeds thus speak of other images than those
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from synthcl.comparison.arms import ARMS, REAL_ONLY, arm_overrides
 from synthcl.config.schema import Config
 from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
-from synthcl.data import open_split
+from synthcl.data import open_split, open_synthetic
 from synthcl.evaluation.labels import require_labels
 from synthcl.evaluation.panel import require_panel
 from synthcl.training.trainer import require_enough_images
@@ -81,6 +81,24 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
                 require_panel(config)
                 runs.append(Run(arm, count, seed, config))
     return runs
+
+
+def describe_folders(runs: Sequence[Run]) -> Iterator[str]:
+    """What every draw of images finds in each folder of synthetic images, before anything is trained on it.
+
+    Args:
+        runs: of a plan; those of one number of images and one seed have the same draw.
+
+    Raises:
+        UserError: when a folder cannot be used with some draw.
+    """
+    told: set[tuple[int, int, str]] = set()
+    for run in runs:
+        for name, section in run.config.folders_on.items():
+            if (run.images, run.seed, name) not in told:
+                told.add((run.images, run.seed, name))
+                found = open_synthetic(run.config.data, name, section, "cpu")
+                yield f"{name}, {run.images:,} images, seed {run.seed}: {found.describe()}"
 
 
 def read_arms(text: str) -> Arms:

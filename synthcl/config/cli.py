@@ -15,6 +15,7 @@ import yaml
 from synthcl.config.presets import load_preset, preset_names
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.method.synthetic.folder import FolderConfig
 
 SMOKE_TEST: dict[str, Any] = {
     "data.image_fraction": 0.1,
@@ -90,6 +91,8 @@ def config_of(
     given: dict[str, Any] = {}
     if smoke_test:
         given |= SMOKE_TEST | {"name": f"{config.name}-smoke"}
+        if "gan" not in config.synthetic:
+            given = {field: value for field, value in given.items() if not field.startswith("synthetic.gan.")}
     short = {"compute.address": address, "compute.storage": storage}
     given |= {field: place for field, place in short.items() if place is not None}
     config = config.with_overrides(given | dict(overrides))
@@ -103,6 +106,11 @@ def config_of(
         if encoder.weights_file:
             places[f"{place}.weights"] = str(_absolute(str(encoder.weights_file)))
     places["evaluation.transfer"] = [_with_absolute_path(name) for name in config.evaluation.transfer]
+    for name, source in config.synthetic.items():
+        if isinstance(source, FolderConfig):
+            places[f"synthetic.{name}.path"] = str(_absolute(source.path))
+            if source.pairs_in_file and (file := _absolute(source.pairs)).is_file():  # else it lies in the folder
+                places[f"synthetic.{name}.pairs"] = str(file)
     return config.with_overrides(places)
 
 

@@ -143,6 +143,8 @@ def not_measured(config: Config) -> set[str]:
         free -= {"training.log_kimg"}  # they decide at logged points
     if config.is_real_only:
         free |= {"synthetic", "curriculum.pair_half_life_kimg"}
+    if not config.needs_gan:
+        free |= {"synthetic.gan", "curriculum.pair_half_life_kimg"}
     if config.gan.frozen:
         free |= {"synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"}
     if not config.gan.pair:

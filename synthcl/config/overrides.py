@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, get_args, get_origin
 
 from synthcl.core.errors import UserError
@@ -40,7 +42,7 @@ def put(tree: dict[str, Any], path: str, value: Any, root: type[Section]) -> Non
     if collection and value is None:
         node.pop(leaf, None)
         return
-    node[leaf] = value
+    node[leaf] = deepcopy(value)  # what a later path changes inside it is not the caller's
     if leaf == "kind":
         kept = _fields(section, node)
         for field in [field for field in node if field not in kept]:
@@ -69,3 +71,18 @@ def _section(section: Any, node: Any) -> type[Section] | None:
 def _fields(section: Any, node: dict[str, Any]) -> set[str]:
     chosen = _section(section, node)
     return {*chosen.model_fields} if chosen else set(node)
+
+
+def without_kinds(place: tuple[int | str, ...], tree: Any) -> Iterator[str]:
+    """Where in the tree an error is; pydantic adds the kind of the member that it has read."""
+    for part in place:
+        if isinstance(tree, int | float | str):
+            return  # a number that stands for a schedule
+        if (
+            isinstance(tree, dict)
+            and part not in tree
+            and part == tree.get("kind", None if part == place[-1] else part)
+        ):
+            continue
+        yield str(part)
+        tree = tree.get(part) if isinstance(tree, dict) else None

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +19,10 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from synthcl.config.closed_loops import closed_loops, require_sound
+from synthcl.config.families import require_named, require_real_rows, require_strengths
 from synthcl.config.gan_fits import require_gan_fits
 from synthcl.config.mixed_views import require_mixable
-from synthcl.config.overrides import put
+from synthcl.config.overrides import put, without_kinds
 from synthcl.config.sections import (
     ComputeConfig,
     DataConfig,
@@ -35,8 +37,7 @@ from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at
 from synthcl.method.curriculum.loop import Loop
-from synthcl.method.curriculum.mix import Mix, mix_at
-from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.curriculum.mix import Mix, Share, mix_at
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.encoders.conv import ConvConfig
@@ -44,6 +45,7 @@ from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.objectives import AnyTerm
 from synthcl.method.objectives.ppcl import PpclConfig
 from synthcl.method.synthetic import AnySource
+from synthcl.method.synthetic.folder import FolderConfig
 from synthcl.method.synthetic.gan.settings import GanConfig
 from synthcl.method.views import AnyView
 from synthcl.method.views.mixer import MixerConfig
@@ -63,7 +65,7 @@ class Config(Section):
     encoder: AnyEncoder = Field(ConvConfig(), description="the network that is pretrained")
     heads: dict[str, AnyHead] = Field({"main": MlpConfig()}, description="what terms look through, by name")
     synthetic: dict[str, AnySource] = Field(
-        {"gan": GanConfig()}, description="sources of synthetic images; none or `gan`"
+        {"gan": GanConfig()}, description="sources of synthetic images: `gan`, folders by names of your choice, or none"
     )
     terms: dict[str, AnyTerm] = Field({"contrast": PpclConfig()}, description="losses in the encoder's sum, by name")
     curriculum: CurriculumConfig = CurriculumConfig()
@@ -94,8 +96,7 @@ class Config(Section):
             raise ValueError(f"views has {bases or 'no entry'} of kind simclr; it needs one, named base")
         if "main" not in self.heads:
             raise ValueError(f"heads has {sorted(self.heads)}; it needs an entry named main")
-        if not set(self.synthetic) <= {"gan"}:
-            raise ValueError(f"synthetic has {sorted(self.synthetic)}; the only source there is is named gan")
+        require_named(self.synthetic)
         for name, term in self.terms.items():
             if term.head not in self.heads:
                 raise ValueError(
@@ -128,14 +129,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _views_can_be_mixed(self) -> Config:
-        kinds = {name: self.views[name].kind for name in self._mixers}
-        of_group = max(self.training.views_per_image, self.gan.views_per_latent)
+    def _families_agree(self) -> Config:
+        kinds = {name: self.views[name].kind for name in self.mixers}
+        of_sources = (source.views_per_group for source in self.synthetic.values())
+        of_group = math.lcm(self.training.views_per_image, *of_sources)
         require_mixable(kinds, self.terms, self.training.batch_images, of_group, self.compute.workers_per_trial)
+        require_real_rows(self)
+        require_strengths(self.synthetic, self.curriculum.view_strength)
         return self
 
     @property
-    def _mixers(self) -> list[str]:
+    def mixers(self) -> list[str]:
         """Names of views that mix, at some step of the run."""
         return [name for name, view in self.views_on.items() if isinstance(view, MixerConfig)]
 
@@ -146,13 +150,32 @@ class Config(Section):
 
     @property
     def is_real_only(self) -> bool:
-        """Whether no step of the run has a synthetic view, so that no GAN is needed."""
-        return not self.synthetic or self.curriculum.synthetic_fraction.bounds[1] == 0
+        """Whether no step of the run has a synthetic view."""
+        return not self.sources_on
+
+    @property
+    def needs_gan(self) -> bool:
+        """Whether some step of the run has images of a GAN, which then is warmed up first."""
+        return "gan" in self.sources_on
+
+    @property
+    def sources_on(self) -> dict[str, AnySource]:
+        """The sources that some step of the run uses, in the order of a step: the GAN, then folders by name."""
+        if self.curriculum.synthetic_fraction.bounds[1] == 0:
+            return {}
+        in_order = sorted(self.synthetic.items(), key=lambda item: (item[0] != "gan", item[0]))
+        return {name: source for name, source in in_order if source.portion > 0}
+
+    @property
+    def folders_on(self) -> dict[str, FolderConfig]:
+        """Those of them that are folders of images."""
+        return {name: source for name, source in self.sources_on.items() if isinstance(source, FolderConfig)}
 
     @property
     def gan(self) -> GanConfig:
-        """The source of synthetic images; its default where there is none, which nothing reads then."""
-        return self.synthetic.get("gan", GanConfig())
+        """The GAN that makes synthetic images; its default where there is none, which nothing reads then."""
+        gan = self.synthetic.get("gan")
+        return gan if isinstance(gan, GanConfig) else GanConfig()
 
     @cached_property
     def schedules_of_plugins(self) -> dict[str, Schedule]:
@@ -182,15 +205,19 @@ class Config(Section):
         return [path for path, schedule in self.schedules_of_plugins.items() if len({*schedule.bounds}) > 1]
 
     def mix_at(self, progress: float) -> Mix:
-        """How many real images and latents a step has at this progress, over all workers."""
+        """How many real images, and groups of each source, a step has at this progress, over all workers."""
+        return self.mix_of(self.curriculum.synthetic_fraction, progress)
+
+    def mix_of(self, synthetic_fraction: Schedule, progress: float) -> Mix:
+        """The same with another share of synthetic views."""
         return mix_at(
-            self.curriculum.synthetic_fraction if self.synthetic else Constant(start=0.0),
+            synthetic_fraction,
             progress,
             batch_images=self.training.batch_images,
             views_per_image=self.training.views_per_image,
-            views_per_latent=self.gan.views_per_latent,
+            sources={name: Share(one.views_per_group, one.portion) for name, one in self.sources_on.items()},
             workers=self.compute.workers_per_trial,
-            in_pairs=bool(self._mixers),
+            in_pairs=bool(self.mixers),
         )
 
     def knobs_at(self, progress: float, steered: Mapping[str, float] = MappingProxyType({})) -> Knobs:
@@ -260,7 +287,7 @@ def validated(tree: Any, origin: str) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(_without_kinds(first["loc"], tree)) or "config"
+        path = ".".join(without_kinds(first["loc"], tree)) or "config"
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
         if first["type"] == "union_tag_invalid":
@@ -268,18 +295,3 @@ def validated(tree: Any, origin: str) -> Config:
             message = f"choose {first['ctx']['expected_tags']}"
         shown = "" if isinstance(value, dict) or first["type"] == "missing" else f" = {value!r}"
         raise UserError(f"{origin}: {path}{shown}: {message}") from None
-
-
-def _without_kinds(place: tuple[int | str, ...], tree: Any) -> Iterator[str]:
-    """Where in the tree an error is; pydantic adds the kind of the member that it has read."""
-    for part in place:
-        if isinstance(tree, int | float | str):
-            return  # a number that stands for a schedule
-        if (
-            isinstance(tree, dict)
-            and part not in tree
-            and part == tree.get("kind", None if part == place[-1] else part)
-        ):
-            continue
-        yield str(part)
-        tree = tree.get(part) if isinstance(tree, dict) else None

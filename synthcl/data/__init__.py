@@ -15,6 +15,7 @@ from synthcl.data.splits import (
     require_classes,
     transfer_config,
 )
+from synthcl.data.synthetic import SyntheticImages, open_synthetic
 
 __all__ = [
     "SOURCES",
@@ -24,11 +25,13 @@ __all__ = [
     "Split",
     "SplitName",
     "StreamedImages",
+    "SyntheticImages",
     "epoch_indices",
     "find",
     "has_labels",
     "open_sample",
     "open_split",
+    "open_synthetic",
     "open_transfer",
     "require_classes",
     "stream",

@@ -7,13 +7,13 @@ labels.csv         `data.labels`: the columns `path` and `label`; images that it
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from synthcl.core.errors import UserError
+from synthcl.data.csv_rows import name_in, read_rows
 from synthcl.data.folder import Files, is_image, list_unlabelled, other_files, others_line, require_folder
 
 LIST_SUFFIX = ".txt"
@@ -95,9 +95,9 @@ def read_labels(file: Path, pool: Files) -> Labelled:
     """
     known = set(pool.names)
     found: dict[str, str] = {}
-    for number, row in _rows(file).items():
-        path, label = ((row.get(column) or "").strip() for column in COLUMNS)
-        name = _name_in(pool, file, path)
+    for number, row in read_rows(file, COLUMNS, "data.labels").items():
+        path, label = (row[column] for column in COLUMNS)
+        name = name_in(pool, file, path)
         if name not in known:
             raise UserError(
                 f"data.labels {str(file)!r}, line {number}: {path!r} is none of the images of {str(pool.folder)!r}; "
@@ -120,39 +120,6 @@ def read_labels(file: Path, pool: Files) -> Labelled:
     others = tuple(name for name in pool.names if name not in found)
     indices = tuple(index[found[name]] for name in names)
     return Labelled(Files(pool.folder, names), indices, classes, Files(pool.folder, others))
-
-
-def _name_in(pool: Files, file: Path, path: str) -> str:
-    """The name in the pool that a path of a CSV file stands for, when it stands for one."""
-    name = os.path.normpath(path)
-    if os.path.isabs(path) or not (pool.folder / name).is_file():
-        name = os.path.relpath(file.parent.absolute() / path, pool.folder.absolute())
-    return name
-
-
-def _rows(file: Path) -> dict[int, dict[str, str]]:
-    """The rows of a CSV file by the number of their line."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            for column in COLUMNS:
-                if column not in (reader.fieldnames or ()):
-                    columns = ", ".join(reader.fieldnames or ()) or "none"
-                    raise UserError(
-                        f"data.labels {str(file)!r} has no column {column!r} (it has: {columns}); its first line must "
-                        f"be {','.join(COLUMNS)}"
-                    )
-            rows: dict[int, dict[str, str]] = {}
-            for row in reader:
-                rows[reader.line_num] = row
-            return rows
-    except OSError as error:
-        raise UserError(
-            f"data.labels {str(file)!r} cannot be read: {error.strerror}; name a CSV file with the columns "
-            f"{' and '.join(COLUMNS)}"
-        ) from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"data.labels {str(file)!r} is no CSV file in UTF-8; save it as one") from None
 
 
 def _lines(file: Path) -> dict[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthcl.comparison.begin import ARMS_COMPARED, SEEDS, Asked, How, begin, planned
+from synthcl.comparison.begin import SEEDS, Asked, How, begin, planned
 from synthcl.comparison.records import Place
 from synthcl.config.schema import Config
 from synthcl.face.result import Result
@@ -17,7 +17,7 @@ from synthcl.face.settings import Images, settings
 def compare(
     images: Images | None = None,
     *,
-    arms: str | Sequence[str] = ARMS_COMPARED,
+    arms: str | Sequence[str] | None = None,
     counts: Sequence[int | str] | None = None,
     oracle: int | str | None = None,
     seeds: int = SEEDS,
@@ -36,7 +36,7 @@ def compare(
 
     Args:
         images: as of `synthcl.search`.
-        arms: their names, or `name=FILE` with overrides of yours.
+        arms: their names, or `name=FILE` with overrides of yours; None is each source alone, and all.
         counts: numbers of unlabelled images to train on, such as `[500, "all"]`; None is the preset's own.
         oracle: real-only also with so many, such as `"all"`.
         seeds: how many, at least 1; each has its own draw of images, labels and GAN.
@@ -64,7 +64,9 @@ def compare(
         result.leaderboard[["linear@100", "linear@100 difference", "n"]]
     """
     given = (None if counts is None else ",".join(map(str, counts)), None if oracle is None else str(oracle))
-    asked = Asked(arms if isinstance(arms, str) else ",".join(arms), *given, seeds, equal_time, headroom)
+    asked = Asked(
+        arms if arms is None or isinstance(arms, str) else ",".join(arms), *given, seeds, equal_time, headroom
+    )
     how = How(ray, parallel, minutes)
     config = settings(images, labels, preset, storage, address, overrides)
     place = Place(config)

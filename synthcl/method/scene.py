@@ -123,6 +123,17 @@ class Term(Plugin):
         """0-dim float32: the mean over this process's anchors."""
 
 
+class Asked(NamedTuple):
+    """What a source has to make this process's images of a step from."""
+
+    draw: Any
+    """its rows of `draw`; None of a source that draws nothing"""
+    real: Tensor
+    """(n, C, H, W) float in [0, 1], its share of the real images that it asked for"""
+    shown: Tensor | None = None
+    """(groups, C, H, W) float in [0, 1]: of a source with images of its own, those that its plan has chosen"""
+
+
 class Made(NamedTuple):
     """What a source made in a step."""
 
@@ -133,12 +144,14 @@ class Made(NamedTuple):
 
 
 class Source(Plugin):
-    """Makes synthetic images, each group of them from one latent."""
+    """Gives synthetic images: made in the step, each group of them from one latent, or chosen from a folder."""
 
     views_per_group: int
-    """views of one latent"""
+    """views of one latent, or of one image of a folder"""
     views_per_part: int
     """views of one image"""
+    attached: bool = False
+    """whether its views join the groups of real images, slot j of P that of row floor(j R / P) of R"""
 
     def reads_real(self, groups: int) -> int:
         """Real images that it asks for beside those of the encoder, over all processes."""
@@ -148,17 +161,16 @@ class Source(Plugin):
         """(n,) int64 below -1, by which latents that return are known, of a process's rows; None where none returns."""
         return None
 
-    @abstractmethod
-    def draw(self, groups: int, seed: int, step: int) -> Draw:
+    def draw(self, groups: int, seed: int, step: int) -> Draw | None:
         """Random numbers of all groups of a step over all processes; a function of its arguments alone."""
+        return None
 
     @abstractmethod
-    def make(self, draw: Any, real: Tensor, own: Own) -> Made:
+    def make(self, asked: Asked, own: Own) -> Made:
         """This process's images.
 
         Args:
-            draw: its rows of `draw`.
-            real: (n, C, H, W) float in [0, 1], its share of the real images that were asked for.
+            asked: what they are made from.
             own: its knobs and the shared ones.
         """
 

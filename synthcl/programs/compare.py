@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     """What can be given."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_arguments(made)
-    made.add_argument("--arms", default="real-only,frozen-gan,joint", help="arms, or name=FILE with overrides")
+    made.add_argument(
+        "--arms", help="such as real-only,joint,name=FILE with overrides; each source alone, and all, if left out"
+    )
     made.add_argument("--images", help="such as 500,1000,all; the preset's own number if left out")
     made.add_argument("--oracle", help="real-only also with so many images, such as all")
     made.add_argument("--seeds", type=int, default=5, help="how many, from training.seed on")

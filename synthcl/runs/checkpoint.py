@@ -144,7 +144,7 @@ def require_ancestor(state: dict[str, Any], config: Config, path: Path) -> None:
         )
     }
     differs = first_difference(state["config"], config, {*may_be_resumed_with(config), *same})
-    if donor.is_real_only != config.is_real_only:
+    if donor.needs_gan != config.needs_gan:
         field = "curriculum.synthetic_fraction"
         differs = field, others[field].bounds, own[field].bounds
     if differs:

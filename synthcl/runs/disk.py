@@ -24,7 +24,7 @@ def checkpoint_bytes(config: Config) -> int:
         encoder = config.encoder.build(config.data.channels, config.view_size)
         moments = 2 if config.training.optimizer == "adamw" else 1
         parts += [(encoder, 1 + moments), (config.heads["main"].build(cast(int, encoder.feature_dim)), 1 + moments)]
-    if not config.is_real_only:
+    if config.needs_gan:
         with torch.device("cpu" if config.gan.generator else "meta"):  # the user's own is run once on two latents
             generator = make_generator(config.gan, config.data.channels, config.gan_image_size)
             discriminator = make_discriminator(config.gan, config.data.channels, config.gan_image_size)

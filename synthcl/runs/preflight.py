@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ import torch
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
-from synthcl.data import Found, ImageSource, find, transfer_config
+from synthcl.data import Found, ImageSource, SyntheticImages, find, open_synthetic, transfer_config
 from synthcl.data.splits import images_of, require_held_out, source_of, unlabelled_parts
 from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.evaluation.panel import require_panel
@@ -39,11 +39,13 @@ class Data:
         config: of the run.
         own: the data set that it pretrains on.
         transfer: the data sets that its evaluation transfers to, by name.
+        synthetic: folders of synthetic images that it shows, by name.
     """
 
     config: Config
     own: Found
     transfer: dict[str, Found]
+    synthetic: dict[str, SyntheticImages]
 
     @cached_property
     def images(self) -> ImageSource:
@@ -62,8 +64,9 @@ class Data:
         rows += own.rows(labels).items()
         if not own.train:
             rows.append(("labels", without_labels(self.config)))
+        rows += [("synthetic", f"{name}: {found.describe()}") for name, found in self.synthetic.items()]
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
-        rows.append(("passes", _passes(self.config, own.unlabelled_images)))
+        rows.append(("passes", _passes(self.config, own.unlabelled_images, self.synthetic)))
         rows += describe_encoders(self.config)
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
         return "\n".join(f"{name:<10} {row}" for name, row in rows)
@@ -87,7 +90,8 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
     require_references(config)
     require_panel(config)
     if not config.is_real_only:
-        require_latents(config)
+        require_groups(config)
+    if config.needs_gan:
         own = config.gan.generator is not None  # is run once on two latents, which takes memory and numbers
         with torch.device("cpu" if own else "meta"):
             for make in (make_generator, make_discriminator):
@@ -106,7 +110,8 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
     }
     for data in (found, *transfer.values()):
         data.require_readable()
-    return Data(config, found, transfer)
+    synthetic = {name: open_synthetic(config.data, name, section, "cpu") for name, section in config.folders_on.items()}
+    return Data(config, found, transfer, synthetic)
 
 
 def require_plugins(config: Config) -> None:
@@ -148,18 +153,25 @@ def _named(place: str) -> Iterator[None]:
         raise UserError(f"{place} fails on {_TRIED_VIEWS} views of noise: {reason}") from error
 
 
-def require_latents(config: Config) -> None:
-    """Find a synthetic fraction that rounds to no latent at all.
+def require_groups(config: Config) -> None:
+    """Find a synthetic fraction that rounds to no latent at all, or a portion that rounds to none of its source.
 
     Raises:
-        UserError: when neither the first nor the last step has a synthetic view.
+        UserError: when neither the first nor the last step has a view of some source.
     """
     asked, views = config.curriculum.synthetic_fraction.bounds[1], 2 * config.training.batch_images
-    if not any(config.mix_at(progress).latents for progress in (0.0, 1.0)):
-        raise UserError(
-            f"curriculum.synthetic_fraction {asked:g} of {views} views on {config.compute.workers_per_trial} workers "
-            "rounds to no latent; raise training.batch_images or the fraction, or lower compute.workers_per_trial"
-        )
+    first, last = config.mix_at(0.0), config.mix_at(1.0)
+    for name, source in config.sources_on.items():
+        if not first.groups[name] and not last.groups[name]:
+            whose = (
+                "" if len(config.sources_on) == 1 else f", of which synthetic.{name} has portion {source.portion:g},"
+            )
+            what = "latent" if name == "gan" else "image"
+            raise UserError(
+                f"curriculum.synthetic_fraction {asked:g} of {views} views on {config.compute.workers_per_trial} "
+                f"workers{whose} rounds to no {what}; raise training.batch_images or the fraction, or lower "
+                "compute.workers_per_trial"
+            )
 
 
 def without_labels(config: Config) -> str:
@@ -196,17 +208,18 @@ def _counts(found: Found) -> str:
     return f"{counts} images with labels in {len(classes):,} classes"
 
 
-def _passes(config: Config, images: int) -> str:
-    """How often a run shows each of its unlabelled images to the networks."""
+def _passes(config: Config, images: int, synthetic: Mapping[str, SyntheticImages]) -> str:
+    """How often a run shows each of its images to the networks."""
     training = config.training
-    real = sum(config.mix_at(step / training.steps).real for step in range(training.steps))
-    passes = f"a run shows each unlabelled image to the encoder {_times(real, images)}"
-    if config.is_real_only:
-        return passes
-    return (
-        f"{passes} ({_times(training.steps * training.batch_images, images)} in real-only); "
-        f"the GAN warm-up shows each {_times(1000 * budget_kimg(config.gan, images), images)}"
-    )
+    mixes = [config.mix_at(step / training.steps) for step in range(training.steps)]
+    passes = f"a run shows each unlabelled image to the encoder {_times(sum(mix.real for mix in mixes), images)}"
+    if not config.is_real_only:
+        passes += f" ({_times(training.steps * training.batch_images, images)} in real-only)"
+    for name, found in synthetic.items():
+        passes += f", each image of {name} {_times(sum(mix.groups[name] for mix in mixes), len(found.images))}"
+    if config.needs_gan:
+        passes += f"; the GAN warm-up shows each {_times(1000 * budget_kimg(config.gan, images), images)}"
+    return passes
 
 
 def _times(shown: float, images: int) -> str:

@@ -80,13 +80,23 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
     if data.get("labels", "").endswith(".csv"):
         data["labels"] = Path(data["labels"]).name
     evaluation["transfer"] = [_named(target) for target in evaluation["transfer"]]
+    synthetic = {name: source | _folder_names(source) for name, source in config.get("synthetic", {}).items()}
     fresh = ComputeConfig().model_dump(mode="json")
     compute = config["compute"] | {name: fresh[name] for name in ("address", "storage")}
     evaluation["references"] = {}
     encoder = dict(config["encoder"])
     if encoder.get("weights"):
         encoder["weights"] = Path(encoder["weights"]).name
-    return config | {"encoder": encoder, "data": data, "evaluation": evaluation, "compute": compute}
+    return (
+        config
+        | {"encoder": encoder, "data": data, "evaluation": evaluation, "compute": compute}
+        | {"synthetic": synthetic}
+    )
+
+
+def _folder_names(source: dict[str, Any]) -> dict[str, str]:
+    """The names of the folder and of the list of a source, where it has them."""
+    return {field: Path(source[field]).name for field in ("path", "pairs") if field in source}
 
 
 def _named(target: str) -> str:
@@ -112,7 +122,7 @@ def model_card(card: dict[str, Any], license: str, date: str) -> str:
     }
     side, colours = card["input"]["size_pixels"], "RGB" if config.data.channels == 3 else "grey"
     of = config.encoder.called
-    made_by = "real images alone" if config.is_real_only else "real images and those of a generator trained with it"
+    made_by = " and ".join(["real images alone" if config.is_real_only else "real images", *_synthetic(config)])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {config.name}",
@@ -159,6 +169,15 @@ def _data(counts: dict[str, int]) -> list[str]:
         return []
     rows = [f"| {_COUNTED[name]} | {count:,} |" for name, count in counts.items() if name in _COUNTED]
     return ["## Data", "\n".join(["| what | number |", "| --- | ---: |", *rows])]
+
+
+def _synthetic(config: Config) -> list[str]:
+    """Where synthetic images are from, in words."""
+    of_gan = ["those of a generator trained with it"] if config.needs_gan else []
+    return of_gan + [
+        f"synthetic ones of the folder {source.path!r}" + (", each made from a real one" if source.attached else "")
+        for source in config.folders_on.values()
+    ]
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from synthcl.config.sections import DataConfig
 from synthcl.core import distributed
 from synthcl.core.errors import Diverged, Leaving
 from synthcl.core.report import Report
-from synthcl.data import ImageSource, open_split
+from synthcl.data import ImageSource, open_split, open_synthetic
 from synthcl.evaluation import panel, protocol
 from synthcl.runs.checkpoint_store import adopt, keep, resume
 from synthcl.training.loop import Evaluate, run_to_end
@@ -28,14 +28,15 @@ def trainer_of(
 
     Args:
         config: the whole configuration.
-        gan: the warmed-up GAN, or what gives it for these images; a real-only run needs none.
+        gan: the warmed-up GAN, or what gives it for these images; not every run needs one.
         device: where the networks live.
     """
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
     images = unlabelled_images(config.data, device)
-    if config.is_real_only:
-        return Trainer(config, images, None, device)
-    return Trainer(config, images, gan(images) if callable(gan) else gan, device)
+    folders = {name: open_synthetic(config.data, name, section, device) for name, section in config.folders_on.items()}
+    if not config.needs_gan:
+        return Trainer(config, images, None, device, folders)
+    return Trainer(config, images, gan(images) if callable(gan) else gan, device, folders)
 
 
 def reports(

@@ -9,6 +9,7 @@ import yaml
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.method.curriculum.knobs import CurriculumConfig
+from synthcl.method.synthetic.folder import Folder
 from synthcl.method.synthetic.gan.source import Gan
 from synthcl.search.settings import reads
 from synthcl.search.space import Dimension, Space, own_values, space_of
@@ -45,7 +46,8 @@ def _entries(config: Config) -> dict[str, dict[str, Any]]:
     """Ranges by dotted field, of whatever is built."""
     spaces: dict[str, Any] = {"curriculum": CurriculumConfig.SPACE}
     spaces |= {f"views.{name}": view.build(config.view_size).SPACE for name, view in sorted(config.views_on.items())}
-    spaces |= {f"synthetic.{name}": Gan.SPACE for name in config.synthetic}
+    sources = {name: Gan.SPACE if name == "gan" else Folder.SPACE for name in config.sources_on}
+    spaces |= {f"synthetic.{name}": space for name, space in sources.items()}
     spaces |= {
         f"terms.{name}": term.build().SPACE for name, term in sorted(config.terms.items()) if term.weight.bounds[1] > 0
     }

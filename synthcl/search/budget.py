@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from synthcl.comparison.arms import BASELINES, OWN, REAL_ONLY
+from synthcl.comparison.arms import OWN, REAL_ONLY, baselines
 from synthcl.config.schema import Config
 from synthcl.runs.disk import checkpoint_bytes
 from synthcl.runs.location import is_uri
@@ -35,20 +35,24 @@ def describe(config: Config, spaces: Spaces) -> str:
     control = "one more of the method, " if is_population else ""
     by = " by halving" if is_population else ""
     most = "at most " if config.gan.warmup_passes_max else ""
+    warm_up = (
+        f"after a GAN warm-up of {most}{config.gan.warmup_kimg:g} kimg, and one for each fresh seed"
+        if config.needs_gan
+        else "without a GAN, so without a warm-up"
+    )
     own, others = (len(space.dimensions) for space in (spaces.method, spaces.opponent))
     rows = {
         "search": f"{search.budgets:g} budgets of {whole / 1000:.1f} kimg over {own} dimensions by {how}, "
         f"rungs at {', '.join(f'{rung:.1%}' for rung in config.evaluation.rungs)}",
         "opponent": f"{search.opponent_share:.0%} of the budgets tune {REAL_ONLY} over {others} dimensions{by}",
         "confirm": f"{confirms} runs: {_chosen(config)} of each, {control}{OWN} and the baselines "
-        f"({', '.join(BASELINES)}), {search.confirm_seeds} fresh seeds each",
+        f"({', '.join(baselines(config))}), {search.confirm_seeds} fresh seeds each",
         "equal time": f"then the best {REAL_ONLY} for as long as the best of the method took, "
         f"{search.confirm_seeds} runs",
         "refit": "then the winner again on every image there is, validation and test too: an encoder without a score",
         "a run": f"{training.steps} steps of {training.batch_images} images ({2 * training.batch_images} views), "
         f"{training.steps * training.batch_images / 1000:.1f} kimg",
-        "images": f"at most {(search.budgets + confirms) * whole / 1000:.0f} kimg, "
-        f"after a GAN warm-up of {most}{config.gan.warmup_kimg:g} kimg, and one for each fresh seed",
+        "images": f"at most {(search.budgets + confirms) * whole / 1000:.0f} kimg, {warm_up}",
         "disk": f"{(confirms + 1) * checkpoint / 2**20:.0f} MiB of checkpoints in the end "
         f"({checkpoint / 2**20:.1f} MiB each), and two for each run at a time",
         "storage": f"{place.rstrip('/')}/{config.name}",
@@ -88,7 +92,7 @@ def confirm_runs(config: Config) -> int:
     """Runs of the confirm stage in equal steps at most: the best of method and opponent, the configuration's own and
     the baselines, each with every fresh seed; of a population one more, see `results.best_names`."""
     sides, more = 2 if config.search.opponent_share else 1, config.search.algorithm == "population"
-    return (sides * config.search.confirm_top + more + len((OWN, *BASELINES))) * config.search.confirm_seeds
+    return (sides * config.search.confirm_top + more + len((OWN, *baselines(config)))) * config.search.confirm_seeds
 
 
 def confirm_images(config: Config) -> tuple[float, float]:

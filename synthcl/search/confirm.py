@@ -31,7 +31,7 @@ def left(trials: pd.DataFrame, config: Config, folder: Path) -> list[dict[str, A
     """
     plan = []
     for name in results.chosen_names(trials, config):
-        overrides = results.overrides_of(name, trials)
+        overrides = results.overrides_of(name, trials, config)
         for seed in results.confirm_seeds(config):
             label = results.run_label(name, seed)
             if not _record(folder, label).is_file():

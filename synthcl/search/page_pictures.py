@@ -40,7 +40,7 @@ def draw_real(folder: Path, config: Config, images: ImageSource) -> None:
         images: at least one; those shown are spread evenly.
     """
     file = folder / "samples" / REAL
-    if file.is_file() or config.is_real_only:
+    if file.is_file() or not config.needs_gan:
         return
     rows = torch.linspace(0, len(images) - 1, _ROWS * _COLUMNS).round().long()
     pixels = resize(to_float(images.fetch(rows)), config.gan_image_size).cpu()  # (16, C, h, w) in [0, 1]

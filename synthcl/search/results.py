@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from synthcl.comparison.arms import ARMS, BASELINES, OWN, REAL_ONLY, apply_arm
+from synthcl.comparison.arms import ARMS, OWN, REAL_ONLY, apply_arm, arm_overrides, baselines
 from synthcl.comparison.records import Record, read_all
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
@@ -142,7 +142,7 @@ def run_label(name: str, seed: int) -> str:
 def chosen_names(trials: pd.DataFrame, config: Config) -> list[str]:
     """What is due to be confirmed: the baselines, the configuration's own curriculum, the best ones, and the best ones
     of real images alone."""
-    return [*BASELINES, OWN, *best_names(trials, config), *best_opponents(trials, config)]
+    return [*baselines(config), OWN, *best_names(trials, config), *best_opponents(trials, config)]
 
 
 def best_names(trials: pd.DataFrame, config: Config) -> list[str]:
@@ -197,10 +197,11 @@ def is_opponent(name: str) -> bool:
     return name.startswith(f"{REAL_ONLY}-")
 
 
-def overrides_of(name: str, trials: pd.DataFrame) -> dict[str, Any]:
-    """The overrides of one of `chosen_names`."""
+def overrides_of(name: str, trials: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """The overrides of one of `chosen_names`, for the configuration that was searched."""
     searched = dict(zip(trials.label, trials.overrides, strict=True))
-    return searched.get(name, {}) | (ARMS[REAL_ONLY] if is_opponent(name) else ARMS.get(name, {}))
+    arm = REAL_ONLY if is_opponent(name) else name
+    return searched.get(name, {}) | (arm_overrides(arm, config) if arm in ARMS else {})
 
 
 def confirm_seeds(config: Config) -> list[int]:

@@ -15,12 +15,16 @@ _GAME = {"curriculum.hardness", "synthetic.gan.hardness_unit", *_RATES}
 def reads(config: Config, field: str) -> bool:
     """Whether a run of this configuration reads a dotted field, or a schedule, at all.
 
-    Real images alone meet no generator; a frozen one does not learn; without pairs there is no lag; and a schedule
+    Without a GAN there is no game; a frozen one does not learn; without pairs there is no lag; and a schedule
     without a ramp has no end.
     """
     unread: set[str] = set()
     if config.is_real_only:
         unread |= _GENERATED | {"synthetic"}
+    if not config.needs_gan:
+        unread |= _GAME | {"curriculum.pair_half_life_kimg", "synthetic.gan"}
+    if len(config.sources_on) == 1:
+        unread |= {f"synthetic.{name}.portion" for name in config.sources_on}
     if config.gan.frozen:
         unread |= _GAME
     if not config.gan.pair:

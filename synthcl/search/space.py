@@ -225,6 +225,12 @@ def space_of(tree: dict[Any, Any], text: str, said: str, config: Config) -> Spac
                 f"space {said!r}: {path} decides where or how a run is measured, not what it learns; remove it "
                 f"and search fields of {', '.join(LEARNED)}"
             )
+        family, _, rest = path.partition(".")
+        if family == "synthetic" and rest.split(".")[0] not in config.synthetic and not config.is_real_only:
+            raise UserError(
+                f"space {said!r}: {path} is of no source of the configuration, which has "
+                f"{sorted(config.synthetic)}; remove it, or use search.space=folder where there is no GAN"
+            )
         try:
             dimensions[path] = Dimension.model_validate(entry).resolved(own.get(path))
         except ValidationError as error:
@@ -283,4 +289,4 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _warmup_reads(config: Config) -> dict[str, Any]:
-    return {"gan": config.gan.warmup_reads(), "data": config.data.model_dump()}
+    return {"needed": config.needs_gan, "gan": config.gan.warmup_reads(), "data": config.data.model_dump()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from synthcl.core import distributed, rng
 from synthcl.core.device import to_device, to_float
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.curriculum.mix import Mix
-from synthcl.method.scene import Draw, Source, View
+from synthcl.method.scene import Asked, Draw, Source, View
+from synthcl.method.synthetic.folder import rows_of_slots
 
 
 @dataclass
@@ -25,29 +27,60 @@ class Batch:
     groups: Tensor
     """(views,) int64: which views belong together"""
     images: Tensor
-    """(views,) int64: position in the data set of the image that is shown; -1 of synthetic ones"""
+    """(views,) int64: position in the data set of the image that is shown, or that it was made from; -1 of others"""
     draws: dict[str, Draw | None]
     """by view: its random numbers, one row a view"""
-    asked: dict[str, tuple[Any, Tensor]]
-    """by source, where it has a part in this step: its random numbers, and the real images that it reads"""
+    asked: dict[str, Asked]
+    """by source, where it has a part in this step: what it makes its images from"""
 
 
-def groups_and_order(mix: Mix, views_per_image: int, views_per_latent: int) -> tuple[Tensor, Tensor]:
+class Layout(Protocol):
+    """What the blocks of a source depend on."""
+
+    @property
+    def views_per_group(self) -> int: ...
+
+    @property
+    def attached(self) -> bool: ...
+
+
+class Fetched(NamedTuple):
+    """What a step shows of a folder of images, this process's share."""
+
+    chosen: Tensor
+    """(groups,) int64 position in the folder; -1 where a slot shows its real image"""
+    images: Tensor
+    """(m, C, S, S) uint8, those of the m slots that show a file"""
+
+
+def groups_and_order(mix: Mix, views_per_image: int, sources: Mapping[str, Layout]) -> tuple[Tensor, Tensor]:
     """Group ids of this process's views, and their rows among the views of the whole batch.
 
-    A step's views are laid out in blocks: `views_per_image` blocks of the real images, then blocks of
-    the latents (G, G, G_ema, G_ema or G, G_ema as a pair, else G, G). Ids and rows are global, so a view
+    A step's views are laid out in blocks: `views_per_image` blocks of the real images, then blocks of each source in
+    turn; a GAN's are G, G, G_ema, G_ema or G, G_ema as a pair, else G, G. Ids and rows are global, so a view
     gets the same group and the same random parameters however many processes share the batch. The ids are those of
-    the step: where an epoch ends inside it, an image that is shown twice has two.
+    the step: where an epoch ends inside it, an image that is shown twice has two. Views of an attached source have the
+    ids of their real rows.
+
+    Args:
+        mix: of the step.
+        views_per_image: of a real image.
+        sources: by name, in the order of their blocks; those without groups in the mix have no block.
 
     Returns:
         groups (views,) int64 and rows (views,) int64.
     """
-    real, latents = torch.arange(mix.real), torch.arange(mix.latents)
+    blocks = [(torch.arange(mix.real), views_per_image)]
+    free = mix.real  # the first id that nobody has
+    for name, source in sources.items():
+        count = mix.groups.get(name, 0)
+        ids = rows_of_slots(count, mix.real) if source.attached else free + torch.arange(count)
+        free += 0 if source.attached else count
+        blocks.append((ids, source.views_per_group))
     groups, rows, start = [], [], 0
-    for ids, blocks in ((real, views_per_image), (latents + mix.real, views_per_latent)):
+    for ids, repeated in blocks:
         mine = distributed.rows(len(ids))
-        for _ in range(blocks):
+        for _ in range(repeated):
             groups.append(ids[mine])
             rows.append(start + torch.arange(len(ids))[mine])
             start += len(ids)
@@ -62,6 +95,7 @@ def make_batch(
     *,
     views: Mapping[str, View],
     sources: Mapping[str, Source],
+    fetched: Mapping[str, Fetched] = MappingProxyType({}),
     views_per_image: int,
     seed: int,
     step: int,
@@ -75,40 +109,61 @@ def make_batch(
         mix: what the step is made of, over all processes.
         knobs: of the step.
         views, sources: which draw.
+        fetched: of sources that are folders, by name.
         views_per_image: views of a real image.
         seed, step: of the run; with them every draw is a function of its arguments.
     """
     own_real = mix.real // distributed.world_size()
-    asked: dict[str, tuple[Any, Tensor]] = {}
-    factors: dict[str, float] = {}
-    views_per_latent, ids = 1, None
-    for name, source in sources.items() if mix.latents else ():
-        own = torch.arange(mix.latents)[distributed.rows(mix.latents)]
-        draw = source.draw(mix.latents, seed, step).rows(own)
-        asked[name] = draw.to(device), to_float(images[own_real:])
-        views_per_latent, ids = source.views_per_group, source.ids(draw)
-        factors[name] = knobs.own(f"synthetic.{name}").get("view_strength_factor", 1.0)
-    groups, order = groups_and_order(mix, views_per_image, views_per_latent)
-    of_synthetic = torch.full((len(groups) - views_per_image * own_real,), -1)
-    if ids is not None:
-        of_synthetic = torch.cat([ids] * views_per_latent)
-    shown = torch.cat([*[positions[:own_real]] * views_per_image, of_synthetic])
+    real, of_images = to_float(images[:own_real]), [positions[:own_real]] * views_per_image
+    asked: dict[str, Asked] = {}
+    views_and_factors = [(views_per_image * mix.real, 1.0)]
+    begin = own_real
+    for name, source in sources.items():
+        if not (count := mix.groups.get(name, 0)):
+            continue
+        own = torch.arange(count)[distributed.rows(count)]
+        whole = source.draw(count, seed, step)
+        draw = whole and whole.rows(own)
+        read = source.reads_real(count) // distributed.world_size()
+        slots = rows_of_slots(len(own), own_real) if source.attached else None
+        shown = _shown(fetched[name], real, slots) if name in fetched else None
+        asked[name] = Asked(draw and draw.to(device), to_float(images[begin : begin + read]), shown)
+        ids = source.ids(draw) if slots is None else positions[:own_real][slots]
+        of_images += [torch.full((len(own),), -1) if ids is None else ids] * source.views_per_group
+        factor = knobs.own(f"synthetic.{name}").get("view_strength_factor", 1.0)
+        views_and_factors.append((source.views_per_group * count, factor))
+        begin += read
+    groups, order = groups_and_order(mix, views_per_image, sources)
+    shown_images = torch.cat(of_images)
     draws: dict[str, Draw | None] = {}
-    of_real, of_latents = views_per_image * mix.real, views_per_latent * mix.latents
+    counts = torch.tensor([count for count, _ in views_and_factors])
+    factors = torch.tensor([factor for _, factor in views_and_factors], dtype=torch.float64)
     strength: float | Tensor = knobs.view_strength
-    if any(factor != 1 for factor in factors.values()):  # else one number does
-        counts = torch.tensor([of_real] + [of_latents] * len(factors))
-        strength = knobs.view_strength * torch.tensor([1.0, *factors.values()], dtype=torch.float64).repeat_interleave(
-            counts
-        )
+    if any(factor != 1 for _, factor in views_and_factors):  # else one number does
+        strength = knobs.view_strength * factors.repeat_interleave(counts)
     for name, view in views.items():
         key = "views" if name == "base" else f"views {name}"
-        drawn = view.draw(of_real + of_latents, strength, rng.generator(seed, key, step))
+        drawn = view.draw(int(counts.sum()), strength, rng.generator(seed, key, step))
         draws[name] = drawn and drawn.rows(order).to(device)
     return Batch(
-        real=to_float(images[:own_real]),
+        real=real,
         groups=to_device(groups, device),
-        images=to_device(shown, device),
+        images=to_device(shown_images, device),
         draws=draws,
         asked=asked,
     )
+
+
+def _shown(fetched: Fetched, real: Tensor, slots: Tensor | None) -> Tensor:
+    """What the slots of a folder show: files, and where there is none the real image of the slot's row.
+
+    Args:
+        fetched: of this process.
+        real: (n, C, S, S) float, this process's real images.
+        slots: (groups,) int64, their rows in them; None of a source whose images are no views of real ones.
+    """
+    if slots is None:
+        return to_float(fetched.images)
+    shown = real[to_device(slots, real.device)]
+    filled = to_device((fetched.chosen >= 0).nonzero().flatten(), real.device)
+    return shown.index_copy(0, filled, to_float(fetched.images).to(shown.dtype))

@@ -31,37 +31,40 @@ def of_views(embeddings: Tensor, views_per_image: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def of_synthetic(
-    features: Tensor, embeddings: Tensor, rows: slice, views_per_latent: int, views_per_image: int
+    features: Tensor, embeddings: Tensor, real: slice, rows: slice, views_per_latent: int, views_per_image: int
 ) -> dict[str, Tensor]:
-    """Measure whether the adversary plays fair.
+    """Measure whether the adversary plays fair, or what a folder's images are like.
 
-    `synthetic/pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
-    `synthetic/realism_gap`: squared distance of means plus that of standard deviations between synthetic and
+    `pair_similarity`: mean cosine of the embeddings of G(z) and G_ema(z), high when pairs are easy.
+    `realism_gap`: squared distance of means plus that of standard deviations between synthetic and
     real features, over the real features' total variance (a diagonal Frechet distance); 0 is indistinguishable.
-    `synthetic/diversity`: covariance over latents of the features of two views of a latent, of G(z) where it has
+    `diversity`: covariance over latents of the features of two views of a latent, of G(z) where it has
     two, over the real features' total variance; 0 is a collapsed G. (Views alone give one and the same image a quarter
     of the variance of real ones.)
 
     Args:
-        features: (views, features) of this process, real ones first.
+        features: (views, features) of this process.
         embeddings: (views, dim) of the same views, of length 1.
-        rows: of the synthetic views, which lie in blocks of one view a latent.
-        views_per_latent: of them.
+        real: rows of the real views.
+        rows: of the synthetic views of a source, which lie in blocks of one view a latent.
+        views_per_latent: of them; with one alone there is no diversity to measure.
         views_per_image: half of that where the second half of the rows is of G_ema(z).
     """
     features, embeddings = features.detach().float(), embeddings.detach().float()
-    latents, real_views = (rows.stop - rows.start) // views_per_latent, rows.start
+    latents = (rows.stop - rows.start) // views_per_latent
     statistics = {}
     if views_per_image < views_per_latent:
         of_generator, of_average = embeddings[rows].view(2, -1, latents, embeddings.shape[1])
-        statistics["synthetic/pair_similarity"] = (of_generator[0] * of_average[0]).sum(dim=1).mean()
-    if real_views > 1:
-        real, synthetic = distributed.gather(features[:real_views]), distributed.gather(features[rows])
-        deviation_real, deviation_synthetic = real.std(dim=0, correction=0), synthetic.std(dim=0, correction=0)
+        statistics["pair_similarity"] = (of_generator[0] * of_average[0]).sum(dim=1).mean()
+    if real.stop - real.start > 1:
+        of_real, synthetic = distributed.gather(features[real]), distributed.gather(features[rows])
+        deviation_real, deviation_synthetic = of_real.std(dim=0, correction=0), synthetic.std(dim=0, correction=0)
         total = deviation_real.square().sum().clamp(min=1e-12)
-        gap = (real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()
-        statistics["synthetic/realism_gap"] = gap.sum() / total
+        gap = (of_real.mean(dim=0) - synthetic.mean(dim=0)).square() + (deviation_real - deviation_synthetic).square()
+        statistics["realism_gap"] = gap.sum() / total
+        if views_per_latent == 1:
+            return statistics
         first, second, *_ = synthetic.view(distributed.world_size(), -1, latents, synthetic.shape[1]).transpose(0, 1)
         both = (first - first.mean(dim=(0, 1))) * (second - second.mean(dim=(0, 1)))  # (processes, latents, features)
-        statistics["synthetic/diversity"] = both.mean(dim=(0, 1)).sum() / total
+        statistics["diversity"] = both.mean(dim=(0, 1)).sum() / total
     return statistics

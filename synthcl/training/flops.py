@@ -18,9 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from synthcl.config.schema import Config
 from synthcl.core.work import count
-from synthcl.training.batch import make_batch
+from synthcl.training.batch import Fetched, make_batch
 from synthcl.training.gan_warmup import GanWarmUp, budget_kimg, warmup_networks
 from synthcl.training.lab import Lab
+from synthcl.training.plan import read_by_sources
 from synthcl.training.step import joint_step
 
 _CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def training_flops(config: Config) -> int | None:
 
 
 def warmup_flops(config: Config, available_images: int) -> int | None:
-    """Floating-point operations of the GAN warm-up that a run begins with; 0 of real images alone.
+    """Floating-point operations of the GAN warm-up that a run begins with; 0 without a GAN.
 
     Args:
         config: of the run.
@@ -51,7 +52,7 @@ def warmup_flops(config: Config, available_images: int) -> int | None:
     Returns:
         None as for `training_flops`.
     """
-    if config.is_real_only:
+    if not config.needs_gan:
         return 0
     one = _warmup_step_flops(_without_seeds(config))
     steps = round(1000 * budget_kimg(config.gan, available_images) / config.gan.warmup_batch_images)
@@ -103,7 +104,7 @@ def _step_flops(config: Config, progress: float) -> int:
     mix, knobs = config.mix_at(progress), config.knobs_at(progress)
     knobs = knobs._replace(view_strength=0.0)  # what is blurred is drawn, and fake numbers cannot say what was
     gan = None
-    if not config.is_real_only:
+    if config.needs_gan:
         generator, discriminator = (network.state_dict() for network in warmup_networks(config, _CPU))
         gan = {"generator": generator, "discriminator": discriminator}
     lab = Lab(config, gan, _CPU)
@@ -111,9 +112,11 @@ def _step_flops(config: Config, progress: float) -> int:
     _make_fake(lab.modules(), vars(lab.optimizers).values(), fake)
     for module in lab.modules():
         module.train()
-    number = mix.real + sum(source.reads_real(mix.latents) for source in lab.sources.values())
+    number = mix.real + read_by_sources(lab.sources, mix)
     with fake:
         images = _blank(config, number)
+        files = {name: _blank(config, mix.groups[name]) for name in config.folders_on}
+    fetched = {name: Fetched(torch.arange(len(pixels)), pixels) for name, pixels in files.items()}
     batch = make_batch(
         images,
         torch.zeros(number, dtype=torch.int64),
@@ -121,6 +124,7 @@ def _step_flops(config: Config, progress: float) -> int:
         knobs,
         views=lab.views,
         sources=lab.sources,
+        fetched=fetched,
         views_per_image=config.training.views_per_image,
         seed=0,
         step=0,

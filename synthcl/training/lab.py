@@ -28,7 +28,7 @@ class Lab:
 
     Args:
         config: the whole configuration.
-        gan: the warmed-up GAN; None in a real-only run.
+        gan: the warmed-up GAN; None where none is needed.
         device: where everything lives.
     """
 
@@ -59,6 +59,7 @@ class Lab:
             made = GanNetworks(networks.generator, networks.generator_ema, networks.discriminator)
             made.for_generator, made.for_discriminator = self.optimizers.generator, self.optimizers.discriminator
             self.sources["gan"] = config.gan.build("gan", made)
+        self.sources |= {name: folder.build(name) for name, folder in config.folders_on.items()}
 
     @property
     def encoder(self) -> nn.Module:
@@ -80,9 +81,9 @@ class Lab:
         """The images of a step laid out by origin, and each player with its images on the unreversed branch."""
         parts, counts, games = [batch.real], [self.config.training.views_per_image * len(batch.real)], []
         spans = {"real": slice(0, counts[0])} if counts[0] else {}
-        for name, (draw, real) in batch.asked.items():
+        for name, asked in batch.asked.items():
             source = self.sources[name]
-            made = source.make(draw, real, knobs.own(f"synthetic.{name}"))
+            made = source.make(asked, knobs.own(f"synthetic.{name}"))
             start = sum(counts)
             parts += made.parts
             counts += [source.views_per_part * len(part) for part in made.parts]
@@ -137,9 +138,13 @@ class Lab:
         found = of_embeddings(embeddings)
         if "encoder/alignment" in self._looked_at and (span := seen.views.spans.get("real")):
             found |= of_views(embeddings[span], self.config.training.views_per_image)
+        real = seen.views.spans.get("real", slice(0, 0))
         for name, source in self.sources.items():
             if span := seen.views.spans.get(name):
-                found |= of_synthetic(seen.features, embeddings, span, source.views_per_group, source.views_per_part)
+                per_group, per_part = source.views_per_group, source.views_per_part
+                measured = of_synthetic(seen.features, embeddings, real, span, per_group, per_part)
+                place = "synthetic" if name == "gan" else f"synthetic/{name}"
+                found |= {f"{place}/{what}": value for what, value in measured.items()}
         for plugin in self.plugins.values():
             found |= plugin.measures(seen)
         return found

@@ -18,7 +18,7 @@ from synthcl.method.synthetic.gan.networks import make_discriminator, make_gener
 
 @dataclass
 class Networks:
-    """The five networks; the GAN's are None in a real-only run."""
+    """The five networks; the GAN's are None in a run without one."""
 
     encoder: nn.Module
     projector: nn.Module
@@ -51,9 +51,9 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
         encoder = config.encoder.begin(config.data.channels, config.view_size)
         projector = config.heads["main"].build(cast(int, encoder.feature_dim))
         networks = Networks(encoder, projector)
-        if not config.is_real_only:
+        if config.needs_gan:
             if gan is None:
-                raise ValueError("a run with synthetic views needs the state of a warmed-up GAN")
+                raise ValueError("a run with images of a GAN needs the state of a warmed-up GAN")
             channels, size = config.data.channels, config.gan_image_size
             networks.generator = make_generator(config.gan, channels, size)
             networks.generator_ema = make_generator(config.gan, channels, size).requires_grad_(False)

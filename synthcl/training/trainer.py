@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from synthcl.core import distributed, rng
 from synthcl.core.errors import Diverged, UserError
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
-from synthcl.data import ImageSource, epoch_indices, stream
+from synthcl.data import ImageSource, SyntheticImages
 from synthcl.method.curriculum.knobs import Knobs
-from synthcl.method.curriculum.mix import Mix
 from synthcl.training.batch import make_batch
 from synthcl.training.health import Health
 from synthcl.training.lab import Lab
 from synthcl.training.networks import GanState, Networks, Optimizers
+from synthcl.training.plan import Images, Seen, advance
 from synthcl.training.step import joint_step
 
 Pause = Callable[[], bool]
@@ -38,21 +38,31 @@ class Trainer:
     Args:
         config: the whole configuration.
         images: the unlabelled images; every process fetches its own share of a step.
-        gan: `{"generator": state_dict, "discriminator": state_dict}` of the warm-up; None in a real-only run.
+        gan: `{"generator": state_dict, "discriminator": state_dict}` of the warm-up; None where no GAN is needed.
         device: where the networks live.
+        folders: images of every source that is a folder, by name.
 
     Raises:
         UserError: when a step needs more real images than there are.
     """
 
-    def __init__(self, config: Config, images: ImageSource, gan: GanState | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        images: ImageSource,
+        gan: GanState | None,
+        device: torch.device,
+        folders: Mapping[str, SyntheticImages] = MappingProxyType({}),
+    ) -> None:
+        if {*folders} != {*config.folders_on}:
+            raise ValueError(f"a run with folders {[*config.folders_on]} needs the images of each, not {[*folders]}")
         require_enough_images(config, len(images))
         keep_freed_memory()
         self.config, self.images, self.device = config, images, device
+        self.shown = Images(images, {name: folders[name] for name in config.folders_on})
         self.lab = Lab(config, gan, device)
         self.step = 0
-        self.real_seen = 0  # the sampler's position: real images given to the encoder by all processes
-        self.real_for_d_seen = 0  # likewise for the real images that D judges
+        self.seen = Seen()  # positions of the samplers
         self.steered: dict[str, float] = {}  # what closed loops have decided, by the field that each steers
         self.steered_at = 0  # the step of their last decision
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
@@ -86,19 +96,21 @@ class Trainer:
         history: list[Point] = []
         pending: list[dict[str, Tensor]] = []
         self._set_training_mode()
-        plan, positions = itertools.tee(self._plan(until_step))
-        for images in stream(self.images, plan, self.config.data.loader_workers):
+        coming = range(self.step, until_step)
+        plan = self.shown.plan(self.config, self.lab.sources, self.seen, coming)
+        for planned, images, fetched in self.shown.stream(plan, self.config.data.loader_workers):
             progress = self.step / self.config.training.steps
             if self.step == self.config.training.restart_step:
                 self.optimizers.encoder.state.clear()  # again where a checkpoint of just before it is continued
             knobs, mix = self._knobs(progress), self.config.mix_at(progress)
             batch = make_batch(
                 images,
-                next(positions),
+                planned.real,
                 mix,
                 knobs,
                 views=self.lab.views,
                 sources=self.lab.sources,
+                fetched=fetched,
                 views_per_image=self.config.training.views_per_image,
                 seed=self.config.training.seed,
                 step=self.step,
@@ -107,8 +119,7 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16"):
                 pending.append(joint_step(self.lab, batch, knobs))
             self.step += 1
-            self.real_seen += mix.real
-            self.real_for_d_seen += self._for_sources(mix)
+            advance(self.seen, self.lab.sources, mix)
 
             if self.step % log_steps == 0 or self.step == until_step:
                 point = self._logged(pending, knobs)
@@ -123,23 +134,6 @@ class Trainer:
                 if distributed.anywhere(pause(), self.device):
                     break
         return history
-
-    def _plan(self, until_step: int) -> Iterator[Tensor]:
-        """Indices of the real images of each coming step: this process's for the encoder, then for D."""
-        seed, count = self.config.training.seed, len(self.images)
-        real_seen, for_d_seen = self.real_seen, self.real_for_d_seen
-        for step in range(self.step, until_step):
-            mix = self.config.mix_at(step / self.config.training.steps)
-            for_d = self._for_sources(mix)
-            real_indices = epoch_indices(count, real_seen, mix.real, seed, "real")[distributed.rows(mix.real)]
-            indices_for_d = epoch_indices(count, for_d_seen, for_d, seed, "judged")[distributed.rows(for_d)]
-            yield torch.cat([real_indices, indices_for_d])
-            real_seen += mix.real
-            for_d_seen += for_d
-
-    def _for_sources(self, mix: Mix) -> int:
-        """Real images of a step, over all processes, that sources read beside the encoder."""
-        return sum(source.reads_real(mix.latents) for source in self.lab.sources.values())
 
     def _knobs(self, progress: float) -> Knobs:
         return self.config.knobs_at(progress, self.steered).slowed(self.rate)
@@ -175,7 +169,7 @@ class Trainer:
         """G(z) over G_ema(z) for the same fixed latents of the run.
 
         Returns:
-            (2, latents, C, h, w) float in [0, 1] on the CPU, or None in a real-only run.
+            (2, latents, C, h, w) float in [0, 1] on the CPU, or None of a run without a GAN.
         """
         generator, slow = self.networks.generator, self.networks.generator_ema
         if generator is None or slow is None:
@@ -187,8 +181,7 @@ class Trainer:
         """Everything a resumed run needs (random numbers are functions of the seed and the step)."""
         state = {
             "step": self.step,
-            "real_seen": self.real_seen,
-            "judged_seen": self.real_for_d_seen,
+            **self.seen.state_dict(),
             "rollbacks": self.rollbacks,
             "health": self.health.state_dict(),
         } | ({"steered": {"at": self.steered_at, "values": {**self.steered}}} if self.config.closed_loops else {})
@@ -197,7 +190,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; each step sets learning rates, the config's less what rollbacks took."""
         self.lab.load_state_dict(state)
-        self.step, self.real_seen, self.real_for_d_seen = state["step"], state["real_seen"], state["judged_seen"]
+        self.step, self.seen = state["step"], Seen.of(state)
         self.rollbacks = state.get("rollbacks", 0)
         self.health.load_state_dict(state.get("health", {}))
         steered = state.get("steered", {"at": self.step, "values": {}})

@@ -4,18 +4,17 @@ import copy
 
 import pytest
 import torch
-from small_trainer import CPU, random_images, tiny_config, untrained_gan
+from small_trainer import FOLDER, tiny_config, trainer_of
 
 from synthcl.comparison.arms import ARMS, BASELINES, apply_arm
 from synthcl.core.errors import UserError
-from synthcl.training.trainer import Trainer
 
 MOVING_MIX = {"kind": "linear", "start": 0.0, "end": 1.0}
 
 
 def trained(arm, steps, overrides=None):
-    config = apply_arm(tiny_config(overrides), arm)
-    trainer = Trainer(config, random_images(), untrained_gan(config), CPU)
+    overrides = (overrides or {}) | (FOLDER if arm == "folder-synthetic" else {})
+    trainer = trainer_of(apply_arm(tiny_config(overrides), arm))
     before = copy.deepcopy(trainer.networks)
     encoded = []
     trainer.networks.encoder.register_forward_pre_hook(lambda module, inputs: encoded.append(sum(map(len, inputs[0]))))
@@ -40,8 +39,8 @@ def test_every_arm_encodes_twice_the_batch_at_every_step(arm, mix):
 def test_purely_synthetic_training_needs_no_real_images_for_the_encoder():
     trainer, _, encoded, history = trained("joint", 2, {"curriculum.synthetic_fraction.start": 1.0})
     assert encoded == [32, 32]
-    assert trainer.real_seen == 0
-    assert trainer.real_for_d_seen == 16
+    assert trainer.seen.real == 0
+    assert trainer.seen.for_sources == 16
     assert history[-1]["loss/contrast"] > 0
 
 
@@ -52,7 +51,7 @@ def test_frozen_arms_leave_the_gan_as_the_warm_up_made_it(arm):
     assert trainer.optimizers.discriminator is None
     for name in ("generator", "generator_ema", "discriminator"):
         assert equal(getattr(before, name), getattr(trainer.networks, name))
-    assert trainer.real_for_d_seen == 0
+    assert trainer.seen.for_sources == 0
     assert "synthetic/realism_gap" in history[-1]
     assert "loss/generator" not in history[-1]
 
@@ -71,12 +70,12 @@ def test_real_only_arms_have_no_gan(arm):
     trainer, _, _, history = trained(arm, 2)
     assert (trainer.networks.generator, trainer.networks.generator_ema, trainer.networks.discriminator) == (None,) * 3
     assert trainer.samples() is None
-    assert trainer.real_seen == (2 * 16 if arm == "real-only" else 2 * 8)
+    assert trainer.seen.real == (2 * 16 if arm == "real-only" else 2 * 8)
     assert not any(name.startswith(("gan/", "synthetic/")) for name in history[-1])
 
 
 def test_the_joint_arm_is_the_configuration_itself_and_arms_differ_from_each_other():
-    config = tiny_config()
+    config = tiny_config(FOLDER)
     assert apply_arm(config, "joint") == config
     assert len({apply_arm(config, arm).digest() for arm in ARMS}) == len(ARMS)
     assert set(BASELINES) <= ARMS.keys()
@@ -110,7 +109,7 @@ def test_adainf_makes_its_weak_ranges_of_its_strong_ones_and_two_thirds_of_the_v
 def test_fake_then_real_has_no_real_image_first_and_no_other_afterwards():
     trainer, _, encoded, history = trained("frozen-gan-then-real", 8, {})
     assert encoded == [32] * 8
-    assert trainer.real_seen == 5 * 16  # the first three steps begin before 0.3 of the run
+    assert trainer.seen.real == 5 * 16  # the first three steps begin before 0.3 of the run
     assert trainer.config.training.restart_step == 3
     assert ["synthetic/diversity" in point for point in history] == [False] * 8  # which compares with real images
     assert [point["knob/synthetic_fraction"] for point in history] == [1, 1, 1, 0, 0, 0, 0, 0]

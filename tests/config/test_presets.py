@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_trainer import FOLDER as MORE
 
 from synthcl.comparison.arms import ARMS, apply_arm
 from synthcl.config.presets import load_preset, preset_names
@@ -83,10 +84,11 @@ def test_a_step_is_made_of_whole_images_and_latents_at_the_fraction_asked_for(pr
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_encodes_the_same_number_of_views(preset: Config, arm: str) -> None:
-    config = apply_arm(preset, arm)
+    config = apply_arm(preset.with_overrides(MORE if arm == "folder-synthetic" else {}), arm)
     for progress in (0.0, 0.5, 1.0):
         made = config.mix_at(progress)
-        views = config.training.views_per_image * made.real + config.gan.views_per_latent * made.latents
+        synthetic = sum(config.synthetic[name].views_per_group * count for name, count in made.groups.items())
+        views = config.training.views_per_image * made.real + synthetic
         assert views == 2 * preset.training.batch_images
 
 

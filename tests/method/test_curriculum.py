@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from small_trainer import tiny_config
+from small_trainer import FOLDER, tiny_config
 
 from synthcl.comparison.arms import ARMS, apply_arm
 from synthcl.core.plugin import members
@@ -208,10 +208,12 @@ def test_knobs_follow_their_schedules():
 def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(arm, workers, batch):
     config = tiny_config({"training.batch_images": batch, "compute.workers_per_trial": workers})
     config = config.with_overrides({"curriculum.synthetic_fraction": {"kind": "linear", "start": 0.0, "end": 1.0}})
-    config = apply_arm(config, arm)
-    per_image, per_latent = config.training.views_per_image, 4 if config.gan.pair else 2
+    config = apply_arm(config.with_overrides(FOLDER if arm == "folder-synthetic" else {}), arm)
+    per_image = config.training.views_per_image
+    per_latent = 2 if arm == "folder-synthetic" or not config.gan.pair else 4
     for progress in GRID:
-        real, latents = config.mix_at(progress)
+        mix = config.mix_at(progress)
+        real, latents = mix.real, sum(mix.groups.values())
         assert real * per_image + latents * per_latent == 2 * batch
         assert real >= 0 <= latents
         assert real % workers == 0 == latents % workers
@@ -222,11 +224,11 @@ def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(a
 
 
 def test_mix_at_the_ends_is_purely_real_or_purely_synthetic():
-    assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == (16, 0)
-    assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == (0, 8)
+    assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == (16, {})
+    assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == (0, {"gan": 8})
     for overrides in ({"synthetic.gan.pair": False}, {"synthetic.gan.views_per_pair": 2}):
-        assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == (0, 16)
-    assert tiny_config().mix_at(0.5) == (8, 4)
+        assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == (0, {"gan": 16})
+    assert tiny_config().mix_at(0.5) == (8, {"gan": 4})
 
 
 def test_a_run_is_real_only_when_no_step_has_a_synthetic_view():

@@ -219,7 +219,8 @@ def test_every_worker_has_even_rows_and_the_views_of_a_step_stay(workers, fracti
             "curriculum.synthetic_fraction": fraction,
         }
     )
-    real, latents = config.mix_at(0.5)
+    mix = config.mix_at(0.5)
+    real, latents = mix.real, mix.latents
     assert real % (2 * workers) == latents % (2 * workers) == 0
     assert real * config.training.views_per_image + latents * config.gan.views_per_latent == 128
     assert abs(latents * config.gan.views_per_latent / 128 - fraction) <= 4 * workers / 128
@@ -227,5 +228,6 @@ def test_every_worker_has_even_rows_and_the_views_of_a_step_stay(workers, fracti
 
 def test_a_smaller_number_of_workers_still_mixes_whole_pairs():
     config = tiny_config({"views.mix.kind": "mixup", "training.batch_images": 64, "compute.workers_per_trial": 4})
-    real, latents = config.mix_at(0.5)
+    mix = config.mix_at(0.5)
+    real, latents = mix.real, mix.latents
     assert all(rows // fewer % 2 == 0 for rows in (real, latents) for fewer in (1, 2, 4))

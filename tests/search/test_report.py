@@ -143,11 +143,11 @@ def test_the_best_of_both_sides_are_confirmed_and_the_configurations_own_once(tm
     assert trials.set_index("label").baseline["real-only-001"]
     names = results.chosen_names(trials, config)
     assert names == ["real-only", "frozen-gan", "joint", "trial-002", "trial-004", "real-only-003", "real-only-001"]
-    opponent = config.with_overrides(results.overrides_of("real-only-001", trials))
+    opponent = config.with_overrides(results.overrides_of("real-only-001", trials, config))
     assert opponent.is_real_only
     assert opponent.schedules_of_plugins["terms.contrast.temperature"].bounds == (0.3, 0.3)
-    assert not config.with_overrides(results.overrides_of("trial-002", trials)).is_real_only
-    assert results.overrides_of("real-only", trials) == ARMS["real-only"]
+    assert not config.with_overrides(results.overrides_of("trial-002", trials, config)).is_real_only
+    assert results.overrides_of("real-only", trials, config) == ARMS["real-only"]
 
 
 VERDICTS = {
@@ -216,7 +216,7 @@ def test_the_search_has_to_beat_the_curriculum_it_began_with(tmp_path: Path) -> 
     config = run_config(tmp_path).with_overrides({"search.confirm_top": 2})
     trials = results.trials_frame(results.open_study(make_run(tmp_path)), config)
     assert results.chosen_names(trials, config)[2] == "joint"
-    assert results.overrides_of("joint", trials) == {}
+    assert results.overrides_of("joint", trials, config) == {}
     leader = config.with_overrides(dict(trials.set_index("label").overrides["trial-002"]))
     names = results.chosen_names(trials, leader)  # now trial-002 is the configuration itself
     assert names == ["real-only", "frozen-gan", "joint", "trial-004", "trial-008"]

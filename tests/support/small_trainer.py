@@ -6,8 +6,10 @@ import torch
 
 from synthcl.config.schema import Config
 from synthcl.core import rng
-from synthcl.data import ResidentImages
+from synthcl.data import ResidentImages, SyntheticImages
+from synthcl.method.synthetic.folder import Twins
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+from synthcl.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -35,9 +37,35 @@ def tiny_config(overrides: dict[str, Any] | None = None) -> Config:
     return Config(name="tiny").with_overrides(small | overrides)
 
 
-def random_images(count: int = 40, size: int = 16) -> ResidentImages:
-    pixels = torch.randint(0, 256, (count, 1, size, size), generator=rng.generator("images"), dtype=torch.uint8)
+def random_images(count: int = 40, size: int = 16, *key: str) -> ResidentImages:
+    pixels = torch.randint(0, 256, (count, 1, size, size), generator=rng.generator("images", *key), dtype=torch.uint8)
     return ResidentImages(pixels, CPU)
+
+
+FOLDER: dict[str, Any] = {"synthetic.mine": {"kind": "folder", "path": "mine"}}
+"""a source beside the GAN"""
+
+
+def random_folders(config: Config, count: int = 30, real: int = 40) -> dict[str, SyntheticImages]:
+    """Images of every folder that is on; image i of a paired one was made from real image 2i modulo their number."""
+    return {
+        name: SyntheticImages(
+            images=random_images(count, config.data.image_size, name),
+            twins=Twins.of(2 * torch.arange(count) % real, real) if section.attached else None,
+            real=real,
+            found=count,
+            dropped={},
+            copies="",
+            place=section.path,
+        )
+        for name, section in config.folders_on.items()
+    }
+
+
+def trainer_of(config: Config) -> Trainer:
+    """On random images, with an untrained GAN and random folders where the configuration has them."""
+    gan = untrained_gan(config) if config.needs_gan else None
+    return Trainer(config, random_images(), gan, CPU, random_folders(config))
 
 
 def untrained_gan(config: Config) -> dict[str, dict[str, torch.Tensor]]:

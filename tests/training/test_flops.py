@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from small_trainer import CPU, random_images, tiny_config, untrained_gan
+from small_trainer import CPU, FOLDER, random_images, tiny_config, trainer_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,7 +13,6 @@ from synthcl.core.work import count
 from synthcl.method.synthetic.gan.networks import make_discriminator
 from synthcl.training.flops import shown, training_flops, warmup_flops
 from synthcl.training.gan_warmup import GanWarmUp
-from synthcl.training.trainer import Trainer
 
 RAMP = {"kind": "linear", "start": 0.25, "end": 0.75, "ramp_begin": 0.2, "ramp_end": 0.8}
 
@@ -30,7 +29,7 @@ def test_operations_of_a_convolution_are_the_formula():
 def trained(config, arm):
     """A run's operations as torch counts them on its real steps."""
     config = apply_arm(config, arm)
-    trainer = Trainer(config, random_images(), None if config.is_real_only else untrained_gan(config), CPU)
+    trainer = trainer_of(config)
     with FlopCounterMode(display=False) as counter:
         trainer.advance(config.training.steps)
     return counter.get_total_flops()
@@ -40,6 +39,12 @@ def trained(config, arm):
 @pytest.mark.parametrize("share", [{"kind": "constant", "start": 0.5}, RAMP], ids=["constant", "ramp"])
 def test_operations_of_a_run_are_those_that_torch_counts_on_its_real_steps(arm, share):
     config = tiny_config({"curriculum.synthetic_fraction": share})
+    assert training_flops(apply_arm(config, arm)) == trained(config, arm)
+
+
+@pytest.mark.parametrize(("arm", "pairs"), [("folder-synthetic", "names"), ("joint", "none")])
+def test_a_folders_views_cost_what_other_views_cost(arm, pairs):
+    config = tiny_config(FOLDER | {"synthetic.mine.pairs": pairs, "curriculum.synthetic_fraction": RAMP})
     assert training_flops(apply_arm(config, arm)) == trained(config, arm)
 
 

@@ -42,7 +42,7 @@ class Scene(NamedTuple):
     @property
     def asked(self):
         """The latents' draws, and the real images that D sees."""
-        return self.batch.asked["gan"]
+        return self.batch.asked["gan"][:2]
 
     def step(self):
         return joint_step(self.lab, self.batch, self.knobs)
@@ -291,7 +291,7 @@ def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_la
     }
     config = tiny_config(overrides)
     mix = config.mix_at(0.5)
-    groups, rows = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
+    groups, rows = groups_and_order(mix, config.training.views_per_image, {"gan": config.gan})
     assert rows.tolist() == list(range(32))
     sizes = groups.bincount().tolist()
     assert sizes == [per_image] * mix.real + [per_latent] * mix.latents
@@ -301,12 +301,12 @@ def test_groups_hold_the_views_of_one_image_or_one_latent(pair, per_pair, per_la
 def test_processes_take_disjoint_rows_that_make_up_the_batch_and_keep_their_groups(processes, monkeypatch):
     config = tiny_config({"compute.workers_per_trial": processes})
     mix = config.mix_at(0.5)
-    whole, _ = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
+    whole, _ = groups_and_order(mix, config.training.views_per_image, {"gan": config.gan})
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     seen = []
     for rank in range(processes):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        groups, rows = groups_and_order(mix, config.training.views_per_image, config.gan.views_per_latent)
+        groups, rows = groups_and_order(mix, config.training.views_per_image, {"gan": config.gan})
         assert torch.equal(whole[rows], groups)
         seen += rows.tolist()
     assert sorted(seen) == list(range(32))
@@ -323,17 +323,18 @@ def test_statistics_say_when_synthetic_features_equal_real_ones_and_when_they_co
     draw = torch.Generator().manual_seed(0)
     images, embeddings = torch.randn(4, 5, generator=draw), torch.ones(32, 1)
     features = images.repeat(4, 1)  # two views of eight real images, four views of four latents
-    of = partial(of_synthetic, embeddings=embeddings, rows=slice(16, 32), views_per_latent=4, views_per_image=2)
+    views = {"real": slice(0, 16), "rows": slice(16, 32), "views_per_latent": 4, "views_per_image": 2}
+    of = partial(of_synthetic, embeddings=embeddings, **views)
     statistics = of(features.repeat(2, 1))
     assert {name: round(value.item(), 6) for name, value in statistics.items()} == {
-        "synthetic/pair_similarity": 1,
-        "synthetic/realism_gap": 0,
-        "synthetic/diversity": 1,
+        "pair_similarity": 1,
+        "realism_gap": 0,
+        "diversity": 1,
     }
     collapsed = torch.cat([features, features.mean(dim=0).expand(16, 5)])
     statistics = of(collapsed)
-    assert statistics["synthetic/diversity"].item() == pytest.approx(0, abs=1e-6)
-    assert statistics["synthetic/realism_gap"].item() == pytest.approx(1, abs=1e-5)
+    assert statistics["diversity"].item() == pytest.approx(0, abs=1e-6)
+    assert statistics["realism_gap"].item() == pytest.approx(1, abs=1e-5)
 
 
 def test_what_views_add_to_one_image_is_no_diversity():
@@ -345,8 +346,8 @@ def test_what_views_add_to_one_image_is_no_diversity():
     for synthetic, expected in ((views, 0.0), (views + latents.repeat(4, 1), 0.25)):
         embeddings = torch.ones(len(real) + len(synthetic), 1)
         rows = slice(len(real), len(embeddings))
-        statistics = of_synthetic(torch.cat([real, synthetic]), embeddings, rows, 4, 2)
-        assert statistics["synthetic/diversity"].item() == pytest.approx(expected, abs=0.05)
+        statistics = of_synthetic(torch.cat([real, synthetic]), embeddings, slice(0, len(real)), rows, 4, 2)
+        assert statistics["diversity"].item() == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("per_pair", [2, 4])
@@ -358,8 +359,8 @@ def test_pair_similarity_compares_views_of_the_generator_with_views_of_its_avera
     for of_average, expected in ((own, 1.0), (own.roll(1, dims=0), 0.0)):
         blocks = [own] * (per_pair // 2) + [of_average] * (per_pair // 2)
         embeddings = torch.cat([torch.ones(16, latents), *blocks])
-        statistics = of_synthetic(torch.randn(32, 3), embeddings, slice(16, 32), per_pair, per_pair // 2)
-        assert statistics["synthetic/pair_similarity"].item() == expected
+        statistics = of_synthetic(torch.randn(32, 3), embeddings, slice(0, 16), slice(16, 32), per_pair, per_pair // 2)
+        assert statistics["pair_similarity"].item() == expected
 
 
 def test_a_pair_of_one_view_each_has_one_view_of_either_image():

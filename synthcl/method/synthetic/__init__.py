@@ -2,7 +2,10 @@
 
 from typing import Annotated
 
+from pydantic import Field
+
 from synthcl.core.plugin import kind_or
+from synthcl.method.synthetic.folder import FolderConfig
 from synthcl.method.synthetic.gan.settings import GanConfig
 
-AnySource = Annotated[GanConfig, kind_or("gan")]
+AnySource = Annotated[GanConfig | FolderConfig, Field(discriminator="kind"), kind_or("gan")]

@@ -75,9 +75,24 @@ class GanConfig(Section):
         return self
 
     @property
+    def portion(self) -> float:
+        """Of the synthetic views: what the portions of other sources are measured by."""
+        return 1.0
+
+    @property
+    def attached(self) -> bool:
+        """Whether its views join the groups of real images: a latent has a group of its own."""
+        return False
+
+    @property
     def views_per_latent(self) -> int:
         """Views of one latent."""
         return self.views_per_pair if self.pair else 2
+
+    @property
+    def views_per_group(self) -> int:
+        """Views that share a group: those of one latent."""
+        return self.views_per_latent
 
     @property
     def views_per_sample(self) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from synthcl.core import rng
 from synthcl.core.device import resize, to_device
 from synthcl.core.updates import ema_update, update
-from synthcl.method.scene import Made, Own, Seen, Source, Statistics
+from synthcl.method.scene import Asked, Made, Own, Seen, Source, Statistics
 from synthcl.method.synthetic.gan.diffaugment import Augmented, augment, augmentation_draw
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.synthetic.gan.settings import GanConfig
@@ -101,7 +101,8 @@ class Gan(Source):
         generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
         return GanDraw(latents, augmentation_draw(gan.augment_strength, groups, *generators), others, ids)
 
-    def make(self, draw: GanDraw, real: Tensor, own: Own) -> Made:
+    def make(self, asked: Asked, own: Own) -> Made:
+        draw: GanDraw = asked.draw
         self._observed = {}
         with torch.set_grad_enabled(self.plays):
             fake = self.networks.generator(draw.latents)  # (latents, C, h, w)
@@ -117,7 +118,7 @@ class Gan(Source):
         fake_for_encoder, fake_for_d = reverse_gradient(fake, own["hardness"], self.section.hardness_unit, norms)
         if own["hardness"] > 0:  # else the node that measures them was not passed
             self._observed |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
-        augmented = augment(resize(real, fake.shape[-1]), fake_for_d, draw.augmentation)
+        augmented = augment(resize(asked.real, fake.shape[-1]), fake_for_d, draw.augmentation)
         return Made((fake_for_encoder, *slow), augmented)
 
     def prepare(self, own: Augmented) -> None:
