@@ -10,10 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from image_files import write_image
 from tiny_run import TINY, arguments
 
 from synthcl.comparison import execute
-from synthcl.comparison.plan import plan, read_arms, read_counts, unlabelled_count
+from synthcl.comparison.arms import default_arms
+from synthcl.comparison.plan import describe_folders, plan, read_arms, read_counts, unlabelled_count
 from synthcl.comparison.records import Place, Record, is_finished, read_all
 from synthcl.comparison.report import write
 from synthcl.comparison.run import perform
@@ -439,3 +441,24 @@ def test_ray_runs_all_jobs_and_shows_a_users_error_as_it_is(tmp_path):
             list(pool([partial(read_arms, "nonsense")]))
     finally:
         ray.shutdown()
+
+
+def test_a_folder_of_synthetic_images_is_an_arm_that_waits_for_no_generator(tmp_path, capsys):
+    for row in range(60):
+        write_image(tmp_path / "made" / f"train-{row:04d}__a.png", row)
+    source = {"kind": "folder", "path": str(tmp_path / "made"), "pairs": "names"}
+    moving = {"kind": "linear", "start": 0.2, "end": 0.6}
+    changes = {"synthetic.gan": None, "synthetic.mine": source, "curriculum.synthetic_fraction": moving}
+    base = config(tmp_path, **changes | {"data.image_fraction": 0.5})
+    assert default_arms(base) == ["real-only", "joint"]
+    chosen = runs_of(base, arms="real-only,joint", images="575", seeds=2)
+    assert not any(run.config.needs_gan for run in chosen)
+    told = list(describe_folders(chosen))
+    assert [line.split(" images, ")[1].split(":")[0] for line in told] == ["seed 0", "seed 1"]
+    assert told[0].split(":", 1)[1] != told[1].split(":", 1)[1]  # another cut leaves out others
+    assert execute.execute(chosen, Place(base), execute.in_this_process)
+    assert not list(Place(base).gans.glob("*"))
+    records = {(record.arm, record.seed): record for record in read_all(Place(base).records, base)}
+    joint = records["joint", 0]
+    assert joint.metrics != records["real-only", 0].metrics
+    assert any("synthetic/mine/twin_similarity" in rung["statistics"] for rung in joint.rungs)

@@ -16,6 +16,7 @@ MARKDOWN = (
     "benchmarks/README.md",
     "docs/mechanisms.md",
     "docs/encoders.md",
+    "docs/synthetic-folder.md",
 )
 COMMANDS = [(name, script) for name in MARKDOWN for script in markdown_commands((ROOT / name).read_text())]
 COMMANDS += [("cluster.yaml", script) for script in head_comment_commands((ROOT / "cluster.yaml").read_text())]
