@@ -33,6 +33,7 @@ SLOW = {
     "test_comparison",
     "test_references",
     "test_malloc",
+    "test_mechanisms",
     "test_efficiency",
     "test_skips",
 }

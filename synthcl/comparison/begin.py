@@ -105,13 +105,22 @@ def planned(config: Config, asked: Asked) -> list[Run]:
         UserError: as `Asked.runs`, or when an encoder or a reference cannot be made, or a folder not used.
     """
     runs = asked.runs(config)
+    look_at_encoders(config)
+    for told in describe_folders(runs):
+        print(f"synthetic  {told}", flush=True)
+    return runs
+
+
+def look_at_encoders(config: Config) -> None:
+    """Make the encoder and the references once, and print what they are.
+
+    Raises:
+        UserError: when one cannot be made.
+    """
     require_encoder(config.encoder, config.data.channels, config.view_size)
     require_references(config)
     for name, told in describe_encoders(config):
         print(f"{name:<10} {told}", flush=True)
-    for told in describe_folders(runs):
-        print(f"synthetic  {told}", flush=True)
-    return runs
 
 
 def begin(config: Config, runs: list[Run], how: How, *, equal_time: bool = False) -> bool:

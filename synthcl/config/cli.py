@@ -17,6 +17,7 @@ from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.method.synthetic.folder import FolderConfig
 
+DEFAULT_PRESET = "fashion-mini"
 SMOKE_TEST: dict[str, Any] = {
     "data.image_fraction": 0.1,
     "synthetic.gan.warmup_kimg": 3,
@@ -40,7 +41,7 @@ SMOKE_TEST: dict[str, Any] = {
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that choose a configuration."""
-    parser.add_argument("--preset", default="fashion-mini", help=f"{', '.join(preset_names())}, or a YAML or JSON file")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(preset_names())}, or a YAML or JSON file")
     parser.add_argument("--smoke-test", action="store_true", help="the same path on next to no work")
     parser.add_argument("--address", help="Ray cluster to join, such as auto; short for compute.address=...")
     parser.add_argument("--storage", help="folder or URI for all results; short for compute.storage=...")
