@@ -154,8 +154,9 @@ def _notes(records: list[Record], by_arm: Mapping[str, Mapping[int, float]]) -> 
         f"R: {FAMILIES[0]}, J: {FAMILIES[1]}, r: with the mechanism. {equal}: {'; '.join(sorted(budgets))}.",
         "Brackets: 95 % intervals over seeds, paired; of differences Student's, of rho by the bootstrap. They are not "
         "corrected for the number of mechanisms.",
-        "rho = 1 - (J_r - R_r) / (J - R), the replaced share: 0 where the generator gains as much beside the mechanism, "
-        "1 where it gains nothing more; '[open]' where J - R may be 0, 'no gain' where its mean is not above 0.",
+        "rho = 1 - (J_r - R_r) / (J - R), the replaced share: 0 where the generator gains as much beside the "
+        "mechanism, 1 where it gains nothing more; '[open]' where J - R may be 0, 'no gain' where its mean is not "
+        "above 0.",
         RULE,
     ]
     if shares := _latents(records, by_arm):
