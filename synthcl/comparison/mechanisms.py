@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from synthcl.comparison.arms import ARMS, OWN, REAL_ONLY
+from synthcl.comparison.arms import OWN, REAL_ONLY, arm_overrides
 from synthcl.comparison.plan import Arms, Run, plan
 from synthcl.comparison.records import Place, Record
 from synthcl.config.schema import Config
@@ -102,7 +102,7 @@ def stage_1(base: Config, chosen: Iterable[str], count: int) -> list[Run]:
         UserError: as of `plan`.
     """
     arms = {
-        arm: _arm(REAL_ONLY, MECHANISMS[name].overrides(strength), VIEW_STRENGTHS[0])
+        arm: _arm(base, REAL_ONLY, MECHANISMS[name].overrides(strength), VIEW_STRENGTHS[0])
         for name in chosen
         for arm, strength in tried_arms(name).items()
     }
@@ -133,14 +133,18 @@ def stage_2(base: Config, strengths: Mapping[str, float], count: int, seeds: int
     arms: Arms = {}
     for views in VIEW_STRENGTHS:
         for family in FAMILIES:
-            arms[arm_name(family, None, views)] = _arm(family, {}, views)
+            arms[arm_name(family, None, views)] = _arm(base, family, {}, views)
             for name, strength in strengths.items():
-                arms[arm_name(family, name, views)] = _arm(family, MECHANISMS[name].overrides(strength), views)
+                arms[arm_name(family, name, views)] = _arm(base, family, MECHANISMS[name].overrides(strength), views)
     return plan(base, arms, [count], seeds)
 
 
-def _arm(family: str, overrides: dict[str, Any], view_strength: float) -> dict[str, Any]:
-    return ARMS[family] | overrides | {"curriculum.view_strength": {"kind": "constant", "start": view_strength}}
+def _arm(base: Config, family: str, overrides: dict[str, Any], view_strength: float) -> dict[str, Any]:
+    return (
+        arm_overrides(family, base)
+        | overrides
+        | {"curriculum.view_strength": {"kind": "constant", "start": view_strength}}
+    )
 
 
 def tried(records: Iterable[Record], config: Config) -> dict[str, dict[float, list[float]]]:

@@ -50,8 +50,12 @@ class Effect:
         """By `RULE`."""
         if self.on_joint.low is None or self.on_joint.high is None:
             return "open"
-        gains = (self.of_generator_alone.low or 0.0) > 0
-        if _helps(self.on_real) and gains and self.replaced and self.replaced.value >= REPLACED:
+        if (
+            _helps(self.on_real)
+            and _helps(self.of_generator_alone)
+            and self.replaced
+            and self.replaced.value >= REPLACED
+        ):
             return "replaces"
         if _helps(self.on_joint):
             return "adds"
@@ -74,11 +78,14 @@ def effect(real: Sequence[float], joint: Sequence[float], real_r: Sequence[float
     alone = [j - r for j, r in zip(joint, real, strict=True)]
     beside = [j - r for j, r in zip(joint_r, real_r, strict=True)]
     left = recovered_fraction(beside, [0.0] * len(alone), alone)  # the share of J - R that is left in J_r - R_r
+    gain = _difference(joint, real)
+    if left and not _helps(gain):
+        left = Estimate(left.value, None, None, left.n)  # a share of what may be nothing has no bounds
     return Effect(
         on_real=_difference(real_r, real),
         on_joint=_difference(joint_r, joint),
         of_generator=_difference(joint_r, real_r),
-        of_generator_alone=_difference(joint, real),
+        of_generator_alone=gain,
         interaction=_difference(beside, alone),
         replaced=left and Estimate(1 - left.value, _from_one(left.high), _from_one(left.low), left.n),
     )
