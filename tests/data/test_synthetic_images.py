@@ -210,3 +210,19 @@ def test_images_that_a_csv_file_does_not_name_are_counted(real, tmp_path):
     found = opened(real, made, pairs="pairs.csv")
     assert found.dropped == {"unnamed": 1}
     assert "1 that the CSV file does not name" in found.describe()
+
+
+@pytest.mark.parametrize("source", ["files", "array"])
+def test_names_hold_where_a_run_trains_on_all_images_there_are(real, tmp_path, source):
+    if source == "files":
+        config, names = real, ["cat/3__a.png", "test/dog/t1__a.png", f"{names_of(real, 'validation')[0]}__b.png"]
+    else:
+        config = folder_config(tmp_path, source="fashion-mini", channels=1, image_size=28)
+        names = ["train-3__a.png", "test-5__a.png"]
+    config = config.model_copy(update={"pretrain_on": "all"})
+    found = opened(config, make(tmp_path / "made", *names), pairs="names")
+    assert (len(found.images), found.dropped) == (len(names), {})
+    assert "no validation or test images to compare with" in found.describe()
+    if source == "array":
+        positions = found.twins.starts.diff().nonzero().flatten().tolist()
+        assert positions == [3, len(SOURCES["fashion-mini"].train(config)) + 5]

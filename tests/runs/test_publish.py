@@ -19,6 +19,7 @@ PRIVATE = "/home/somebody/private"
 PLACES = {
     "data.root": f"{PRIVATE}/birds",
     "evaluation.transfer": [f"folder:{PRIVATE}/trees", "digits"],
+    "synthetic.mine": {"kind": "folder", "path": f"{PRIVATE}/variations", "pairs": f"{PRIVATE}/variations/pairs.csv"},
     "compute.storage": "s3://somebody/private",
     "compute.address": "private:6379",
 }

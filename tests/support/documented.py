@@ -23,6 +23,7 @@ import setuptools  # noqa: F401 (once pip is imported, as below, it cannot be, a
 from program import ROOT, run, run_script
 from torch import nn
 
+import synthcl.comparison.begin
 import synthcl.comparison.plan
 import synthcl.programs.evaluate
 from synthcl.config.cli import parse_overrides
@@ -289,6 +290,7 @@ def data_imitated() -> Iterator[None]:
         chdir(ROOT),
         mock.patch.object(synthcl.comparison.plan, "unlabelled_count", return_value=UNLABELLED_IMAGES),
         mock.patch.object(synthcl.comparison.plan, "open_split", return_value=labelled),
+        mock.patch.object(synthcl.comparison.begin, "describe_folders", return_value=[]),
         mock.patch(
             "synthcl.runs.preflight.open_data",
             return_value=SimpleNamespace(describe=lambda: "data as imitated", images=None),
