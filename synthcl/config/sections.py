@@ -69,6 +69,9 @@ class TrainingConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
     weight_decay: float = Field(1e-4, ge=0, description="of weights, not of norms and biases")
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
+    slow_half_life_kimg: Positive = Field(
+        10.0, description="half-life of the slow encoder, in thousand images, where a term needs one"
+    )
     restart_at: float | None = Field(
         None, gt=0, lt=1, description="progress at which the encoder's optimiser and learning rate begin anew; or none"
     )
@@ -84,6 +87,11 @@ class TrainingConfig(Section):
     def steps(self) -> int:
         """Optimiser steps of the whole budget."""
         return max(1, round(self.kimg * 1000 / self.batch_images))
+
+    @property
+    def slow_decay(self) -> float:
+        """What the slow encoder keeps of itself in a step."""
+        return 0.5 ** (self.batch_images / (1000 * self.slow_half_life_kimg))
 
     @property
     def restart_step(self) -> int | None:

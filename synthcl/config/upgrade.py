@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "search.log_to": [],
     "training.restart_at": None,
     "data.pretrain_on": "train",
+    "training.slow_half_life_kimg": 10.0,
     "search.members": None,
     "search.exploit": 0.25,
     "search.seed_deviation": 1.5,

@@ -29,6 +29,18 @@ def update(loss: Tensor, *optimizers: torch.optim.Optimizer, private: Tensor | N
         optimizer.step()
 
 
+def begin_anew(optimizer: torch.optim.Optimizer) -> None:
+    """Forget all state; momentum begins at zero for every parameter, as torch's fused SGD takes it of all or of none.
+
+    Args:
+        optimizer: whose parameters may have their first gradient at different steps.
+    """
+    optimizer.state.clear()
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
+        for parameter in _parameters(optimizer):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 

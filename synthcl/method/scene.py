@@ -6,6 +6,7 @@ A family is a folder beside this file and an idea is a file in it, with two clas
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthcl.core.device import normalise
+from synthcl.core.updates import ema_update
 
 Own = Mapping[str, float]
 """a plug-in's scheduled fields at this step by name, with the knobs that all share, such as hardness"""
@@ -49,8 +51,15 @@ class Views(NamedTuple):
 class Seen:
     """What the encoder makes of the views, in one pass; a head's output is computed when it is first asked for."""
 
-    def __init__(self, views: Views, encoder: Callable[..., Tensor], heads: Mapping[str, nn.Module]) -> None:
-        self.views, self._heads = views, heads
+    def __init__(
+        self,
+        views: Views,
+        encoder: Callable[..., Tensor],
+        heads: Mapping[str, nn.Module],
+        slow: SlowCopy | None = None,
+    ) -> None:
+        self.views, self._heads, self._slow = views, heads, slow
+        self._of_slow: Tensor | None = None
         self.features: Tensor = encoder([normalise(part) for part in views.parts])  # (V, feature_dim)
         self._raw: dict[str, Tensor] = {}
         self._unit: dict[str, Tensor] = {}
@@ -61,11 +70,49 @@ class Seen:
             self._raw[name] = self._heads[name](self.features)
         return self._raw[name]
 
+    def slow(self, name: str) -> Tensor:
+        """What the slow encoder and its head make of the views: (V, dim), without gradient.
+
+        Without a slow encoder, as a term has it that needs none, it is what the encoder itself makes of them.
+        """
+        if self._slow is None:
+            return self.head(name).detach()
+        with torch.no_grad():
+            if self._of_slow is None:
+                self._of_slow = self._slow.encoder([normalise(part) for part in self.views.parts])
+            return self._slow.heads[name](self._of_slow)
+
     def embeddings(self, name: str) -> Tensor:
         """The same on the unit sphere: (V, dim) of length 1."""
         if name not in self._unit:
             self._unit[name] = F.normalize(self.head(name), dim=1)
         return self._unit[name]
+
+
+class SlowCopy(nn.Module):
+    """A copy of encoder and heads, whose outputs terms take as targets.
+
+    It begins as they are, and follows them: slow <- decay * slow + (1 - decay) * fast, buffers copied.
+
+    Args:
+        encoder: whose copy looks at the views.
+        heads: by name, on its features.
+        decay: of a step, in [0, 1).
+
+    Source: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020, eq. 2.
+    """
+
+    def __init__(self, encoder: nn.Module, heads: Mapping[str, nn.Module], decay: float) -> None:
+        super().__init__()
+        self.encoder, self.heads = copy.deepcopy(encoder), copy.deepcopy(nn.ModuleDict(heads))
+        self.requires_grad_(False)
+        self._decay = decay
+
+    def follow(self, encoder: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        """After the update of a step."""
+        ema_update(self.encoder, encoder, self._decay)
+        for name, head in self.heads.items():
+            ema_update(head, heads[name], self._decay)
 
 
 class Draw(Protocol):
@@ -115,6 +162,8 @@ class View(Plugin):
 class Term(Plugin):
     """One loss of the encoder and its heads."""
 
+    needs_slow: ClassVar[bool] = False
+    """whether it looks at `Seen.slow`; one slow encoder serves all terms of a run"""
     plays: bool
     """whether players ascend it"""
 

@@ -139,7 +139,7 @@ def require_plugins(config: Config) -> None:
         seen = Seen(views, lambda parts: features, heads)
         for name, term in config.terms.items():
             with _named(f"terms.{name}"):
-                term.build()(seen, knobs.own(f"terms.{name}"))
+                term.build(config.heads[term.head].dim)(seen, knobs.own(f"terms.{name}"))
 
 
 @contextmanager

@@ -48,8 +48,7 @@ def _entries(config: Config) -> dict[str, dict[str, Any]]:
     spaces |= {f"views.{name}": view.build(config.view_size).SPACE for name, view in sorted(config.views_on.items())}
     sources = {name: Gan.SPACE if name == "gan" else Folder.SPACE for name in config.sources_on}
     spaces |= {f"synthetic.{name}": space for name, space in sources.items()}
-    spaces |= {
-        f"terms.{name}": term.build().SPACE for name, term in sorted(config.terms.items()) if term.weight.bounds[1] > 0
-    }
+    on = {name: term for name, term in sorted(config.terms.items()) if term.weight.bounds[1] > 0}
+    spaces |= {f"terms.{name}": term.build(config.heads[term.head].dim).SPACE for name, term in on.items()}
     spaces |= {path: schedule.SPACE for path, schedule in config.schedules.items()}
     return {f"{place}.{field}": {**entry} for place, space in spaces.items() for field, entry in space.items()}

@@ -13,7 +13,8 @@ from synthcl.config.schema import Config
 from synthcl.core.device import resize
 from synthcl.core.rng import seed_from
 from synthcl.method.curriculum.knobs import Knobs
-from synthcl.method.scene import Player, Plugin, Seen, Source, Statistics, Term, View, Views
+from synthcl.method.encoders.batch_norm import synchronise_batch_norm
+from synthcl.method.scene import Player, Plugin, Seen, SlowCopy, Source, Statistics, Term, View, Views
 from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
@@ -45,13 +46,16 @@ class Lab:
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
         self.views: dict[str, View] = in_order(views)
         self.terms: dict[str, Term] = {
-            name: _initialised(term.build, seed, f"terms {name}")
+            name: _initialised(term.build, seed, f"terms {name}", config.heads[term.head].dim)
             for name, term in sorted(config.terms.items())
             if term.weight.bounds[1] > 0
         }
         self._own = nn.ModuleDict({"heads": nn.ModuleDict(others), "views": nn.ModuleDict(self.views)})
         self._own["terms"] = nn.ModuleDict(self.terms)
-        self._own.to(device)
+        synchronise_batch_norm(self._own.to(device))
+        self.slow: SlowCopy | None = None
+        if any(term.needs_slow for term in self.terms.values()):
+            self.slow = SlowCopy(networks.encoder, self.heads, config.training.slow_decay)
         self.optimizers = make_optimizers(config, networks, self._own.parameters())
         self._looked_at = {loop.measured for loop in config.closed_loops.values()}
         self.sources: dict[str, Source] = {}
@@ -152,16 +156,27 @@ class Lab:
     def modules(self) -> Iterable[nn.Module]:
         """Everything with parameters or buffers."""
         return itertools.chain(
-            (network for network in vars(self.networks).values() if network is not None), [self._own]
+            network for network in (*vars(self.networks).values(), self._own, self.slow) if network is not None
         )
 
+    def look(self, views: Views) -> Seen:
+        """What the encoder makes of the views, and the slow one where terms ask for it."""
+        return Seen(views, self.encoder, self.heads, self.slow)
+
+    def follow(self) -> None:
+        """The slow encoder follows."""
+        if self.slow is not None:
+            self.slow.follow(self.encoder, self.heads)
+
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimisers and, where plug-ins have state, theirs by place."""
+        """Networks, optimisers and, where plug-ins have state, theirs by place, and the slow encoder."""
         own = self._own.state_dict()
         return {
             "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
             "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
-        } | ({"plugins": own} if own else {})
+            **({"plugins": own} if own else {}),
+            **({"slow": self.slow.state_dict()} if self.slow is not None else {}),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
@@ -172,6 +187,8 @@ class Lab:
             if optimizer is not None:
                 optimizer.load_state_dict(state["optimizers"][name])
         self._own.load_state_dict(state.get("plugins", {}))
+        if self.slow is not None:
+            self.slow.load_state_dict(state["slow"])
 
 
 def in_order(views: Mapping[str, View]) -> dict[str, View]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synthcl.config.schema import Config
 from synthcl.core.rng import seed_from
+from synthcl.core.updates import begin_anew
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
@@ -95,6 +96,7 @@ def make_optimizers(config: Config, networks: Networks, others: Iterable[nn.Para
         encoder = torch.optim.AdamW(groups, training.learning_rate, fused=True)
     else:
         encoder = torch.optim.SGD(groups, training.learning_rate, momentum=training.momentum, fused=True)
+    begin_anew(encoder)
     optimizers = Optimizers(encoder)
     if networks.generator is not None and networks.discriminator is not None and not config.gan.frozen:
         gan = config.gan

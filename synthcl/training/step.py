@@ -11,7 +11,7 @@ from operator import add
 
 from synthcl.core.updates import update
 from synthcl.method.curriculum.knobs import Knobs
-from synthcl.method.scene import Seen, Statistics
+from synthcl.method.scene import Statistics
 from synthcl.training.batch import Batch
 from synthcl.training.lab import Lab
 
@@ -37,12 +37,13 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
         views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
 
     # Losses. `played` reaches encoder, heads and, through the reversal, players; `private` encoder and heads alone.
-    seen = Seen(views, lab.encoder, lab.heads)  # features (views, feature_dim)
+    seen = lab.look(views)  # features (views, feature_dim)
     played, private, losses = lab.losses(seen, knobs, players=len(games))
     total = reduce(add, [loss for loss in (played, *restraints) if loss is not None])
     update(total, *lab.learners(games), private=private)
 
-    # Afterwards: the averaged generator; banks and slow copies of those who have some.
+    # Afterwards: the averaged generator, banks, and the slow encoder where a term looks through it.
     for place, plugin in lab.plugins.items():
         plugin.after(seen, knobs.own(place))
+    lab.follow()
     return losses | lab.statistics(seen)

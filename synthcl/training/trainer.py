@@ -14,6 +14,7 @@ from synthcl.core import distributed, rng
 from synthcl.core.errors import Diverged, UserError
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
+from synthcl.core.updates import begin_anew
 from synthcl.data import ImageSource, SyntheticImages
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.training.batch import make_batch
@@ -101,7 +102,7 @@ class Trainer:
         for planned, images, fetched in self.shown.stream(plan, self.config.data.loader_workers):
             progress = self.step / self.config.training.steps
             if self.step == self.config.training.restart_step:
-                self.optimizers.encoder.state.clear()  # again where a checkpoint of just before it is continued
+                begin_anew(self.optimizers.encoder)  # again where a checkpoint of just before it is continued
             knobs, mix = self._knobs(progress), self.config.mix_at(progress)
             batch = make_batch(
                 images,

@@ -63,7 +63,7 @@ def test_the_term_is_the_equation_at_the_temperature_of_its_progress(progress, t
     members = torch.tensor(groups)[:, None]
     views = Views(parts=(z[:, None, None],), counts=(10,), spans={}, members=members, images=members)
     seen = Seen(views, lambda parts: (parts[0][:, 0, 0] + 1) / 2, {"main": nn.Identity()})  # [0, 1] became [-1, 1]
-    loss = config.terms["contrast"].build()(seen, config.knobs_at(progress).own("terms.contrast"))
+    loss = config.terms["contrast"].build(8)(seen, config.knobs_at(progress).own("terms.contrast"))
     assert loss.item() == pytest.approx(supcon_loop(z.double().numpy(), groups, temperature), rel=1e-5)
 
 

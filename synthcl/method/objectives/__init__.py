@@ -6,13 +6,25 @@ from pydantic import Field
 
 from synthcl.core.plugin import kind_or
 from synthcl.method.objectives.barlow import BarlowConfig
+from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
 from synthcl.method.objectives.decoupled import DecoupledConfig
+from synthcl.method.objectives.moco import MocoConfig
+from synthcl.method.objectives.nnclr import NnclrConfig
 from synthcl.method.objectives.ppcl import PpclConfig
+from synthcl.method.objectives.simsiam import SimsiamConfig
 from synthcl.method.objectives.vicreg import VicregConfig
 
 AnyTerm = Annotated[
-    PpclConfig | DecoupledConfig | VicregConfig | BarlowConfig | CustomTerm,
+    PpclConfig
+    | DecoupledConfig
+    | VicregConfig
+    | BarlowConfig
+    | MocoConfig
+    | ByolConfig
+    | SimsiamConfig
+    | NnclrConfig
+    | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),
 ]

@@ -21,7 +21,7 @@ class BarlowConfig(PairsSection):
     kind: Literal["barlow"] = "barlow"
     redundancy: float = Field(0.0051, ge=0, description="of the squared correlations between different dimensions")
 
-    def build(self) -> Barlow:
+    def build(self, dim: int) -> Barlow:
         return Barlow(self)
 
 

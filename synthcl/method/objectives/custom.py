@@ -30,7 +30,7 @@ class CustomTerm(TermSection):
     code: Code
     options: dict[str, Any] = Field({}, description="keyword arguments of the callable")
 
-    def build(self) -> CustomLoss:
+    def build(self, dim: int) -> CustomLoss:
         return CustomLoss(self)
 
 

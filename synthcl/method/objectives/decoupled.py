@@ -33,7 +33,7 @@ class DecoupledConfig(TermSection):
         "both", description="memberships that count: all, those of half a view and more, or of half and less"
     )
 
-    def build(self) -> Decoupled:
+    def build(self, dim: int) -> Decoupled:
         return Decoupled(self)
 
 

@@ -25,7 +25,7 @@ class PpclConfig(TermSection):
     kind: Literal["ppcl"] = "ppcl"
     temperature: Temperature = Field(Constant(start=0.2), description="of the softmax over similarities")
 
-    def build(self) -> Ppcl:
+    def build(self, dim: int) -> Ppcl:
         return Ppcl(self)
 
 

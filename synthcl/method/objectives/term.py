@@ -31,5 +31,9 @@ class TermSection(Section):
         return self
 
     @abstractmethod
-    def build(self) -> Term:
-        """The term; its parameters are drawn from torch's global state, which the caller has seeded."""
+    def build(self, dim: int) -> Term:
+        """The term; its parameters are drawn from torch's global state, which the caller has seeded.
+
+        Args:
+            dim: of what its head gives.
+        """

@@ -23,7 +23,7 @@ class VicregConfig(PairsSection):
     variance: float = Field(25.0, ge=0, description="of the hinge that keeps standard deviations at 1")
     covariance: float = Field(1.0, ge=0, description="of the squared covariances between dimensions")
 
-    def build(self) -> Vicreg:
+    def build(self, dim: int) -> Vicreg:
         return Vicreg(self)
 
 
