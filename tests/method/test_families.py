@@ -42,6 +42,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "source folder": {"path": "mine"},
     "term moco": {"queue": 24},
     "term nnclr": {"bank": 24, "hidden": 8},
+    "term halp": {"bank": 24, "prototypes": 4, "levels": 2},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
     "schedule constant": {"start": 0.5},
@@ -59,7 +60,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 MIXERS = [kind for kind, section in VIEWS.items() if issubclass(section, MixerConfig)]
 
 
-STAND_STILL = {"simsiam", "nnclr"}
+STAND_STILL = {"simsiam", "nnclr", "halp"}
 """terms whose targets are the run's own embeddings without gradient; a slope is that of the targets, too"""
 NOW = {"weight": 1.0, "temperature": 0.2}
 """what a term is told of a step"""

@@ -9,6 +9,7 @@ from synthcl.method.objectives.barlow import BarlowConfig
 from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
 from synthcl.method.objectives.decoupled import DecoupledConfig
+from synthcl.method.objectives.halp import HalpConfig
 from synthcl.method.objectives.moco import MocoConfig
 from synthcl.method.objectives.nnclr import NnclrConfig
 from synthcl.method.objectives.ppcl import PpclConfig
@@ -24,6 +25,7 @@ AnyTerm = Annotated[
     | ByolConfig
     | SimsiamConfig
     | NnclrConfig
+    | HalpConfig
     | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),
