@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthcl.core import distributed
 from synthcl.core.plugin import Count
-from synthcl.method.encoders.projector import Projector
 from synthcl.method.objectives.keys import mean_over_anchors
 from synthcl.method.objectives.pairs import together
+from synthcl.method.objectives.predictor import make_predictor
 from synthcl.method.objectives.term import TermSection
 from synthcl.method.scene import Own, Seen, Term, Views
 
@@ -40,7 +40,7 @@ class Byol(Term):
     def __init__(self, section: ByolConfig, dim: int) -> None:
         super().__init__()
         self.plays, self._head = section.plays, section.head
-        self.predictor = Projector(dim, section.hidden, dim)
+        self.predictor: nn.Module = make_predictor(dim, section.hidden)
 
     def forward(self, seen: Seen, own: Own) -> Tensor:
         predicted = self.predictor(seen.head(self._head))

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from synthcl.core.plugin import Count
 from synthcl.method.curriculum.ramps import Constant
-from synthcl.method.encoders.projector import Projector
 from synthcl.method.objectives.keys import Bank, mean_over_anchors, ppcl_to_keys, shown
+from synthcl.method.objectives.predictor import make_predictor
 from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
@@ -44,7 +44,7 @@ class Nnclr(Term):
     def __init__(self, section: NnclrConfig, dim: int) -> None:
         super().__init__()
         self.plays, self._head = section.plays, section.head
-        self.predictor, self.bank = Projector(dim, section.hidden, dim), Bank(section.bank, dim)
+        self.predictor, self.bank = make_predictor(dim, section.hidden), Bank(section.bank, dim)
 
     def forward(self, seen: Seen, own: Own) -> Tensor:
         predicted = F.normalize(self.predictor(seen.head(self._head)).float(), dim=1)
