@@ -5,6 +5,7 @@ import torch
 from small_trainer import CPU, random_images, tiny_config, untrained_gan
 
 from synthcl.core.errors import UserError
+from synthcl.method.scene import Asked
 from synthcl.method.synthetic.gan.source import of_pool, walked
 from synthcl.training.batch import make_batch
 from synthcl.training.trainer import Trainer
@@ -17,7 +18,7 @@ def trainer_of(overrides=None) -> Trainer:
 
 def batch_of(trainer: Trainer, step: int = 0):
     config, mix = trainer.config, trainer.config.mix_at(0.0)
-    count = mix.real + trainer._for_sources(mix)
+    count = mix.real + trainer.lab.sources["gan"].reads_real(mix.groups["gan"])
     images = torch.zeros(count, 1, 16, 16, dtype=torch.uint8)
     plugins = {"views": trainer.lab.views, "sources": trainer.lab.sources}
     where = {"views_per_image": 2, "seed": 0, "step": step, "device": CPU}
@@ -47,7 +48,7 @@ def test_a_walk_moves_the_image_of_the_average_alone_and_one_of_0_changes_no_bit
     assert after[4]["synthetic/pair_similarity"] != before[4]["synthetic/pair_similarity"]
     source, own = walks.lab.sources["gan"], {"hardness": 0.0}
     draw, real = source.draw(4, 0, 3), torch.rand(4, 1, 16, 16)
-    near, far = (source.make(draw, real, own | {"walk": walk}).parts for walk in (0.0, 0.6))
+    near, far = (source.make(Asked(draw, real, None), own | {"walk": walk}).parts for walk in (0.0, 0.6))
     torch.testing.assert_close(near[0], far[0])
     with torch.no_grad():
         expected = walks.networks.generator_ema(walked(draw.latents, draw.others, 0.6))
