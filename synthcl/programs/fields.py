@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Iterator
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -49,18 +49,60 @@ def lines(place: str) -> Iterator[str]:
         return
     if get_origin(annotation) is dict:
         yield f"{place} holds members by name, each of one of these kinds:"
-        annotation = get_args(annotation)[1]
     if not _is_family(annotation):
         raise UserError(f"{place} is a field and has none of its own; synthcl fields {place.rpartition('.')[0]} has it")
-    for number, section in enumerate(dict.fromkeys(_sections(annotation))):
+    for number, section in enumerate(_described(annotation)):
         if number:
             yield ""
-        yield f"{place}: {(section.__doc__ or section.__name__).strip().splitlines()[0]}"
-        rows = [
-            [name, _type(field), _default(field), field.description or ""]
-            for name, field in section.model_fields.items()
-        ]
-        yield from aligned([["field", "type", "default", ""], *rows], numbers=False, indent=2).splitlines()
+        yield f"{place}: {section.summary}"
+        rows = [["field", "type", "default", ""], *map(list, section.rows)]
+        yield from aligned(rows, numbers=False, indent=2).splitlines()
+
+
+def places() -> Iterator[tuple[str, list[Described]]]:
+    """Every place of the configuration that has fields, with the sections that may stand there; each section once."""
+    seen: set[type[Section]] = {Config}
+    waiting = [(name, field.annotation) for name, field in Config.model_fields.items()]
+    while waiting:
+        place, annotation = waiting.pop(0)
+        sections = [section for section in dict.fromkeys(_sections(annotation)) if section not in seen]
+        if not sections:
+            continue
+        seen.update(sections)
+        named = f"{place}.NAME" if get_origin(annotation) is dict else place
+        yield named, [_describe(section) for section in sections]
+        for section in sections:
+            waiting += [(f"{named}.{name}", field.annotation) for name, field in section.model_fields.items()]
+
+
+class Row(NamedTuple):
+    """A field: its name, and its type with bounds, its default and its line as they are printed."""
+
+    name: str
+    type: str
+    default: str
+    description: str
+
+
+class Described(NamedTuple):
+    """A section: its kind (empty outside a family), its first line, and its fields."""
+
+    kind: str
+    summary: str
+    rows: list[Row]
+
+
+def _described(annotation: Any) -> list[Described]:
+    return [_describe(section) for section in dict.fromkeys(_sections(annotation))]
+
+
+def _describe(section: type[Section]) -> Described:
+    kind = section.model_fields.get("kind")
+    summary = (section.__doc__ or section.__name__).strip().splitlines()[0]
+    rows = [
+        Row(name, _type(field), _default(field), field.description or "") for name, field in section.model_fields.items()
+    ]
+    return Described(str(get_args(kind.annotation)[0]) if kind else "", summary, rows)
 
 
 def _inner(annotation: Any, part: str, place: str) -> Any:
@@ -78,6 +120,8 @@ def _is_family(annotation: Any) -> bool:
 
 
 def _sections(annotation: Any) -> list[type[Section]]:
+    if get_origin(annotation) is dict:
+        annotation = get_args(annotation)[1]
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Section) else []
     try:
