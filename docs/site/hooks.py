@@ -40,7 +40,9 @@ HTML = re.compile(r'(?<=src=")(?!\w+:)([^"]+)(?=")')
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the documents of the root, the generated references, and every file that a document links to."""
-    written = {f"docs/{file.src_uri}": Path(file.abs_src_path or "").read_text() for file in files.documentation_pages()}
+    written = {
+        f"docs/{file.src_uri}": Path(file.abs_src_path or "").read_text() for file in files.documentation_pages()
+    }
     written |= {name: (ROOT / name).read_text() for name in DOCUMENTS}
     for name, uri in DOCUMENTS.items():
         files.append(File.generated(config, uri, content=written[name]))
@@ -121,13 +123,14 @@ def fields() -> str:
     page = [
         "# Fields\n",
         "Any field can be set on the command line as `section.field=value`, or in a YAML file that `--preset` names.",
-        "`synthcl fields SECTION` prints the same tables.\n",
+        "`synthcl fields SECTION` prints the same tables. NAME is a name of your choice.\n",
     ]
     for place, sections in places():
-        page.append(f"\n## {place}\n")
+        schedules = any(section.kind == "constant" for section in sections)
+        page.append("\n## Schedules\n" if schedules else f"\n## {place}\n")
         for section in sections:
-            kind = f"### kind: {section.kind} {{ #{place}.{section.kind} }}\n\n" if len(sections) > 1 else ""
-            page.append(f"{kind}{section.summary}\n\n| field | type | default | |\n| --- | --- | --- | --- |")
+            page.append(f"### {section.kind}\n" if len(sections) > 1 else "")
+            page.append(f"{section.summary}\n\n| field | type | default | |\n| --- | --- | --- | --- |")
             for row in section.rows:
                 cells = (f"`{row.name}`", row.type, f"`{row.default}`" if row.default else "", row.description)
                 page.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -143,6 +146,8 @@ def api() -> str:
     for name in sorted(synthcl.__all__):
         found = getattr(synthcl, name)
         page.append(f"::: {found.__module__}.{found.__qualname__}\n")
+        if name == "Config":
+            page.append("    options: {members: [with_overrides]}\n\nIts sections and fields: [Fields](fields.md).\n")
     return "\n".join(page)
 
 

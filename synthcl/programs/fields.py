@@ -100,9 +100,10 @@ def _describe(section: type[Section]) -> Described:
     kind = section.model_fields.get("kind")
     summary = (section.__doc__ or section.__name__).strip().splitlines()[0]
     rows = [
-        Row(name, _type(field), _default(field), field.description or "") for name, field in section.model_fields.items()
+        Row(name, _type(field), _default(field), field.description or "")
+        for name, field in section.model_fields.items()
     ]
-    return Described(str(get_args(kind.annotation)[0]) if kind else "", summary, rows)
+    return Described(" or ".join(get_args(kind.annotation)) if kind else "", summary, rows)
 
 
 def _inner(annotation: Any, part: str, place: str) -> Any:
