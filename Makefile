@@ -1,6 +1,6 @@
 # One virtual environment for everything; a stamp says what was installed into it, and from which pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help search test test-fast cluster-test check audit clean
+.PHONY: help search test test-fast cluster-test check docs audit clean
 
 # The first Python from 3.11 on that can make virtual environments; PYTHON=... overrides.
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
@@ -27,13 +27,18 @@ test-fast: $(VENV)/.installed-dev ## run the quick tests, some four minutes on t
 cluster-test: $(VENV)/.installed-dev ## of the tests, the one that brings a cluster up by ray up on hosts of this machine (Linux, root)
 	$(VENV)/bin/python -m pytest -m cluster -n 0 $(ARGS)
 
-check: $(VENV)/.installed-dev ## what a change must pass: style, format, types, imports and tests
+check: $(VENV)/.installed-dev ## what a change must pass: style, format, types, imports, documents and tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(MAKE) docs
 	$(MAKE) audit
 	$(MAKE) test
+
+docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
+	@echo "build/docs/index.html; with search: $(VENV)/bin/python -m http.server -d build/docs"
 
 # A service that knows nothing answers like one that finds nothing: a package of known vulnerabilities goes first.
 audit: $(VENV)/.installed-dev ## known vulnerabilities of all that is installed

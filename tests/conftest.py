@@ -35,6 +35,7 @@ SLOW = {
     "test_malloc",
     "test_mechanisms",
     "test_efficiency",
+    "test_site",
     "test_skips",
 }
 """modules that `make test-fast` leaves out: they start Ray or other processes, or train for more than a few steps"""

@@ -145,7 +145,8 @@ def api() -> str:
     page = ["# Python\n", inspect.getdoc(synthcl) or "", "\n`import synthcl` imports neither Ray nor Optuna.\n"]
     for name in sorted(synthcl.__all__):
         found = getattr(synthcl, name)
-        page.append(f"::: {found.__module__}.{found.__qualname__}\n")
+        own = f"synthcl.face.{name}" if inspect.ismodule(found) else found.__module__  # a module that can be called
+        page.append(f"::: {own}.{name}\n")
         if name == "Config":
             page.append("    options: {members: [with_overrides]}\n\nIts sections and fields: [Fields](fields.md).\n")
     return "\n".join(page)

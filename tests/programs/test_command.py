@@ -124,13 +124,13 @@ def halved(views, numbers, strength):
 def loss(vectors, groups):
     return -vectors.var(0).clamp(max=1).mean()
 """
-"""as a user would write it to the README's table"""
+"""as a user would write it to the table of docs/own-code.md"""
 
 
-def test_code_of_ones_own_takes_part_as_the_readme_says(tmp_path: Path) -> None:
+def test_code_of_ones_own_takes_part_as_documented(tmp_path: Path) -> None:
     (tmp_path / "my_module.py").write_text(MY_MODULE)
     path = Path(f"{ROOT}{os.pathsep}{tmp_path}")
-    typed = re.findall(r"^\| .*? \| `(.*my_module:.*?)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    typed = re.findall(r"^\| .*? \| `(.*my_module:.*?)` \|", (ROOT / "docs/own-code.md").read_text(), re.MULTILINE)
     assert len(typed) == 4
     small = {field: value for field, value in TINY.items() if field != "encoder.width"}
     given = ["train", *arguments(small), *typed]

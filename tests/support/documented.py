@@ -30,7 +30,9 @@ from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 
 SHELL_LANGUAGES = {"", "sh", "bash", "shell", "console"}
-INLINE = re.compile(r"`((?:python3?|make|pip|tensorboard|optuna-dashboard|\.venv/bin/\S+)\s[^`]+)`")
+INLINE = re.compile(
+    r"`((?:python3?|make|pip|tensorboard|optuna-dashboard|\.venv/bin/\S+|synthcl (?:search|train) --preset)\s[^`]+)`"
+)
 UNLABELLED_IMAGES = 45_000
 """of CIFAR-10's 50,000 for training, less the validation split of the presets: what counting them would find"""
 
