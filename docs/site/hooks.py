@@ -142,7 +142,7 @@ def api() -> str:
     """The page of the Python interface: every public name of the package, from its docstring."""
     import synthcl
 
-    page = ["# Python\n", inspect.getdoc(synthcl) or "", "\n`import synthcl` imports neither Ray nor Optuna.\n"]
+    page = ["# Python names\n", inspect.getdoc(synthcl) or "", "\n`import synthcl` imports neither Ray nor Optuna.\n"]
     for name in sorted(synthcl.__all__):
         found = getattr(synthcl, name)
         own = f"synthcl.face.{name}" if inspect.ismodule(found) else found.__module__  # a module that can be called
