@@ -200,7 +200,7 @@ def _choice(
             continue
         own, truth = (np.array([pair[part] for pair in known], dtype=float) for part in (0, 1))
         sizes.append(len(known))
-        with_real_only &= REAL_ONLY in {arm for *_, arm in known}
+        with_real_only &= any(arm.startswith(REAL_ONLY) for *_, arm in known)  # or a tuned one
         by_seed.setdefault((group[0], group[2]), []).append(chosen(own, truth))
     if not by_seed:
         return None

@@ -121,7 +121,7 @@ class Config(Section):
                 f"compute.min_workers_per_trial {self.compute.min_workers_per_trial} must divide "
                 f"compute.workers_per_trial {workers}"
             )
-        if self.search.objective != "linear" and not self.evaluation.transfer:
+        if self.search.objective not in ("linear", "label_free") and not self.evaluation.transfer:
             raise ValueError(
                 f"search.objective {self.search.objective!r} needs a data set in evaluation.transfer; "
                 "name one or use linear"

@@ -213,8 +213,14 @@ class SearchConfig(Section):
         description="name of a file in synthcl/search/spaces, a path to one, or auto: the ranges of what is on",
     )
     opponent_space: str = Field("real-only", description="likewise, of real-only")
-    objective: Literal["linear", "transfer", "weighted", "pareto"] = Field(
-        "linear", description="what a trial is chosen by; pareto: linear and transfer, neither given up for the other"
+    objective: Literal["linear", "transfer", "weighted", "pareto", "label_free"] = Field(
+        "linear",
+        description="what a trial is chosen by; pareto: linear and transfer, neither given up for the other; "
+        "label_free: a score without labels that has been calibrated",
+    )
+    label_free: LabelFree | None = Field(None, description="the score that objective label_free chooses by")
+    calibration: str | None = Field(
+        None, description="file of `synthcl calibrate --out`, which has to say that this score may judge"
     )
     transfer_weight: Fraction = Field(0.5, description="share of transfer in the weighted objective")
     keep_one_in: float | None = Field(
@@ -244,6 +250,16 @@ class SearchConfig(Section):
     log_to: tuple[Literal["wandb", "mlflow"], ...] = Field(
         (), description="experiment trackers that follow the search beside TensorBoard"
     )
+
+    @model_validator(mode="after")
+    def _a_score_is_named_and_calibrated(self) -> SearchConfig:
+        if self.objective == "label_free" and not (self.label_free and self.calibration):
+            raise ValueError(
+                f"objective label_free with label_free {self.label_free} and calibration {self.calibration}: no score "
+                "without labels chooses encoders unless it has been seen to; give search.label_free=SCORE and "
+                "search.calibration=FILE of `synthcl calibrate`, or train one encoder with `synthcl train`"
+            )
+        return self
 
     @property
     def keeps_one_in(self) -> float:

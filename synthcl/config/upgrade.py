@@ -28,6 +28,8 @@ ADDED: dict[str, Any] = {
     "evaluation.label_free": [],
     "evaluation.references": {},
     "evaluation.reference_image_size": 224,
+    "search.label_free": None,
+    "search.calibration": None,
     "search.log_to": [],
     "training.restart_at": None,
     "data.pretrain_on": "train",

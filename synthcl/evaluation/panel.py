@@ -7,7 +7,8 @@ a data set without labels has no validation split, and then they are among those
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -91,13 +92,28 @@ def goodness(metric: str, value: float) -> float:
         metric: one of `CLAIMED`.
         value: as it is logged.
 
+    Returns:
+        Above 0 for every value that the score can have but 0 itself, so that no failed run is above one with a score.
+
     Example:
-        >>> goodness("loss/contrast", 2.0), goodness("label_free/alpha", 1.5), goodness("features/rank", 60.0)
-        (-2.0, -0.5, 60.0)
+        >>> goodness("loss/contrast", 0.0), goodness("label_free/alpha", 1.0), goodness("features/rank", 60.0)
+        (1.0, 1.0, 60.0)
     """
     if metric == f"{PREFIX}alpha":
-        return -abs(value - 1)
-    return -value if metric in _LOWER_IS_BETTER else value
+        return math.exp(-abs(value - 1))
+    return math.exp(-value) if metric in _LOWER_IS_BETTER else value
+
+
+def named(config: Config) -> tuple[str, ...]:
+    """The scores that a run measures: those of `evaluation.label_free`, and the one that a search chooses by."""
+    judge = (config.search.label_free,) if config.search.objective == "label_free" else ()
+    return tuple(dict.fromkeys(name for name in (*config.evaluation.label_free, *judge) if name))
+
+
+def judged(metrics: Mapping[str, float], config: Config) -> float:
+    """What objective label_free chooses by: the score that the search names, higher is better."""
+    metric = f"{PREFIX}{config.search.label_free}"
+    return goodness(metric, metrics[metric])
 
 
 def require_panel(config: Config) -> None:
@@ -107,15 +123,16 @@ def require_panel(config: Config) -> None:
         UserError: naming the view.
     """
     turned = [name for name, view in config.views_on.items() if isinstance(view, RotationConfig)]
-    if "rotation" in config.evaluation.label_free and turned:
+    if "rotation" in named(config) and turned:
+        field = "evaluation" if "rotation" in config.evaluation.label_free else "search"
         raise UserError(
-            f"evaluation.label_free has 'rotation', and views.{turned[0]} turns images in training, so that an encoder "
+            f"{field}.label_free has 'rotation', and views.{turned[0]} turns images in training, so that an encoder "
             "that cannot tell is no worse; leave one of them out"
         )
 
 
 def measure(encoder: nn.Module, head: nn.Module, config: Config, device: torch.device) -> dict[str, float]:
-    """The scores that `evaluation.label_free` names, as `label_free/NAME`; none costs nothing.
+    """The scores of `named`, as `label_free/NAME`; none costs nothing.
 
     Args:
         encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim), on `device`; modes are restored after.
@@ -123,7 +140,7 @@ def measure(encoder: nn.Module, head: nn.Module, config: Config, device: torch.d
         config: of the run.
         device: where the networks live.
     """
-    if not (names := config.evaluation.label_free):
+    if not (names := named(config)):
         return {}
     panel = make_panel(encoder, head, config, device, turn="rotation" in names)
     return {f"{PREFIX}{name}": SCORES[name](panel) for name in names}

@@ -39,7 +39,7 @@ from synthcl.data import (
     open_transfer,
     require_classes,
 )
-from synthcl.evaluation import names
+from synthcl.evaluation import names, panel
 from synthcl.evaluation.features import Labelled, encode
 from synthcl.evaluation.labels import label_count, label_order, most_labels, require_labels
 from synthcl.evaluation.probes import knn
@@ -69,7 +69,7 @@ def score(
     """
     settings = config.evaluation
     labelled = has_labels(config.data)
-    by_transfer = config.search.objective != "linear" or not labelled
+    by_transfer = config.search.objective not in ("linear", "label_free") or not labelled
     if labelled:
         metrics = _score_own(encoder, config, device, quick=quick, test=test, early=early)
     else:
@@ -115,8 +115,9 @@ def _score_own(
 
 
 def is_scored(config: Config) -> bool:
-    """Whether there are labels to score an encoder by: of the data set itself, or of a transfer set."""
-    return has_labels(config.data) or bool(config.evaluation.transfer)
+    """Whether there is something to choose by: labels of the data set or of a transfer set, or a calibrated score."""
+    by_panel = config.search.objective == "label_free"
+    return by_panel or has_labels(config.data) or bool(config.evaluation.transfer)
 
 
 def is_last(metrics: Mapping[str, Any], config: Config) -> bool:
@@ -134,11 +135,13 @@ def objective(metrics: dict[str, float], config: Config) -> float:
         metrics: what `score` returned.
         config: its search section says linear, transfer (mean over targets), or weighted:
             (1 - transfer_weight) * linear + transfer_weight * transfer. Of pareto it is the linear one, beside which
-            `names.transfer` is compared. Without labels of its own it is transfer.
+            `names.transfer` is compared. Without labels of its own it is transfer. Of label_free it is that score.
 
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
     """
+    if config.search.objective == "label_free":
+        return panel.judged(metrics, config)
     final = (f"val/{names.headline(config)}", "val/transfer/mean")
     return _weighted(metrics, config, final if is_last(metrics, config) else _early_names(config))
 
@@ -153,6 +156,8 @@ def rung_score(metrics: dict[str, float], config: Config) -> float:
     Raises:
         UserError: when the objective needs a score that the protocol did not measure.
     """
+    if config.search.objective == "label_free":
+        return panel.judged(metrics, config)  # one measure over a whole run
     return _weighted(metrics, config, _early_names(config, "early-" if is_last(metrics, config) else ""))
 
 

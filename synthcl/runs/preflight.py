@@ -17,6 +17,7 @@ from synthcl.evaluation.labels import most_labels, require_labels
 from synthcl.evaluation.panel import require_panel
 from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+from synthcl.runs.calibrated import require_calibrated
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 from synthcl.training.gan_warmup import budget_kimg
 from synthcl.training.lab import in_order
@@ -99,6 +100,8 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
     if chooses:
         require_held_out(config.data)
     found = find(config.data, config.data.source, pretrains=True, test=test)
+    if chooses and config.search.objective == "label_free":
+        require_calibrated(config)
     if chooses and not found.train:
         _require_judge(config)
     require_enough_images(config.with_overrides(_NO_SYNTHETIC_VIEW), found.unlabelled_images)  # as real-only needs
@@ -194,7 +197,7 @@ def _require_judge(config: Config) -> None:
     Raises:
         UserError: saying what to do instead.
     """
-    if config.search.objective != "transfer":
+    if config.search.objective not in ("transfer", "label_free"):
         raise UserError(
             f"data.root {config.data.root!r} has images without labels, and "
             f"search.objective={config.search.objective!r} needs labels to choose by (scores without labels rank no "

@@ -102,7 +102,8 @@ def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = N
         if row.state == "complete":
             final.plot(0, row.score, marker="D", **style | {"markersize": 5 if row.label == winner else 4})
     early, last = measures(config)
-    describe(axes, f"At the rungs: {early}", "thousand images", "validation score, %")
+    unit = "score" if config.search.objective == "label_free" else "validation score, %"
+    describe(axes, f"At the rungs: {early}", "thousand images", unit)
     describe(final, "At the end", "", "")
     final.set_xlabel(last, fontsize=8)
     final.set_xticks([])
@@ -115,6 +116,8 @@ def learning_curves(trials: pd.DataFrame, config: Config, winner: str | None = N
 def measures(config: Config) -> tuple[str, str]:
     """What a score is at the early rungs and at the last one, in words."""
     settings, objective = config.evaluation, config.search.objective
+    if objective == "label_free":
+        return f"{config.search.label_free}, without labels", f"{config.search.label_free}, without labels"
     labels = min(settings.early_label_images, settings.max_label_images or settings.early_label_images)
     where = {"linear": "", "pareto": "", "transfer": ", other data sets", "weighted": ", with other data sets"}[
         objective

@@ -122,6 +122,10 @@ def require_population(config: Config, space: Space) -> None:
         )
     if search.objective == "pareto":
         raise UserError("search.objective 'pareto' names no member that another could copy; use weighted or linear")
+    if search.objective == "label_free":
+        raise UserError(
+            "search.objective 'label_free' is in no points, as search.seed_deviation is; use search.algorithm=halving"
+        )
     if search.trials is not None:
         raise UserError(
             f"search.trials {search.trials} has no meaning for a population; remove it and give search.members"
@@ -186,7 +190,9 @@ def contests(config: Config, spaces: Spaces, budgets: float) -> list[Contest]:
             startup_trials=search.startup_trials,
             pareto=search.objective == "pareto",
             run=config.name,
-            metric=f"validation {sorted_by(search.objective)}, %",
+            metric=search.label_free or ""
+            if search.objective == "label_free"
+            else f"validation {sorted_by(search.objective)}, %",
         )
 
     method = contest(STUDY, "trial", spaces.method, config, OWN, own)

@@ -14,7 +14,7 @@ def judged(contender: str, opponent: str, found: Estimate | None, score: str) ->
         score: linear or transfer.
     """
     if found is None:
-        return f"No verdict: {contender} and {opponent} have no seed in common."
+        return f"No verdict: {contender} and {opponent} have no test score of one seed in common."
     how = f"on test ({score}, {found.n} seed{'s' * (found.n > 1)})"
     if found.low is None or found.high is None:
         return f"No verdict from one seed: {contender} minus {opponent}, the best real-only, {found} {how}."
