@@ -73,7 +73,7 @@ def effect(real: Sequence[float], joint: Sequence[float], real_r: Sequence[float
     Example:
         >>> found = effect([44.0, 45.0, 44.5], [47.0, 47.5, 47.6], [46.9, 47.4, 47.0], [47.2, 47.5, 47.4])
         >>> found.word, round(found.replaced.value, 2)
-        ('replaces', 0.9)
+        ('replaces', 0.91)
     """
     alone = [j - r for j, r in zip(joint, real, strict=True)]
     beside = [j - r for j, r in zip(joint_r, real_r, strict=True)]
