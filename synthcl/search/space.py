@@ -271,8 +271,10 @@ def _check(space: Space, config: Config, said: str) -> None:
             point = config.with_overrides(overrides)
         except UserError as error:
             raise UserError(f"space {said!r} holds invalid configurations: {error}") from None
-        if _warmup_reads(point) != _warmup_reads(config):
-            shared = sorted(path for path in overrides if path.split(".")[0] in ("synthetic", "data"))
+        begins = point.needs_gan and not config.needs_gan  # a run without synthetic images does without the GAN
+        if begins or _warmup_reads(point) != _warmup_reads(config):
+            families = ("synthetic", "data", *(("curriculum",) if begins else ()))
+            shared = sorted(path for path in overrides if path.split(".")[0] in families)
             raise UserError(
                 f"space {said!r}: {', '.join(shared)} would change the GAN that all trials share; remove it"
             )
@@ -289,4 +291,4 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _warmup_reads(config: Config) -> dict[str, Any]:
-    return {"needed": config.needs_gan, "gan": config.gan.warmup_reads(), "data": config.data.model_dump()}
+    return {"gan": config.gan.warmup_reads(), "data": config.data.model_dump()}
