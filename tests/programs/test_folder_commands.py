@@ -9,7 +9,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from program import ROOT, run
 from short_budget import SCORED, short_budget
 from strange_images import write_strange_images
@@ -85,6 +88,33 @@ def test_one_training_on_strange_images_leaves_an_encoder(command):
     typed, options, folder = command
     assert unhurt(typed("tune/train.py", *options))
     assert load_encoder(folder / "train-joint.safetensors").feature_dim == 512
+
+
+def test_two_commands_lead_from_a_flat_folder_without_labels_to_features(command, tmp_path):
+    """The settings are those of docs/folder-to-classifier.md, for a CPU, with next to no steps."""
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (2000, 16, 16, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number:04d}.png")
+    own = {"data.root": tmp_path / "photos", "compute.storage": tmp_path / "runs", "name": "photos"}
+    own |= {"data.image_size": 32, "encoder.kind": "conv", "training.kimg": 0.512, "training.batch_images": 128}
+    own |= {
+        "synthetic.gan.generator_width": 4,
+        "synthetic.gan.discriminator_width": 4,
+        "synthetic.gan.warmup_kimg": 0.512,
+    }
+    typed, synthcl = command[0], ["-m", "synthcl.programs.command"]
+    trained = typed(*synthcl, "train", "--preset", "folder", *arguments(own))
+    assert unhurt(trained)
+    assert "no labels" in trained.stdout
+    file = tmp_path / "features.parquet"
+    encoder = tmp_path / "runs/photos/train-joint.safetensors"
+    assert unhurt(typed(*synthcl, "embed", str(encoder), str(tmp_path / "photos"), "--out", str(file)))
+    table = pd.read_parquet(file)
+    assert len(table) == 2000
+    features = np.stack(table.iloc[:, 1]) if len(table.columns) == 2 else table.iloc[:, 1:].to_numpy()
+    assert features.shape == (2000, load_encoder(encoder).feature_dim)
+    assert np.isfinite(features).all()
 
 
 def test_the_doctor_finds_strange_images_in_order(command):
