@@ -56,7 +56,7 @@ class Config(Section):
     """The whole configuration of a run; `synthcl fields` lists its fields.
 
     Example:
-        config = synthcl.Config(name="mine").with_overrides({"curriculum.hardness.kind": "linear"})
+        config = synthcl.Config(name="mine").with_overrides({"curriculum.hardness.start": 0.5})
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run's folder")

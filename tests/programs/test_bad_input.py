@@ -116,4 +116,4 @@ def test_bad_input_is_one_line_and_exit_code_2_and_nothing_is_written_or_lost(ki
 
 def test_there_are_many_rows_and_each_asks_for_the_thing_the_value_and_the_remedy():
     assert len(ROWS) >= 60
-    assert all(len(row["says"]) == 3 for rows in TABLE.values() for row in rows.values())
+    assert all(len(row["says"]) >= 3 for rows in TABLE.values() for row in rows.values())
