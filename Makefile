@@ -21,7 +21,7 @@ search: $(VENV)/.installed ## search for the best curriculum: make search ARGS="
 test: $(VENV)/.installed-dev ## run the tests: make test ARGS="tests/config/test_schema.py -k override"
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-test-fast: $(VENV)/.installed-dev ## run the quick tests, some four minutes on two cores: before every commit
+test-fast: $(VENV)/.installed-dev ## run the quick tests, some three minutes on two cores: before every commit
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
 
 cluster-test: $(VENV)/.installed-dev ## of the tests, the one that brings a cluster up by ray up on hosts of this machine (Linux, root)
