@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
 
+from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section
 from synthcl.method.encoders import weights as files
 from synthcl.method.encoders.normalise import HALF, IMAGENET, Normalise, Statistics, normaliser
@@ -64,6 +66,7 @@ class EncoderSection(Section):
         """What the weights expect that this kind usually begins with."""
         return HALF
 
+    @abstractmethod
     def build(self, channels: int, image_size: int | None = None) -> nn.Module:
         """The network with random weights; nothing is read, and nothing is fetched.
 
@@ -74,7 +77,6 @@ class EncoderSection(Section):
         Returns:
             Images (n, channels, image_size, image_size) in [-1, 1], or parts that add up to n, -> (n, feature_dim).
         """
-        raise NotImplementedError
 
     def begin(self, channels: int, image_size: int | None = None) -> nn.Module:
         """The network with the weights that a run begins with, which may be downloaded here.
@@ -96,8 +98,12 @@ class EncoderSection(Section):
     """beginnings of names that its weights have and features do not need: of a classifier"""
 
     def fetch(self) -> files.State:
-        """The weights that go by a name."""
-        raise NotImplementedError
+        """The weights that go by a name.
+
+        Raises:
+            UserError: when there are none.
+        """
+        raise UserError(f"encoder.weights {self.weights!r}: {self.called} has none by name; give the path of a file")
 
     def require_named_weights(self) -> None:
         """Refuse a name that there is not, without fetching anything.
