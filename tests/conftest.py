@@ -12,9 +12,14 @@ from xdist.scheduler import LoadScopeScheduling
 torch.set_num_threads(1)
 
 CLUSTERS = {
-    "clusters 1": ("test_every_preset", "test_doctor", "test_cli", "test_remote_warmup"),
-    "clusters 2": ("test_search", "test_notebook", "test_viewers", "test_trackers", "test_run_page", "test_face"),
-    "clusters 3": ("test_chaos", "test_ray_up", "test_folder_commands", "test_cluster", "test_autoscaling"),
+    "clusters 1": (
+        *("test_every_preset", "test_folder_commands", "test_chaos", "test_ray_up"),
+        *("test_doctor", "test_cli", "test_remote_warmup"),
+    ),
+    "clusters 2": (
+        *("test_search", "test_notebook", "test_viewers", "test_trackers", "test_run_page"),
+        *("test_face", "test_cluster", "test_autoscaling"),
+    ),
 }
 """modules that start Ray, in parts of some minutes; those that share the finished smoke run are in one"""
 

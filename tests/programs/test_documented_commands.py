@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from documented import Documents, head_comment_commands, markdown_commands, submitted
+from documented import Documents, head_comment_commands, markdown_commands, outside_make, submitted
 from program import ROOT
 
 PAGES = sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
@@ -98,6 +98,7 @@ def test_make_installs_torch_from_the_index_that_is_named(target: str, tmp_path:
         subprocess.run(
             ["make", "-n", target, f"VENV={tmp_path}/venv", *given],
             cwd=ROOT,
+            env=outside_make(),
             capture_output=True,
             text=True,
             check=True,

@@ -37,6 +37,11 @@ UNLABELLED_IMAGES = 45_000
 """of CIFAR-10's 50,000 for training, less the validation split of the presets: what counting them would find"""
 
 
+def outside_make() -> dict[str, str]:
+    """This environment less what a `make test ARGS=...` hands on to every make below it."""
+    return {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES", "ARGS"}}
+
+
 def markdown_commands(text: str) -> list[str]:
     """The fenced and the indented shell blocks of a Markdown text, and its inline commands."""
     fenced = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -187,7 +192,7 @@ class Documents:
             assert parsed, given
 
     def _make(self, given: list[str]) -> None:
-        done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(["make", "-n", *given], cwd=ROOT, env=outside_make(), capture_output=True, text=True)
         assert done.returncode == 0, f"make {given}: {done.stderr}"
         for line in done.stdout.splitlines():
             if line.startswith(".venv/bin/python "):
