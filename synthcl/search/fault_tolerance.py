@@ -3,32 +3,85 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 from ray.util.placement_group import remove_placement_group
 
 from synthcl.cluster import preemption
 from synthcl.cluster.ray_internals import orphaned_placement_groups
+from synthcl.core.progress import say
 from synthcl.core.report import Report
+from synthcl.search.trial import label_of
 
 ORPHANS_SECONDS = 5.0
 """between two looks for what the dead still hold"""
 
 
-class ForgiveProgress(Callback):
-    """A trial that got further may fail again: machines die at any rate, only failing at the same place ends it."""
+@dataclass
+class _Task:
+    """What a searcher has suggested, however many Ray trials it takes."""
 
-    def __init__(self) -> None:
-        self._furthest: dict[str, int] = {}
+    first: str
+    suggestion: dict[str, Any]
+    furthest: int = 0
+    failures: int = 0
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        if result["images"] > self._furthest.get(trial.trial_id, 0):
-            self._furthest[trial.trial_id] = result["images"]
-            trial.run_metadata.num_failures = 0
+
+class Retry(Searcher):
+    """Suggests anew what failed: machines die at any rate, only failing at the same place again and again ends it.
+
+    Tune's own retries are off, since they have a gap: a trial whose process dies before it begins, as when a process
+    that has ended one trial is given the next, is not tried again.
+
+    Args:
+        searcher: suggests the trials, and hears of each as if it had run once.
+        tries: without progress, before the searcher hears of an error.
+    """
+
+    def __init__(self, searcher: Searcher, tries: int = 3) -> None:
+        super().__init__(metric=searcher.metric, mode=searcher.mode)
+        self._searcher, self._tries = searcher, tries
+        self._tasks: dict[str, _Task] = {}
+        self._failed: list[_Task] = []
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
+        """What failed before, or else what the searcher suggests."""
+        if self._failed:
+            self._tasks[trial_id] = task = self._failed.pop(0)
+            say(f"{label_of(task.suggestion)} is tried again, {task.failures + 1} of {self._tries}")
+            return task.suggestion
+        suggestion = self._searcher.suggest(trial_id)
+        if suggestion == Searcher.FINISHED and self._tasks:
+            return None  # what is under way may fail
+        if isinstance(suggestion, dict):
+            self._tasks[trial_id] = _Task(trial_id, suggestion)
+        return suggestion
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Forgive failures where there is progress."""
+        task = self._tasks[trial_id]
+        if result["images"] > task.furthest:
+            task.furthest, task.failures = result["images"], 0
+        self._searcher.on_trial_result(task.first, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Keep what failed for the next suggestion; whatever else has ended is the searcher's."""
+        task = self._tasks.pop(trial_id)
+        task.failures += error
+        if error and task.failures < self._tries:
+            self._failed.append(task)
+        else:
+            self._searcher.on_trial_complete(task.first, result, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a search is continued from its study and its records."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as for `save`."""
 
 
 class CheckpointOnPreemption(Callback):

@@ -37,7 +37,7 @@ from synthcl.runs.storage import Storage
 from synthcl.search import confirm, refit, report, results, study_notes, viewers
 from synthcl.search.budget import confirm_images, equal_time_images, following_runs, kept_checkpoints, refit_images
 from synthcl.search.checkpoint_cleanup import CheckpointCleanup
-from synthcl.search.fault_tolerance import CheckpointOnPreemption, ForgiveProgress, FreeOrphans
+from synthcl.search.fault_tolerance import CheckpointOnPreemption, FreeOrphans, Retry
 from synthcl.search.leaderboard import is_real_only
 from synthcl.search.live import Follow, LivePage
 from synthcl.search.optuna_search import StudySearch
@@ -95,6 +95,7 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for noisy in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it calls incomplete what was tried again and ended
     data = open_data(config)
     print("\n".join([data.describe(), *viewers.lines(storage.folder, config.search.log_to)]), flush=True)
     connect(config)
@@ -211,11 +212,11 @@ def _fit(
     if not storage.is_uri:
         (storage.folder / name).mkdir(exist_ok=True)
     log, followed = StageLog(config, storage, name, outlook, searched), trackers(config, storage, name, searched)
-    own = [log, Follow(page, name, log), ForgiveProgress(), CheckpointOnPreemption(), FreeOrphans()]
+    own = [log, Follow(page, name, log), CheckpointOnPreemption(), FreeOrphans()]
     tuner = tune.Tuner(
         _trainable(config, gans, test, storage.ray_uri(name)),
         tune_config=tune.TuneConfig(
-            search_alg=Slots(searcher, partial(trials_to_start, config)),
+            search_alg=Slots(Retry(searcher), partial(trials_to_start, config)),
             num_samples=-1,  # the searcher says when it is done
             reuse_actors=True,
             trial_name_creator=leg_name,
@@ -226,7 +227,6 @@ def _fit(
             storage_path=storage.ray_path,
             callbacks=[*own, *callbacks, *followed],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
-            failure_config=tune.FailureConfig(max_failures=2),
             verbose=0,
         ),
     )

@@ -48,6 +48,8 @@ class TrackedRun:
     experiment_dir_name: str
     told: int = field(default=-1)
     """images at the last point"""
+    failed: bool = False
+    """whether its last leg did, which may be tried again"""
 
     def __str__(self) -> str:
         return self.label
@@ -99,6 +101,7 @@ class Tracker(Callback):
             run = TrackedRun(name, f"{name}-{self._id}", used, str(self._folder), self._stage)
             self._open[name] = run
             self._do(self._logger.log_trial_start, run)
+        self._open[name].failed = False
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -114,7 +117,8 @@ class Tracker(Callback):
                     values = _plainly_named(values)
                 self._do(self._logger.log_trial_result, iteration, run, values)
         if report.ended:
-            self._close(run.label, failed=bool(report.failure))
+            run.failed = bool(report.failure)
+            self._close(run.label)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name = label_of(trial.config)
@@ -124,17 +128,19 @@ class Tracker(Callback):
                 self._close(longest)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._close(label_of(trial.config), failed=True)
+        if (run := self._open.get(label_of(trial.config))) is not None:
+            run.failed = True
+        self.on_trial_complete(iteration, trials, trial)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         for name in list(self._open):
             self._close(name)
         self._do(self._logger.on_experiment_end, trials, **info)
 
-    def _close(self, name: str, *, failed: bool = False) -> None:
+    def _close(self, name: str) -> None:
         self._waiting = [other for other in self._waiting if other != name]
         if (run := self._open.pop(name, None)) is not None:
-            self._do(self._logger.log_trial_end, run, failed=failed)
+            self._do(self._logger.log_trial_end, run, failed=run.failed)
 
     def _do(self, action: Callable[..., Any], *given: Any, **named: Any) -> None:
         try:

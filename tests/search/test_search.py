@@ -308,3 +308,40 @@ def test_a_reference_that_is_added_to_a_finished_search_is_scored_and_changes_no
     again = search(*more, overrides={}, address=ray_address)
     assert "complete" in again.stdout
     assert "reference frozen, seed" not in again.stdout
+
+
+DIES_WHEN_REUSED = """
+import os
+import sys
+
+from ray import tune
+from synthcl.search.fault_tolerance import Retry
+from synthcl.search.slots import Planned, Slots
+
+
+class DiesWhenReused(tune.Trainable):
+    def setup(self, config):
+        pass
+
+    def reset_config(self, new_config):
+        os._exit(1)
+
+    def step(self):
+        return {"images": 64, "done": True}
+
+
+runs = Planned([{"label": "one"}, {"label": "two"}])
+given = tune.TuneConfig(search_alg=Slots(Retry(runs), lambda: 1), num_samples=-1, reuse_actors=True)
+once = tune.CheckpointConfig(checkpoint_at_end=False)
+kept = tune.RunConfig(name="stage", storage_path=sys.argv[1], verbose=0, checkpoint_config=once)
+for result in tune.Tuner(DiesWhenReused, tune_config=given, run_config=kept).fit():
+    if not result.error:
+        print("ended:", result.config["run"]["label"])
+"""
+
+
+def test_a_process_that_dies_when_it_is_given_the_next_trial_costs_no_trial(tmp_path, ray_address):
+    script = [sys.executable, "-c", DIES_WHEN_REUSED, str(tmp_path)]
+    shown = subprocess.run(script, capture_output=True, text=True, check=True, env=at(ray_address)).stdout
+    assert "two is tried again, 2 of 3\n" in shown
+    assert [line for line in shown.splitlines() if line.startswith("ended")] == ["ended: one", "ended: two"]
