@@ -70,7 +70,8 @@ _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
             "pool": None,
             "view_strength_factor": {"kind": "constant", "start": 1.0},
         }
-    }
+    },
+    "terms": {"ppcl": {"within_source": False}},
 }
 """by family and kind: fields that a recorded member may lack, and what was done before there was a choice"""
 _NUMBERS = {

@@ -43,6 +43,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term moco": {"queue": 24},
     "term nnclr": {"bank": 24, "hidden": 8},
     "term halp": {"bank": 24, "prototypes": 4, "levels": 2},
+    "term mochi": {"hardest": 4, "between": 3, "towards": 3, "beyond": 2},
+    "term implicit": {"strength": 1.0},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
     "schedule constant": {"start": 0.5},
@@ -60,9 +62,9 @@ BESIDE: dict[str, dict[str, Any]] = {
 MIXERS = [kind for kind, section in VIEWS.items() if issubclass(section, MixerConfig)]
 
 
-STAND_STILL = {"simsiam", "nnclr", "halp"}
+STAND_STILL = {"simsiam", "nnclr", "halp", "mochi"}
 """terms whose targets are the run's own embeddings without gradient; a slope is that of the targets, too"""
-NOW = {"weight": 1.0, "temperature": 0.2}
+NOW = {"weight": 1.0, "temperature": 0.2, "strength": 0.5}
 """what a term is told of a step"""
 
 

@@ -10,6 +10,8 @@ from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
 from synthcl.method.objectives.decoupled import DecoupledConfig
 from synthcl.method.objectives.halp import HalpConfig
+from synthcl.method.objectives.implicit import ImplicitConfig
+from synthcl.method.objectives.mochi import MochiConfig
 from synthcl.method.objectives.moco import MocoConfig
 from synthcl.method.objectives.nnclr import NnclrConfig
 from synthcl.method.objectives.ppcl import PpclConfig
@@ -26,6 +28,8 @@ AnyTerm = Annotated[
     | SimsiamConfig
     | NnclrConfig
     | HalpConfig
+    | MochiConfig
+    | ImplicitConfig
     | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from synthcl.core import distributed
 from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.objectives.negatives import of_another_source, share_a_group
 from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
@@ -24,6 +25,9 @@ class PpclConfig(TermSection):
 
     kind: Literal["ppcl"] = "ppcl"
     temperature: Temperature = Field(Constant(start=0.2), description="of the softmax over similarities")
+    within_source: bool = Field(
+        False, description="views repel views of their own source alone: real ones real ones, generated ones their like"
+    )
 
     def build(self, dim: int) -> Ppcl:
         return Ppcl(self)
@@ -36,11 +40,30 @@ class Ppcl(Term):
 
     def __init__(self, section: PpclConfig) -> None:
         super().__init__()
-        self.head, self.plays = section.head, section.plays
+        self.head, self.plays, self.within_source = section.head, section.plays, section.within_source
 
     def forward(self, seen: Seen, own: Own) -> Tensor:
-        views = seen.views
-        return ppcl(seen.embeddings(self.head), views.members, own["temperature"], views.weights, views.anchors)
+        return self.loss(seen, own["temperature"])
+
+    def loss(
+        self, seen: Seen, temperature: float, shift: Tensor | None = None, further: Tensor | None = None
+    ) -> Tensor:
+        """PPCL of what is seen, without views of other sources where they do not count; arguments as of `ppcl`."""
+        views, hidden = seen.views, None
+        if self.within_source:
+            mates = share_a_group(views)
+            # A view alone in its group has no loss, and might have nothing left in its softmax.
+            hidden = of_another_source(views) & ~mates & (mates.sum(dim=1, keepdim=True) > 1)
+        return ppcl(
+            seen.embeddings(self.head),
+            views.members,
+            temperature,
+            views.weights,
+            views.anchors,
+            hidden=hidden,
+            shift=shift,
+            further=further,
+        )
 
 
 def ppcl(
@@ -49,6 +72,10 @@ def ppcl(
     temperature: float,
     weights: Tensor | None = None,
     anchors: Tensor | None = None,
+    *,
+    hidden: Tensor | None = None,
+    shift: Tensor | None = None,
+    further: Tensor | None = None,
 ) -> Tensor:
     """Partially pseudo-labelled contrastive loss: views of one group attract, all others repel.
 
@@ -68,6 +95,9 @@ def ppcl(
         temperature: above 0.
         weights: (views, m) at least 0, of the memberships; None means whole ones.
         anchors: (views,) with mean 1, how much each view counts as an anchor; None means all alike.
+        hidden: (views, all) bool, views of all processes that are no negatives of a view; never its positives.
+        shift: (views, all) float, added to z_i . z_a / temperature in the denominator.
+        further: (views, k) float, z_i . h / temperature of negatives h from elsewhere; -inf is none.
 
     Returns:
         0-dim float32 loss.
@@ -88,7 +118,10 @@ def ppcl(
     itself = rows[:, None] == torch.arange(len(everyone), device=own.device)  # (views, all)
     with torch.autocast(own.device.type, enabled=False):  # bfloat16 has two digits; temperatures are small
         similarity = own @ everyone.T / temperature
-    log_normaliser = similarity.masked_fill(itself, float("-inf")).logsumexp(dim=1)
+    logits = similarity if shift is None else similarity + shift
+    logits = logits.masked_fill(itself if hidden is None else itself | hidden, float("-inf"))
+    logits = logits if further is None else torch.cat([logits, further], dim=1)
+    log_normaliser = logits.logsumexp(dim=1)
     groups = distributed.gather(members)  # (all, m)
     if weights is None and members.shape[1] == 1:
         positives = ((members == groups[:, 0]) & ~itself).float()
