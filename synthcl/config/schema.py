@@ -49,6 +49,7 @@ from synthcl.method.synthetic.folder import FolderConfig
 from synthcl.method.synthetic.gan.settings import GanConfig
 from synthcl.method.views import AnyView
 from synthcl.method.views.mixer import MixerConfig
+from synthcl.method.views.partial import PartialConfig
 from synthcl.method.views.simclr import SimclrConfig
 
 
@@ -145,8 +146,8 @@ class Config(Section):
 
     @property
     def views_on(self) -> dict[str, AnyView]:
-        """The views that some step of the run uses: all but mixers of share 0."""
-        return {name: view for name, view in self.views.items() if not isinstance(view, MixerConfig) or view.is_on}
+        """The views that some step of the run uses: all but those of share 0."""
+        return {name: view for name, view in self.views.items() if not isinstance(view, PartialConfig) or view.is_on}
 
     @property
     def is_real_only(self) -> bool:

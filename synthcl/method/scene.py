@@ -142,6 +142,8 @@ class View(Plugin):
 
     site: ClassVar[Literal["base", "pixel", "mix"]]
     """'base' turns images into views of the size asked for; 'pixel' changes views; 'mix' makes one of two"""
+    straight_through: bool = False
+    """whether some of it has the gradient of the identity, because its own is 0 almost everywhere"""
 
     @abstractmethod
     def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw | None:
@@ -156,7 +158,7 @@ class View(Plugin):
 
     @abstractmethod
     def forward(self, views: Views, draw: Any, own: Own) -> Views:
-        """The views after this one, differentiable with respect to their pixels."""
+        """The views after this one; their gradient reaches the pixels, as a slope or straight through."""
 
 
 class Term(Plugin):

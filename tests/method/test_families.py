@@ -19,12 +19,14 @@ from synthcl.config.schema import Config
 from synthcl.core import distributed
 from synthcl.core.plugin import Section, members
 from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.objectives import AnyTerm
 from synthcl.method.scene import Asked, Seen, SlowCopy, Source, Term, View, Views
 from synthcl.method.synthetic import AnySource
 from synthcl.method.views import AnyView
 from synthcl.method.views.mixer import MixerConfig
+from synthcl.method.views.partial import PartialConfig
 from synthcl.search.space import Dimension
 from synthcl.training.lab import Lab
 
@@ -60,6 +62,8 @@ BESIDE: dict[str, dict[str, Any]] = {
 }
 """What a configuration with a kind also needs."""
 MIXERS = [kind for kind, section in VIEWS.items() if issubclass(section, MixerConfig)]
+PARTIAL = [kind for kind, section in VIEWS.items() if issubclass(section, PartialConfig)]
+"""views that may leave all views of an image but the first as they are"""
 
 
 STAND_STILL = {"simsiam", "nnclr", "halp", "mochi"}
@@ -235,6 +239,12 @@ def test_a_head_maps_features_to_vectors_and_passes_their_gradient(kind: str) ->
     assert features.grad.norm() > 0
 
 
+def told(section: Section, share: float) -> dict[str, float]:
+    """What a view is told of a step: its schedules' first values, and this share."""
+    own = {name: value.value_at(0.0) for name, value in section if isinstance(value, Schedule)}
+    return own | {"view_strength": 1.0, "share": share}
+
+
 def views_of(count: int, size: int = 16) -> Views:
     images = torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
     return Views((images,), (count,), {"real": slice(0, count)}, torch.arange(count)[:, None] // 2)
@@ -259,26 +269,28 @@ def see(vectors: Tensor, groups: Tensor, slow: SlowCopy | None = None) -> Seen:
 
 @each_view
 def test_a_draw_is_pure_and_its_rows_stand_alone(kind: str) -> None:
-    view = VIEWS[kind](**fields("view", kind)).build(16)
+    section = VIEWS[kind](**fields("view", kind))
+    view = section.build(16)
     states = torch.get_rng_state()
     whole, again = (view.draw(8, 1.0, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(states, torch.get_rng_state())
     if whole is None:
         return
-    own = {"view_strength": 1.0, "share": 0.7}
+    own = told(section, share=0.7)
     shown = view(views_of(8), whole, own).parts[0]
     assert torch.equal(shown, view(views_of(8), again, own).parts[0])
     alone = torch.arange(3), torch.tensor([6, 1, 4])
-    for rows in (torch.arange(4), torch.tensor([6, 7, 2, 3])) if kind in MIXERS else alone:  # those mix rows in pairs
+    for rows in (torch.arange(4), torch.tensor([6, 7, 2, 3])) if kind in PARTIAL else alone:  # those know pairs of rows
         images = views_of(8).parts[0][rows]
-        some = view(Views((images,), (len(rows),), {}, rows[:, None]), whole.rows(rows), own).parts[0]
+        some = view(Views((images,), (len(rows),), {}, rows[:, None] // 2), whole.rows(rows), own).parts[0]
         torch.testing.assert_close(some, shown[rows])
 
 
 @each_view
 def test_a_view_stays_in_range_and_is_differentiable(kind: str) -> None:
-    view = VIEWS[kind](**fields("view", kind)).build(16)
-    views, own = views_of(4), {"view_strength": 1.0, "share": 1.0}
+    section = VIEWS[kind](**fields("view", kind))
+    view = section.build(16)
+    views, own = views_of(4), told(section, share=1.0)
     draw = view.draw(4, 1.0, torch.Generator().manual_seed(2))
     after = view(views, draw, own)
     assert after.counts == views.counts
@@ -287,11 +299,27 @@ def test_a_view_stays_in_range_and_is_differentiable(kind: str) -> None:
     assert after.parts[0].max() <= 1
     weights = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(3)).double()
     (gradient,) = torch.autograd.grad((after.parts[0] * weights).sum(), views.parts[0])
+    if view.straight_through:  # which is no slope
+        assert gradient.isfinite().all()
+        assert gradient.norm() > 0
+        return
     direction = torch.randn_like(gradient) * 1e-6
     moved = views._replace(parts=(views.parts[0].detach() + direction,))
     with torch.no_grad():
         change = ((view(moved, draw, own).parts[0] - after.parts[0]) * weights).sum()
     torch.testing.assert_close(change, (gradient * direction).sum(), rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PARTIAL if kind not in MIXERS])  # those have more to show
+def test_a_view_of_share_0_is_absent_and_one_that_rises_changes_nothing_before(kind: str) -> None:
+    config = tiny_config({"training.kimg": 0.064})
+    alone = trainer_of(config).advance(4)
+    assert trainer_of(config.with_overrides({"views.more": {"kind": kind, "share": 0.0}})).advance(4) == alone
+    rising = {"kind": "step", "start": 0.0, "end": 1.0, "ramp_begin": 0.5}
+    history = trainer_of(config.with_overrides({"views.more": {"kind": kind, "share": rising}})).advance(4)
+    assert [point.pop("knob/views.more.share") for point in history] == [0.0, 0.0, 1.0, 1.0]
+    assert history[:2] == alone[:2]
+    assert history[2]["loss/contrast"] != alone[2]["loss/contrast"]
 
 
 @each_term

@@ -8,7 +8,10 @@ from synthcl.core.plugin import kind_or
 from synthcl.method.views.custom import CustomView
 from synthcl.method.views.cutmix import CutmixConfig
 from synthcl.method.views.erase import EraseConfig
+from synthcl.method.views.field import FieldConfig
+from synthcl.method.views.fill_mask import FillMaskConfig
 from synthcl.method.views.mixup import MixupConfig
+from synthcl.method.views.randaugment import RandaugmentConfig
 from synthcl.method.views.resizemix import ResizemixConfig
 from synthcl.method.views.rotation import RotationConfig
 from synthcl.method.views.simclr import SimclrConfig
@@ -21,6 +24,9 @@ AnyView = Annotated[
     | RotationConfig
     | SolariseConfig
     | EraseConfig
+    | RandaugmentConfig
+    | FieldConfig
+    | FillMaskConfig
     | MixupConfig
     | CutmixConfig
     | ResizemixConfig

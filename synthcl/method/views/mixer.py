@@ -10,35 +10,19 @@ from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from synthcl.core.plugin import Section
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.scene import Own, View, Views
+from synthcl.method.views.partial import PartialConfig, is_first
 
 
-class MixerConfig(Section):
+class MixerConfig(PartialConfig):
     """Views that show two images, and belong to the groups of both."""
 
-    kind: str
     share: AnySchedule = Field(Constant(start=0.5), description="of the views that are mixed; 0 all along mixes none")
-    sides: Literal["one", "both"] = Field(
-        "both", description="one leaves all views of an image but the first as they are"
-    )
-
-    @model_validator(mode="after")
-    def _share_is_one(self) -> MixerConfig:
-        low, high = self.share.bounds
-        if low < 0 or high > 1:
-            raise ValueError(f"share goes from {low:g} to {high:g}; it must stay in [0, 1]")
-        return self
-
-    @property
-    def is_on(self) -> bool:
-        """Whether any step of the run can have mixed views."""
-        return self.share.bounds[1] > 0
 
     @abstractmethod
     def build(self, size: int) -> Mixer:
@@ -75,7 +59,7 @@ class Mixer(View):
             return views
         chosen = draw.chosen < own["share"]
         if self._one_side:
-            chosen = chosen & _is_first(views)
+            chosen = chosen & is_first(views)
         kept = torch.where(chosen, draw.kept, 1.0)[:, None]  # (V, 1)
         parts, start = [], 0
         for pixels in views.parts:
@@ -97,9 +81,3 @@ def _of_partners(rows: Tensor) -> Tensor:
     if len(rows) % 2:
         raise ValueError(f"{len(rows)} rows have a row without a partner")
     return rows.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-
-
-def _is_first(views: Views) -> Tensor:
-    """(V,) bool: whether no earlier row of its part shows the same image."""
-    groups = views.members[:, 0].split([len(part) for part in views.parts])
-    return torch.cat([~(own[:, None] == own).tril(-1).any(dim=1) for own in groups])
