@@ -39,6 +39,7 @@ SLOW = {
     "test_references",
     "test_malloc",
     "test_mechanisms",
+    "test_tuned_run",
     "test_efficiency",
     "test_site",
     "test_skips",

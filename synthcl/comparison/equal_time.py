@@ -13,8 +13,10 @@ from synthcl.comparison.plan import Run
 from synthcl.comparison.records import Place, Record, is_finished
 
 
-def equal_time_runs(plan: Sequence[Run], place: Place) -> list[Run]:
-    """Real-only with the budget that takes as long as the own arm took, for every number of images and seed.
+def equal_time_runs(
+    plan: Sequence[Run], place: Place, real: str = REAL_ONLY, own: str = OWN, name: str = EQUAL_TIME
+) -> list[Run]:
+    """Real images alone with the budget that takes as long as the own arm took, for every number of images and seed.
 
     The times are those of training, without scoring, summed over the seeds that both arms have finished; they hold
     where all runs were made on like machines. A budget that a record has is kept, so that seeds added later get the
@@ -23,24 +25,26 @@ def equal_time_runs(plan: Sequence[Run], place: Place) -> list[Run]:
     Args:
         plan: a comparison whose runs may be finished.
         place: of its records.
+        real, own: arms of real images alone, and of that whose time they get.
+        name: of the arm that is made.
 
     Returns:
         None of a number of images with which one of the arms has no finished run yet.
     """
     runs = []
     for images in sorted({run.images for run in plan}):
-        real, own = (
-            {run.seed: run for run in plan if (run.arm, run.images) == (arm, images)} for arm in (REAL_ONLY, OWN)
+        of_real, of_own = (
+            {run.seed: run for run in plan if (run.arm, run.images) == (arm, images)} for arm in (real, own)
         )
-        kimg = _kept_budget(place, images) or _budget(real, own, place)
-        for seed in sorted(real.keys() & own.keys()) if kimg else ():
-            config = real[seed].config.with_overrides({"training.kimg": kimg})
-            runs.append(Run(EQUAL_TIME, images, seed, config))
+        kimg = _kept_budget(place, name, images) or _budget(of_real, of_own, place)
+        for seed in sorted(of_real.keys() & of_own.keys()) if kimg else ():
+            config = of_real[seed].config.with_overrides({"training.kimg": kimg})
+            runs.append(Run(name, images, seed, config))
     return runs
 
 
-def _kept_budget(place: Place, images: int) -> float | None:
-    for file in sorted(place.records.glob(f"{EQUAL_TIME}-n{images}-seed*.json")):
+def _kept_budget(place: Place, name: str, images: int) -> float | None:
+    for file in sorted(place.records.glob(f"{name}-n{images}-seed*.json")):
         return float(Record.read(file, place.config).config["training"]["kimg"])
     return None
 

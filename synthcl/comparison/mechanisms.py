@@ -7,7 +7,6 @@ each mechanism, under weak and under full views, on fresh seeds. All runs have e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean
@@ -15,7 +14,7 @@ from typing import Any
 
 from synthcl.comparison.arms import OWN, REAL_ONLY, arm_overrides
 from synthcl.comparison.plan import Arms, Run, plan
-from synthcl.comparison.records import Place, Record
+from synthcl.comparison.records import Record
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.evaluation import names
@@ -56,6 +55,7 @@ def _regulariser(kind: str) -> Mechanism:
 
 MECHANISMS: dict[str, Mechanism] = {
     "mixup": _mixer("mixup"),
+    "imix": _mixer("mixup", **{"views.mix.sides": "one"}),
     "cutmix": _mixer("cutmix"),
     "resizemix": _mixer("resizemix"),
     "resizemix-decoupled": _mixer("resizemix", **{"terms.apart.kind": "decoupled"}),
@@ -194,36 +194,3 @@ def strengths_of(records: list[Record], chosen: Iterable[str], config: Config) -
                 "training.learning_rate"
             )
     return {name: choose(scores[name]) for name in chosen}
-
-
-def hours(runs: Iterable[Run], place: Place) -> float | None:
-    """How long runs take one after the other, at the speed of runs that have finished under the same storage.
-
-    Args:
-        runs: of either stage.
-        place: of the comparison; all comparisons beside it are looked at, those with the same networks, images and
-            batches count.
-
-    Returns:
-        None where real images alone, or with a generator, have not been measured.
-    """
-    measured: dict[tuple[str, bool], list[float]] = {}
-    for file in sorted(place.records.parent.parent.glob("*/evidence/*.json")):
-        try:
-            tree = json.loads(file.read_text())
-            shown, real_only = _shown(tree["config"]), tree["arm"].startswith(REAL_ONLY)
-            measured.setdefault((shown, real_only), []).append(sum(tree["seconds"].values()) / tree["steps"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
-            continue  # of an earlier version, or cut short: it measures nothing
-    seconds = 0.0
-    for run in runs:
-        known = measured.get((_shown(run.config.model_dump(mode="json")), run.config.is_real_only))
-        if not known:
-            return None
-        seconds += mean(known) * run.config.training.steps
-    return seconds / 3600
-
-
-def _shown(config: Mapping[str, Any]) -> str:
-    """What the time of a step depends on, beside the family and the mechanism."""
-    return json.dumps([config["encoder"], config["data"]["image_size"], config["training"]["batch_images"]])

@@ -34,6 +34,8 @@ WATCHED = {
 
 KEYS = ("arm", "images")
 Table = list[list[str]]
+Form = Callable[[Table], str]
+"""makes text of a table whose heading comes first"""
 
 
 def write(place: Place) -> str:
@@ -69,7 +71,7 @@ def _for_terminal(table: Table) -> str:
     return fitted(table, terminal_columns(), keys)
 
 
-def sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
+def sections(evidence: Evidence, form: Form) -> list[str]:
     """All tables with their headings, and what they mean.
 
     Args:
@@ -78,34 +80,49 @@ def sections(evidence: Evidence, form: Callable[[Table], str]) -> list[str]:
     """
     made = []
     for split in reversed(SPLITS):
-        scores = [
-            (_named(row.cell, evidence.oracle), row.scores | {"n": str(len(row.seeds))}) for row in evidence.rows[split]
-        ]
-        scores += [
-            ([f"{row.arm} ({NOT_TRAINED})", "-"], row.scores | {"n": str(len(row.seeds))})
-            for row in evidence.references[split]
-        ]
-        made += [f"## {SPLIT_NAMES[split]}", form(filled(KEYS, (*evidence.columns, "n"), scores))]
+        made += scores(evidence, split, form)
         for heading, table in _differences(evidence, split).items():
             if len(table) > 1:
                 made += [heading, form(table)]
-    spent: list[tuple[list[str], dict[str, Any]]] = []
+    return [*made, *spent(evidence, form), *watched(evidence, form), "\n".join(notes(evidence))]
+
+
+def scores(evidence: Evidence, split: SplitPrefix, form: Form) -> list[str]:
+    """What every arm scored on a split, and what networks did that are not trained here."""
+    rows = [
+        (_named(row.cell, evidence.oracle), row.scores | {"n": str(len(row.seeds))}) for row in evidence.rows[split]
+    ]
+    rows += [
+        ([f"{row.arm} ({NOT_TRAINED})", "-"], row.scores | {"n": str(len(row.seeds))})
+        for row in evidence.references[split]
+    ]
+    return [f"## {SPLIT_NAMES[split]}", form(filled(KEYS, (*evidence.columns, "n"), rows))]
+
+
+def spent(evidence: Evidence, form: Form) -> list[str]:
+    """What training took."""
+    rows: list[tuple[list[str], dict[str, Any]]] = []
     for cell, seconds in evidence.seconds.items():
         train, warm_up = (shown(evidence.flops[cell].get(part)) for part in ("train", "warm-up"))
         values = {"seconds": seconds, "n": str(seconds.n), "FLOP": train, "FLOP of its GAN's warm-up": warm_up}
-        spent.append((_named(cell), values))
-    if spent:
-        table = filled(KEYS, spent[0][1], spent)
-        made += ["### Wall seconds and floating-point operations of training", form(table)]
-    watched = [
+        rows.append((_named(cell), values))
+    if not rows:
+        return []
+    table = filled(KEYS, rows[0][1], rows)
+    return ["### Wall seconds and floating-point operations of training", form(table)]
+
+
+def watched(evidence: Evidence, form: Form) -> list[str]:
+    """Whether the adversary played fair."""
+    rows = [
         (_named(cell), {heading: means.get(name) for heading, name in WATCHED.items()})
         for cell, means in evidence.statistics.items()
         if means
     ]
-    if watched:
-        table = filled(KEYS, WATCHED, watched, lambda value: f"{value.mean:.3g}")
-        made += ["## Last logged statistics of training", form(table)]
-    return [*made, "\n".join(notes(evidence))]
+    if not rows:
+        return []
+    table = filled(KEYS, WATCHED, rows, lambda value: f"{value.mean:.3g}")
+    return ["## Last logged statistics of training", form(table)]
 
 
 def _named(cell: Cell, oracle: Cell | None = None) -> list[str]:

@@ -141,7 +141,7 @@ def summarise(
     cells = sorted(logged.by_seed, key=lambda cell: (cell[1], _order(cell[0])))
     trained = [cell for cell in cells if cell[0] == reference]
     oracle = trained[-1] if len(trained) > 1 else None
-    tables = {split: Scores(finished, partial(_shown, columns, split)) for split in SPLITS}
+    tables = {split: Scores(finished, partial(by_column, columns, split)) for split in SPLITS}
     budgets: dict[str, dict[str, None]] = {}
     computed: dict[Cell, dict[str, float | None]] = {}
     for record in finished:
@@ -166,7 +166,7 @@ def summarise(
         references={
             split: [_row(scores, cell, reference, None) for cell in sorted(scores.by_seed)]
             for split in SPLITS
-            for scores in [Scores(pretrained, partial(_shown, columns, split))]
+            for scores in [Scores(pretrained, partial(by_column, columns, split))]
         },
         devices=tuple(dict.fromkeys(record.device for record in records if record.device)),
         diverged=tuple(
@@ -209,7 +209,7 @@ class Scores:
         return [[value[seed] for seed in shared] for value in values]
 
 
-def _shown(columns: dict[str, str], split: SplitPrefix, record: Record) -> dict[str, float]:
+def by_column(columns: dict[str, str], split: SplitPrefix, record: Record) -> dict[str, float]:
     """The scores of one split by column."""
     named = {column: f"{split}/{metric}" for column, metric in columns.items()}
     return {column: record.metrics[name] for column, name in named.items() if name in record.metrics}

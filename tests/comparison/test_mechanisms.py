@@ -30,14 +30,14 @@ def counted(monkeypatch):
 
 def test_the_whole_plan_is_the_factorial_at_equal_steps_and_views(counted):
     first, second = stage_1(counted, MECHANISMS, 1000), stage_2(counted, dict.fromkeys(MECHANISMS, 0.5), 1000, 5)
-    assert len(first) == 6 * 3 * 2
-    assert len(second) == 2 * 7 * 2 * 5
+    assert len(first) == 7 * 3 * 2
+    assert len(second) == 2 * 8 * 2 * 5
     assert {run.seed for run in second} == {4000, 4001, 4002, 4003, 4004}
     assert not {run.seed for run in first} & {run.seed for run in second}
     assert all(run.config.is_real_only and run.config.curriculum.view_strength.start == 0.3 for run in first)
     assert len({(run.config.training.steps, run.config.training.batch_images) for run in [*first, *second]}) == 1
     cells = {(run.config.is_real_only, run.config.curriculum.view_strength.start, run.arm) for run in second}
-    assert len(cells) == 28
+    assert len(cells) == 32
     by_arm = {run.arm: run.config for run in second}
     assert by_arm["joint+vicreg@1"].terms["spread"].weight.start == 0.5
     assert by_arm["joint+resizemix-decoupled@0.3"].views["mix"].share.start == 0.5
@@ -45,7 +45,7 @@ def test_the_whole_plan_is_the_factorial_at_equal_steps_and_views(counted):
     assert {*by_arm["joint@0.3"].terms} == {"contrast"}
     # With and without a mechanism, real images and latents are as many: none is rounded away.
     mixes = [by_arm[arm].mix_at(0.5) for arm in by_arm if arm.startswith("joint")]
-    assert mixes == [mixes[0]] * 14
+    assert mixes == [mixes[0]] * 16
 
 
 def test_seeds_that_choose_never_judge(counted):
