@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 # long. The OpenMP of torch reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from synthcl.config.presets import load_preset
-from synthcl.config.schema import Config
-from synthcl.core.errors import UserError
-from synthcl.runs.embed import embed
-from synthcl.runs.export import load_encoder
-from synthcl.runs.neighbours import neighbours
-
 if TYPE_CHECKING:
+    from synthcl.config.presets import load_preset
+    from synthcl.config.schema import Config
+    from synthcl.core.errors import UserError
     from synthcl.face.compare import compare
     from synthcl.face.result import Result
     from synthcl.face.search import search
     from synthcl.face.train import train
+    from synthcl.runs.embed import embed
+    from synthcl.runs.export import load_encoder
+    from synthcl.runs.neighbours import neighbours
 
 __all__ = [
     "Config",
@@ -35,8 +34,18 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_LATER = {"Result": "synthcl.face.result", "compare": "synthcl.face.compare", "train": "synthcl.face.train"}
-"""names by the module that has them, imported when they are used: Ray, Optuna and pandas take seconds"""
+_LATER = {
+    "Config": "synthcl.config.schema",
+    "Result": "synthcl.face.result",
+    "UserError": "synthcl.core.errors",
+    "compare": "synthcl.face.compare",
+    "embed": "synthcl.runs.embed",
+    "load_encoder": "synthcl.runs.export",
+    "load_preset": "synthcl.config.presets",
+    "neighbours": "synthcl.runs.neighbours",
+    "train": "synthcl.face.train",
+}
+"""names by the module that has them, imported when they are used: torch, Ray and Optuna take seconds"""
 
 
 def __getattr__(name: str) -> Any:

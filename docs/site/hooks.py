@@ -142,7 +142,8 @@ def api() -> str:
     """The page of the Python interface: every public name of the package, from its docstring."""
     import synthcl
 
-    page = ["# Python names\n", inspect.getdoc(synthcl) or "", "\n`import synthcl` imports neither Ray nor Optuna.\n"]
+    lazy = "\n`import synthcl` imports neither torch, Ray nor Optuna: each name brings what it needs.\n"
+    page = ["# Python names\n", inspect.getdoc(synthcl) or "", lazy]
     for name in sorted(synthcl.__all__):
         found = getattr(synthcl, name)
         own = f"synthcl.face.{name}" if inspect.ismodule(found) else found.__module__  # a module that can be called

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 
-from synthcl.config import cli
-
 PROGRAMS = {
     "search": "search for the curriculum that teaches best",
     "train": "train one configuration",
@@ -29,6 +27,8 @@ def main() -> None:
     if name not in PROGRAMS:
         print(_usage(), file=sys.stdout if name in ("", "-h", "--help") else sys.stderr)
         sys.exit(0 if name in ("-h", "--help") else 2)
+    from synthcl.config import cli  # torch, which takes seconds, is no matter of the list above
+
     sys.argv = [f"synthcl {name}", *given]
     cli.main(importlib.import_module(f"synthcl.programs.{name}").main)
 
