@@ -151,6 +151,9 @@ class EvaluationConfig(Section):
     label_free: tuple[LabelFree, ...] = Field(
         (), description="scores without labels that are logged at rungs, of 1,024 held-out images in 8 views each"
     )
+    origin_probe: bool = Field(
+        False, description="log at rungs how well a linear probe tells 1,024 real images from as many synthetic ones"
+    )
     references: dict[str, AnyEncoder] = Field(
         {}, description="pretrained networks by name, scored frozen beside what a search or a comparison trains"
     )

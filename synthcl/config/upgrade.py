@@ -26,6 +26,7 @@ ADDED: dict[str, Any] = {
     "encoder.normalise": "auto",
     "encoder.trunk_learning_rate_factor": 1.0,
     "evaluation.label_free": [],
+    "evaluation.origin_probe": False,
     "evaluation.references": {},
     "evaluation.reference_image_size": 224,
     "search.label_free": None,

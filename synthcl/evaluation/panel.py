@@ -151,7 +151,7 @@ def make_panel(
     encoder: nn.Module, head: nn.Module, config: Config, device: torch.device, *, turn: bool = False
 ) -> Panel:
     """Encode the panel's images; arguments as of `measure`, and whether to turn whole images, too."""
-    source = _images(config.data, device)
+    source = panel_images(config.data, device)
     count, size = min(IMAGES, len(source)), config.view_size
     chosen = torch.randperm(len(source), generator=generator(config.data.split_seed, "label-free images"))[:count]
     views = draw(SimclrConfig(), count * VIEWS, 1.0, generator(config.data.split_seed, "label-free views"))
@@ -170,8 +170,8 @@ def make_panel(
 
 
 @lru_cache(maxsize=2)
-def _images(data: DataConfig, device: torch.device) -> ImageSource:
-    """In main memory; a batch at a time is copied to the device."""
+def panel_images(data: DataConfig, device: torch.device) -> ImageSource:
+    """Validation images, or without labels some that were trained on; a batch at a time is copied to the device."""
     cpu = torch.device("cpu")
     images = open_split(data, "validation", cpu).images if has_labels(data) else open_sample(data, IMAGES, cpu)
     images.device = device

@@ -21,6 +21,8 @@ _MEANINGS = {
     r"synthetic/realism_gap": "Distance of synthetic from real features over their variance; 0 cannot be told apart.",
     r"synthetic/diversity": "How much synthetic features vary over latents, over the variance of real ones; 0 is a "
     "generator that has collapsed.",
+    r"synthetic/(.+/)?origin_probe": "Accuracy of a linear probe that tells real from synthetic images by frozen "
+    "features, in percent; 50 cannot be told apart.",
     r"encoder/variance": "Total variance of the embeddings, at most 1; 0 is an encoder that has collapsed.",
     r"features/std": "Spread of the unit-norm features; 0 where all point one way.",
     r"features/rank": "Effective rank of the features: how many directions they use.",

@@ -14,7 +14,7 @@ from synthcl.core import distributed
 from synthcl.core.errors import Diverged, Leaving
 from synthcl.core.report import Report
 from synthcl.data import ImageSource, open_split, open_synthetic
-from synthcl.evaluation import panel, protocol
+from synthcl.evaluation import origin, panel, protocol
 from synthcl.runs.checkpoint_store import adopt, keep, resume
 from synthcl.training.loop import Evaluate, run_to_end
 from synthcl.training.networks import GanState
@@ -102,6 +102,7 @@ def evaluation(config: Config, test: bool) -> Evaluate:
         metrics = protocol.score(encoder, config, device, quick=not final, test=final and test, early=final)
         trainer.health.judge_features(metrics)
         metrics |= panel.measure(encoder, trainer.networks.projector, config, device)
+        metrics |= origin.measure(encoder, config, device, trainer.synthetic_images)
         if not protocol.is_scored(config):
             return metrics
         scores = {"score": protocol.objective(metrics, config), "rung_score": protocol.rung_score(metrics, config)}

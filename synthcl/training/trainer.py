@@ -11,11 +11,12 @@ from torch import Tensor
 
 from synthcl.config.schema import Config
 from synthcl.core import distributed, rng
+from synthcl.core.device import resize
 from synthcl.core.errors import Diverged, UserError
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
 from synthcl.core.updates import begin_anew
-from synthcl.data import ImageSource, SyntheticImages
+from synthcl.data import ImageSource, ResidentImages, SyntheticImages
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.training.batch import make_batch
 from synthcl.training.health import Health
@@ -177,6 +178,30 @@ class Trainer:
             return None
         z = torch.randn(latents, self.config.gan.latent_dim, generator=sample_generator(self.config))
         return torch.stack([network.eval()(z.to(self.device)).float().cpu() for network in (generator, slow)])
+
+    @torch.no_grad()
+    def synthetic_images(self, count: int) -> dict[str, ImageSource]:
+        """Images of every source of synthetic ones by name.
+
+        Args:
+            count: images of G to make, of latents that are the same at every call and in no step; a folder's are all
+                that it shows.
+
+        Returns:
+            uint8 images, those of G rounded to as many levels as real ones have.
+        """
+        sources: dict[str, ImageSource] = {
+            name: self.shown.folders[name].images
+            for name, section in self.config.folders_on.items()
+            if not (section.attached and section.twins == "none")  # where real images stand in
+        }
+        if (generator := self.networks.generator) is not None:
+            source = rng.generator(self.config.data.split_seed, "origin latents")
+            latents = torch.randn(count, self.config.gan.latent_dim, generator=source)
+            made = [generator.eval()(z.to(self.device)) for z in latents.split(self.config.evaluation.batch_images)]
+            pixels = resize(torch.cat(made).float(), self.config.data.image_size)
+            sources["gan"] = ResidentImages((255 * pixels).round().clamp(0, 255).to(torch.uint8), self.device)
+        return sources
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs (random numbers are functions of the seed and the step)."""

@@ -122,7 +122,7 @@ class Projected(nn.Module):
 @pytest.fixture
 def measured(monkeypatch):
     """A function that measures on 40 random images, with the encoder and head at hand."""
-    monkeypatch.setattr(panel, "_images", lambda data, device: random_images())
+    monkeypatch.setattr(panel, "panel_images", lambda data, device: random_images())
     encoder, head = Projected(), nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
 
     def measure(**overrides):
@@ -149,7 +149,7 @@ def test_every_score_is_measured_by_its_name_in_evaluation_mode_and_repeats(meas
 @torch.no_grad()
 def test_rows_of_a_panel_are_views_of_one_image(monkeypatch):
     images = random_images()
-    monkeypatch.setattr(panel, "_images", lambda data, device: images)
+    monkeypatch.setattr(panel, "panel_images", lambda data, device: images)
     config = tiny_config({"evaluation.batch_images": 24, "data.split_seed": 3})
     made = panel.make_panel(Projected(), nn.Identity(), config, CPU, turn=True)
     chosen = torch.randperm(40, generator=generator(3, "label-free images"))
@@ -164,7 +164,7 @@ def test_rows_of_a_panel_are_views_of_one_image(monkeypatch):
 
 
 def test_nothing_is_measured_unless_asked_for(monkeypatch):
-    monkeypatch.setattr(panel, "_images", None)
+    monkeypatch.setattr(panel, "panel_images", None)
     assert panel.measure(Projected(), nn.Identity(), tiny_config(), CPU) == {}
 
 
