@@ -47,6 +47,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term halp": {"bank": 24, "prototypes": 4, "levels": 2},
     "term mochi": {"hardest": 4, "between": 3, "towards": 3, "beyond": 2},
     "term implicit": {"strength": 1.0},
+    "term dann": {"hidden": 8, "reversal": 0.5},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
     "schedule constant": {"start": 0.5},
@@ -68,7 +69,9 @@ PARTIAL = [kind for kind, section in VIEWS.items() if issubclass(section, Partia
 
 STAND_STILL = {"simsiam", "nnclr", "halp", "mochi"}
 """terms whose targets are the run's own embeddings without gradient; a slope is that of the targets, too"""
-NOW = {"weight": 1.0, "temperature": 0.2, "strength": 0.5}
+NEVER_PLAYS = {"dann"}
+"""terms that generators may not ascend"""
+NOW = {"weight": 1.0, "temperature": 0.2, "strength": 0.5, "reversal": 0.5}
 """what a term is told of a step"""
 
 
@@ -356,6 +359,10 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
 @each_term
 @pytest.mark.parametrize("plays", [True, False])
 def test_players_ascend_a_term_that_plays_and_never_feel_another(kind: str, plays: bool) -> None:
+    if plays and kind in NEVER_PLAYS:
+        with pytest.raises(ValueError, match="plays"):
+            TERMS[kind](**fields("term", kind) | {"plays": True})
+        return
     overrides = {"synthetic.gan.hardness_unit": "weight", "curriculum.hardness": 0.5}
     base = tiny_config(overrides | beside("term", kind))
     config = base.with_overrides({"terms.contrast": fields("term", kind) | {"plays": plays}})

@@ -8,6 +8,7 @@ from synthcl.core.plugin import kind_or
 from synthcl.method.objectives.barlow import BarlowConfig
 from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
+from synthcl.method.objectives.dann import DannConfig
 from synthcl.method.objectives.decoupled import DecoupledConfig
 from synthcl.method.objectives.halp import HalpConfig
 from synthcl.method.objectives.implicit import ImplicitConfig
@@ -30,6 +31,7 @@ AnyTerm = Annotated[
     | HalpConfig
     | MochiConfig
     | ImplicitConfig
+    | DannConfig
     | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),
