@@ -3,12 +3,14 @@
 The encoder runs forward and backward over all views, with a gradient to its input for the views of G's images alone.
 G runs forward and backward, G_ema forward. D runs forward and backward on real and generated images for its own
 update, and forward and back to the generated images, without gradients to its weights, for G's. A gradient penalty
-counts where the configuration has one. The loss, the views, the optimisers and the averaging count as nothing.
+counts where the configuration has one, in as many steps as have it. The loss, the views, the optimisers and the
+averaging count as nothing.
 """
 
 import copy
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -64,7 +66,8 @@ def passes(trainer: Trainer, device: torch.device | str) -> tuple[Networks, dict
     discriminator = networks.discriminator
     assert discriminator is not None
 
-    calls["D"] = lambda: discriminator_objective(discriminator, augmented, config.gan)[0].backward()
+    weights = (config.gan.penalty_at(step) for step in itertools.count())
+    calls["D"] = lambda: discriminator_objective(discriminator, augmented, config.gan, next(weights))[0].backward()
     calls["G through D"] = lambda: generator_objective(discriminator, augmented, config.gan).backward()
     return networks, calls
 
@@ -75,9 +78,11 @@ def without_gradient(network: Callable[[Tensor], Tensor], latents: Tensor) -> No
 
 
 def parts(trainer: Trainer) -> dict[str, Work]:
-    """What each of the `passes` of a trainer's step computes."""
+    """What each of the `passes` of a trainer's step computes; the mean of the steps from one penalty to the next."""
     _, calls = passes(trainer, "meta")
-    return {name: count(call) for name, call in calls.items()}
+    steps = trainer.config.gan.penalty_every
+    whole = {name: total([count(call) for _ in range(steps)]) for name, call in calls.items()}
+    return {name: Work(work.flops // steps, work.bytes // steps) for name, work in whole.items()}
 
 
 def networks_alone(trainer: Trainer) -> Callable[[], object]:
@@ -96,14 +101,18 @@ def networks_alone(trainer: Trainer) -> Callable[[], object]:
     return run
 
 
-def total(work: dict[str, Work]) -> Work:
+def of_step(work: dict[str, Work]) -> Work:
     """A whole step's."""
-    return sum((part for name, part in work.items() if name != "E alone"), Work())
+    return total(part for name, part in work.items() if name != "E alone")
+
+
+def total(work: Iterable[Work]) -> Work:
+    return sum(work, Work())
 
 
 def over_real_only(work: dict[str, Work]) -> float:
     """Floating-point operations of a step over those of a real-only step with as many views."""
-    return total(work).flops / work["E alone"].flops
+    return of_step(work).flops / work["E alone"].flops
 
 
 def make_trainer(config: Config, arm: str, device: torch.device) -> Trainer:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks.speed.bounds import make_trainer, parts, total
+from benchmarks.speed.bounds import make_trainer, of_step, parts
 from benchmarks.support.harness import arguments, comma_separated, finish, table
 from synthcl.config import cli
 from synthcl.config.cli import parse_overrides
@@ -157,7 +157,7 @@ def measure(config: Config) -> Networks:
     learning = [networks.encoder, networks.projector, networks.generator, networks.discriminator]
     normed = [module for network in learning[:2] if network for module in network.modules()]
     return Networks(
-        flops_per_image=total(parts(trainer)).flops / config.training.batch_images,
+        flops_per_image=of_step(parts(trainer)).flops / config.training.batch_images,
         learning=sum(map(parameters, filter(None, learning))),
         batch_norms=sum(isinstance(module, _BatchNorm) for module in normed),
         feature_dim=int(networks.encoder.feature_dim),  # type: ignore[arg-type]

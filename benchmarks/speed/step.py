@@ -5,18 +5,21 @@ holds if every operation runs as fast as the encoder's. Steps are whole: data, r
 optimisers. `networks alone` are the passes through the networks that the joint step cannot do without, and nothing
 else. On the CPU the small encoder's presets are timed; on a GPU also ResNet-18 on CIFAR-10's.
 
-    python -m benchmarks.speed.step [--quick] [--presets NAME,NAME] [--cores N] [--variants] [field=value ...]
+    python -m benchmarks.speed.step [--quick] [--presets NAME,NAME] [--cores N] [--variants] [--penalties K,K]
+                                    [field=value ...]
 
 `--variants` times the joint step also in bfloat16 and compiled (all but D where there is a gradient penalty).
+`--penalties 4,8,16` times it also with the gradient penalty in every 4th, 8th and 16th step, in place of all else.
 """
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
 
 import torch
 
-from benchmarks.speed.bounds import finite, make_trainer, networks_alone, over_real_only, parts, total
+from benchmarks.speed.bounds import finite, make_trainer, networks_alone, of_step, over_real_only, parts
 from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
@@ -26,19 +29,20 @@ from synthcl.training.trainer import Trainer
 
 ARMS = ("real-only", "frozen-gan", "joint")
 ALONE = "networks alone"
-STEPS = 2  # between two looks at the clock
+STEPS = 2  # between two looks at the clock, at least
 
 
 def time_arms(
     config: Config, device: torch.device, repeats: int
 ) -> tuple[dict[str, Timing], dict[str, dict[str, Work]]]:
     """Times and work of a step of every arm, in turns."""
+    steps = math.lcm(STEPS, config.gan.penalty_every)
     trainers = {arm: make_trainer(config, arm, device) for arm in ARMS}
     calls: dict[str, Callable[[], object]] = {
-        arm: partial(advance, trainer, STEPS) for arm, trainer in trainers.items()
+        arm: partial(advance, trainer, steps) for arm, trainer in trainers.items()
     }
-    calls[ALONE] = partial(repeat, networks_alone(trainers["joint"]), STEPS)
-    timings = {arm: timing.per(STEPS) for arm, timing in interleave(calls, repeats, warm_ups=2).items()}
+    calls[ALONE] = partial(repeat, networks_alone(trainers["joint"]), steps)
+    timings = {arm: timing.per(steps) for arm, timing in interleave(calls, repeats, warm_ups=2).items()}
     for arm, trainer in trainers.items():
         assert finite(trainer), f"{arm} diverged"
     return timings, {arm: parts(trainer) for arm, trainer in trainers.items()}
@@ -69,7 +73,7 @@ def report(config: Config, timings: dict[str, Timing], work: dict[str, dict[str,
     print()
     parts_of_joint = [(name, part.flops / 1e9, part.bytes / 1e6) for name, part in work["joint"].items()]
     table(["joint step", "GFLOP", "MB in and out of operators"], parts_of_joint)
-    rates = {arm: total(work[arm]).flops / timings[arm].median / 1e9 for arm in ARMS}
+    rates = {arm: of_step(work[arm]).flops / timings[arm].median / 1e9 for arm in ARMS}
     print(f"GFLOP/s achieved: {', '.join(f'{arm} {rate:.0f}' for arm, rate in rates.items())}\n")
     return ratios
 
@@ -92,12 +96,35 @@ def time_variants(config: Config, device: torch.device, repeats: int) -> None:
     )
 
 
+def time_penalties(config: Config, device: torch.device, repeats: int, every: list[int]) -> dict[str, float]:
+    """Print the joint step's time with lazy gradient penalties over a real-only step's, and give the ratios."""
+    steps = math.lcm(STEPS, *every)
+    trainers = {"real-only": make_trainer(config, "real-only", device)}
+    for number in every:
+        lazy = config.with_overrides({"synthetic.gan.penalty_every": number})
+        trainers[f"joint, penalty_every {number}"] = make_trainer(lazy, "joint", device)
+    calls = {name: partial(advance, trainer, steps) for name, trainer in trainers.items()}
+    timings = interleave(calls, repeats)
+    rows, ratios = [], {}
+    for (name, timing), trainer in zip(timings.items(), trainers.values(), strict=True):
+        assert finite(trainer), f"{name} diverged"
+        rounds = sorted(one / other for one, other in zip(timing.seconds, timings["real-only"].seconds, strict=True))
+        measured, bound = ratio(timing, timings["real-only"]), over_real_only(parts(trainer))
+        spread = f"{rounds[len(rounds) // 4]:.2f} to {rounds[-1 - len(rounds) // 4]:.2f}"
+        rows.append((name, 1e3 * timing.per(steps).median, measured, spread, bound, measured / bound))
+        if name != "real-only":
+            ratios[f"{config.name} {name}"] = measured
+    table(["", "ms/step", "over real-only", "middle half of rounds", "bound", "over bound"], rows)
+    return ratios
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--presets", type=comma_separated(str), help="the small ones, and cifar10 where there is a GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="threads")
     parser.add_argument("--variants", action="store_true", help="also in bfloat16 and compiled")
+    parser.add_argument("--penalties", type=comma_separated(int), help="of synthetic.gan.penalty_every, in turns")
     parser.add_argument("overrides", nargs="*", metavar="field=value")
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.cores)
@@ -108,6 +135,9 @@ def main() -> None:
         config = load_preset(preset).with_overrides(parse_overrides(options.overrides))
         print(f"{preset}: {2 * config.training.batch_images} views a step, {device.type}, {options.cores} cores\n")
         repeats = 10 if options.quick else 40
+        if options.penalties:
+            ratios |= time_penalties(config, device, repeats, options.penalties)
+            continue
         ratios |= report(config, *time_arms(config, device, repeats))
         if options.variants:
             time_variants(config, device, max(3, repeats // 5))

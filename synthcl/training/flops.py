@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -31,7 +31,7 @@ def training_flops(config: Config) -> int | None:
     """Floating-point operations of all steps of a run, over all its workers.
 
     Steps differ in how many latents they have, which may be a schedule; between the fewest and the most, their
-    operations grow by the same number a latent.
+    operations grow by the same number a latent. They also differ in whether they have the gradient penalty.
 
     Args:
         config: of the run.
@@ -79,20 +79,26 @@ def _without_seeds(config: Config) -> Config:
 
 @lru_cache(maxsize=64)
 def _training_flops(config: Config) -> int | None:
-    steps = config.training.steps
-    by_latents: dict[int, list[int]] = {}
-    for step in range(steps):
-        by_latents.setdefault(config.mix_at(step / steps).latents, []).append(step)
-    numbers = Counter({latents: len(of_it) for latents, of_it in by_latents.items()})
-    some = sorted(latents for latents in numbers if latents)
+    steps, every = range(config.training.steps), config.gan.penalty_every
+    penalised, others = steps[::every], [step for step in steps if step % every]
     try:
-        counted = {
-            latents: _step_flops(config, of_it[len(of_it) // 2] / steps)
-            for latents in {0, *some[:1], *some[-1:]} & numbers.keys()
-            for of_it in [by_latents[latents]]
-        }
+        return sum(_flops_of(config, alike) for alike in (penalised, others))
     except Exception:  # code of the user's own, asked for what fake tensors do not have, can raise anything
         return None
+
+
+def _flops_of(config: Config, steps: Sequence[int]) -> int:
+    """Of some steps of a run, which differ in their number of latents alone."""
+    by_latents: dict[int, list[int]] = {}
+    for step in steps:
+        by_latents.setdefault(config.mix_at(step / config.training.steps).latents, []).append(step)
+    numbers = Counter({latents: len(of_it) for latents, of_it in by_latents.items()})
+    some = sorted(latents for latents in numbers if latents)
+    counted = {
+        latents: _step_flops(config, of_it[len(of_it) // 2])
+        for latents in {0, *some[:1], *some[-1:]} & numbers.keys()
+        for of_it in [by_latents[latents]]
+    }
     total = numbers[0] * counted.get(0, 0)
     for latents in some:
         share = (latents - some[0]) / max(1, some[-1] - some[0])
@@ -100,7 +106,8 @@ def _training_flops(config: Config) -> int | None:
     return total
 
 
-def _step_flops(config: Config, progress: float) -> int:
+def _step_flops(config: Config, step: int) -> int:
+    progress = step / config.training.steps
     mix, knobs = config.mix_at(progress), config.knobs_at(progress)
     knobs = knobs._replace(view_strength=0.0)  # what is blurred is drawn, and fake numbers cannot say what was
     gan = None
@@ -127,7 +134,7 @@ def _step_flops(config: Config, progress: float) -> int:
         fetched=fetched,
         views_per_image=config.training.views_per_image,
         seed=0,
-        step=0,
+        step=step,
         device=_CPU,
     )
     with fake:

@@ -59,6 +59,11 @@ def test_the_bound_counts_every_network_of_the_arm():
     assert joint["G through D"].flops < joint["D"].flops < 3 * joint["G through D"].flops
     penalised = bounds.parts(bounds.make_trainer(tiny_config({"synthetic.gan.gradient_penalty": 1.0}), "joint", CPU))
     assert penalised["D"].flops > 1.5 * joint["D"].flops
+    lazy = {"synthetic.gan.gradient_penalty": 1.0, "synthetic.gan.penalty_every": 2}
+    seldom = bounds.parts(bounds.make_trainer(config.with_overrides(lazy), "joint", CPU))["D"].flops
+    eager = config.with_overrides({"synthetic.gan.gradient_penalty": 1.0})
+    often = bounds.parts(bounds.make_trainer(eager, "joint", CPU))["D"].flops
+    assert seldom == (joint["D"].flops + often) // 2
 
 
 def test_step_benchmark_gives_a_ratio_for_every_arm(monkeypatch, capsys):
@@ -66,6 +71,14 @@ def test_step_benchmark_gives_a_ratio_for_every_arm(monkeypatch, capsys):
     ratios = ratios_of(step, ["--quick", "--cores", "1", "--presets", "fashion-mini", *TINY], monkeypatch, capsys)
     names = ("frozen-gan", "frozen-gan_over_bound", "joint", "joint_over_bound", "joint_over_networks_alone")
     assert ratios.keys() == {f"fashion-mini_{name}" for name in names}
+    assert all(value > 0 for value in ratios.values())
+
+
+def test_step_benchmark_compares_lazy_penalties_in_turns(monkeypatch, capsys):
+    monkeypatch.setattr(step, "STEPS", 1)
+    arguments = ["--quick", "--cores", "1", "--presets", "fashion-mini", "--penalties", "1,2", *TINY]
+    ratios = ratios_of(step, [*arguments, "synthetic.gan.gradient_penalty=1.0"], monkeypatch, capsys)
+    assert ratios.keys() == {f"fashion-mini joint, penalty_every {every}" for every in (1, 2)}
     assert all(value > 0 for value in ratios.values())
 
 

@@ -70,6 +70,23 @@ def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_weight_a
 
 
 @pytest.mark.parametrize("kind", ["hinge", "relativistic"])
+def test_lazy_penalties_of_a_discriminator_that_stands_still_have_the_mean_gradient_of_the_others(kind):
+    settings = config(loss=kind, gradient_penalty=0.7, penalty_every=3)
+    discriminator = make_discriminator(settings.gan.model_copy(update={"spectral_norm": False}), 1, SIZE).double()
+    augmented = Augmented(images("real").double(), images("fake").double())
+
+    def gradients(weight):
+        loss, statistics = discriminator_objective(discriminator, augmented, settings.gan, weight)
+        assert ("penalty" in statistics) == (weight is None or weight > 0)
+        return torch.autograd.grad(loss, list(discriminator.parameters()))
+
+    lazy = [gradients(settings.gan.penalty_at(step)) for step in range(6)]
+    means = [torch.stack(each).mean(dim=0) for each in zip(*lazy, strict=True)]
+    for mean, eager in zip(means, gradients(None), strict=True):
+        torch.testing.assert_close(mean, eager)
+
+
+@pytest.mark.parametrize("kind", ["hinge", "relativistic"])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_discriminator_objective_teaches_only_the_discriminator(kind, penalty):
     settings = config(loss=kind, gradient_penalty=penalty)

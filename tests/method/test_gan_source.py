@@ -113,3 +113,22 @@ def test_a_run_with_pixel_views_of_two_strengths_is_that_of_one_where_they_agree
 def test_what_cannot_be_is_refused(overrides, says):
     with pytest.raises(UserError, match=says):
         tiny_config(overrides)
+
+
+def test_a_lazy_penalty_enters_one_step_in_so_many_and_the_first_at_that():
+    penalised = {"synthetic.gan.gradient_penalty": 1.0}
+    eager, lazy = trainer_of(penalised), trainer_of(penalised | {"synthetic.gan.penalty_every": 3})
+    history = lazy.advance(7)
+    assert ["gan/penalty" in point for point in history] == [True, False, False, True, False, False, True]
+    (first,) = eager.advance(1)
+    assert history[0]["gan/penalty"] == first["gan/penalty"]
+    added = [
+        point["loss/discriminator"] - point["gan/penalty"] * weight for point, weight in ((first, 1), (history[0], 3))
+    ]
+    assert added[1] == pytest.approx(added[0], rel=1e-5)
+    assert all("gan/penalty" in point for point in eager.advance(4))
+
+
+def test_a_lazy_penalty_leaves_the_warm_up_and_its_cached_gan_alone():
+    plain, lazy = (tiny_config({"synthetic.gan.penalty_every": every}).gan for every in (1, 8))
+    assert plain.warmup_reads() == lazy.warmup_reads()

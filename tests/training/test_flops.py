@@ -63,6 +63,19 @@ def test_operations_grow_with_the_steps_and_do_not_depend_on_the_seed():
     assert whole == 2 * half == 2 * other
 
 
+def test_a_lazy_penalty_is_counted_in_the_steps_that_have_it():
+    def flops(**gan):
+        changes = {"training.kimg": 0.128} | {f"synthetic.gan.{name}": value for name, value in gan.items()}
+        config = tiny_config(changes)
+        assert config.training.steps % 4 == 0
+        return training_flops(config)
+
+    none, eager, lazy = flops(), flops(gradient_penalty=1.0), flops(gradient_penalty=1.0, penalty_every=4)
+    assert none < lazy < eager
+    assert 4 * (lazy - none) == eager - none
+    assert flops(penalty_every=4) == none
+
+
 @pytest.mark.parametrize("mixer", ["mixup", "resizemix"])
 def test_mixed_views_and_terms_beside_ppcl_are_counted_too(mixer):
     terms = {f"terms.{kind}.kind": kind for kind in ("decoupled", "vicreg", "barlow")}

@@ -76,6 +76,7 @@ def scored(trainer, final):
         MOVING,
         ADAM | RATES,
         ADAM | {"synthetic.gan.loss": "relativistic", "synthetic.gan.gradient_penalty": 1.0},
+        ADAM | {"synthetic.gan.gradient_penalty": 1.0, "synthetic.gan.penalty_every": 3},
     ],
 )
 @pytest.mark.parametrize("stop", [1, 5])

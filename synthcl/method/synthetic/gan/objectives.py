@@ -12,15 +12,16 @@ from synthcl.method.synthetic.gan.settings import GanConfig
 
 
 def discriminator_objective(
-    discriminator: nn.Module, augmented: Augmented, gan: GanConfig
+    discriminator: nn.Module, augmented: Augmented, gan: GanConfig, penalty_weight: float | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What D minimises: its adversarial loss and, where asked for, a gradient penalty at what it sees.
 
     Args:
         discriminator: images (n, C, H, W) in [0, 1] -> logits (n,).
         augmented: to which no gradient flows.
-        gan: gives the loss and the penalty's weight (on real images for 'hinge', on both for
+        gan: gives the loss, and with it where the penalty looks (at real images for 'hinge', at both for
             'relativistic').
+        penalty_weight: of this step, at least 0; None means `gan.gradient_penalty`.
 
     Returns:
         The loss, and 0-dim statistics: `order` (share of the pairs of a real and a generated image in which D rates
@@ -28,7 +29,8 @@ def discriminator_objective(
         D gives all of them one sign; `order` where the loss is relativistic and logits have no zero), `real_logit`,
         `fake_logit` and, if weighed, `penalty`.
     """
-    penalised = gan.gradient_penalty > 0
+    weight = gan.gradient_penalty if penalty_weight is None else penalty_weight
+    penalised = weight > 0
     seen = torch.cat(augmented).detach()  # (2n, C, H, W)
     seen.requires_grad_(penalised)
     logits = discriminator(seen)
@@ -44,7 +46,7 @@ def discriminator_objective(
         penalised_logits = logits if gan.loss == "relativistic" else real_logits
         penalty = 2 * gradient_penalty(penalised_logits, seen)  # a mean over 2n rows; each half's mean is over n
         statistics["penalty"] = penalty.detach()
-        loss = loss + gan.gradient_penalty * penalty
+        loss = loss + weight * penalty
     return loss, statistics
 
 

@@ -48,6 +48,10 @@ class GanConfig(Section):
     loss: Literal["hinge", "relativistic"] = Field("hinge", description="adversarial loss")
     spectral_norm: bool = Field(True, description="spectral normalisation of D (Miyato et al. 2018)")
     gradient_penalty: float = Field(0.0, ge=0, description="weight of R1 (hinge) or R1 + R2 (relativistic)")
+    penalty_every: Count = Field(
+        1,
+        description="of the joint training's steps, one in so many has the gradient penalty, as many times as strong",
+    )
     augment_strength: Fraction = Field(0.2, description="strength of the differentiable augmentation D looks through")
     generator_learning_rate: Rate = Field(
         Constant(start=1e-3), description="in the joint training; the warm-up has its own"
@@ -73,6 +77,20 @@ class GanConfig(Section):
         if self.walk.bounds[1] > 0 and not self.pair:
             raise ValueError(f"walk goes up to {self.walk.bounds[1]:g}, and without a pair there is no second image")
         return self
+
+    def penalty_at(self, step: int) -> float:
+        """Weight of the gradient penalty at a step of the joint training.
+
+        Lazy regularisation: over `penalty_every` steps the weights add up to as much as the penalty of every step.
+
+        Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.1.
+
+        Example:
+            >>> gan = GanConfig(gradient_penalty=2.0, penalty_every=4)
+            >>> [gan.penalty_at(step) for step in range(6)]
+            [8.0, 0.0, 0.0, 0.0, 8.0, 0.0]
+        """
+        return self.gradient_penalty * self.penalty_every if step % self.penalty_every == 0 else 0.0
 
     @property
     def portion(self) -> float:

@@ -42,15 +42,25 @@ class GanDraw(NamedTuple):
     augmentation: simclr.Draw | None  # what D sees n real images through, then n generated ones; none of a frozen GAN
     others: Tensor | None = None  # (n, latent_dim) standard normal, towards which G_ema's latents walk
     ids: Tensor | None = None  # (n,) int64 below -1: which latent of the pool each is
+    penalty: float = 0.0  # weight of D's gradient penalty at this step
 
     def rows(self, indices: Tensor) -> GanDraw:
         both = torch.cat([indices, len(self.latents) + indices])
         others, ids = (each if each is None else each[indices] for each in (self.others, self.ids))
-        return GanDraw(self.latents[indices], self.augmentation and self.augmentation.rows(both), others, ids)
+        augmentation = self.augmentation and self.augmentation.rows(both)
+        return GanDraw(self.latents[indices], augmentation, others, ids, self.penalty)
 
     def to(self, device: torch.device | str) -> GanDraw:
         others, ids = (each if each is None else to_device(each, device) for each in (self.others, self.ids))
-        return GanDraw(to_device(self.latents, device), self.augmentation and self.augmentation.to(device), others, ids)
+        augmentation = self.augmentation and self.augmentation.to(device)
+        return GanDraw(to_device(self.latents, device), augmentation, others, ids, self.penalty)
+
+
+class Judged(NamedTuple):
+    """What D learns from in a step, and G from D."""
+
+    augmented: Augmented  # what both look at
+    penalty: float  # weight of D's gradient penalty
 
 
 class Gan(Source):
@@ -99,7 +109,8 @@ class Gan(Source):
         if not self.plays:
             return GanDraw(latents, None, others, ids)
         generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
-        return GanDraw(latents, augmentation_draw(gan.augment_strength, groups, *generators), others, ids)
+        augmentation = augmentation_draw(gan.augment_strength, groups, *generators)
+        return GanDraw(latents, augmentation, others, ids, gan.penalty_at(step))
 
     def make(self, asked: Asked, own: Own) -> Made:
         draw: GanDraw = asked.draw
@@ -119,19 +130,20 @@ class Gan(Source):
         if own["hardness"] > 0:  # else the node that measures them was not passed
             self._observed |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
         augmented = augment(resize(asked.real, fake.shape[-1]), fake_for_d, draw.augmentation)
-        return Made((fake_for_encoder, *slow), augmented)
+        return Made((fake_for_encoder, *slow), Judged(augmented, draw.penalty))
 
-    def prepare(self, own: Augmented) -> None:
+    def prepare(self, own: Judged) -> None:
         """D learns to tell real from generated images; it and G look at the same augmented ones."""
-        assert self.networks.for_discriminator is not None
-        loss, observed = discriminator_objective(self.networks.discriminator, own, self.section)
-        update(loss, self.networks.for_discriminator)
+        networks, gan = self.networks, self.section
+        assert networks.for_discriminator is not None
+        loss, observed = discriminator_objective(networks.discriminator, own.augmented, gan, own.penalty)
+        update(loss, networks.for_discriminator)
         self._observed |= {"loss/discriminator": loss.detach()}
         self._observed |= {f"gan/{name}": value for name, value in observed.items()}
 
-    def restraint(self, own: Augmented) -> Tensor:
+    def restraint(self, own: Judged) -> Tensor:
         """Realism: what G minimises against D."""
-        loss = generator_objective(self.networks.discriminator, own, self.section)
+        loss = generator_objective(self.networks.discriminator, own.augmented, self.section)
         self._observed |= {"loss/generator": loss.detach()}
         return loss
 
