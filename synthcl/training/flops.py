@@ -56,7 +56,8 @@ def warmup_flops(config: Config, available_images: int) -> int | None:
         return 0
     one = _warmup_step_flops(_without_seeds(config))
     steps = round(1000 * budget_kimg(config.gan, available_images) / config.gan.warmup_batch_images)
-    return None if one is None else steps * one
+    penalised = -(-steps // config.gan.warmup_penalty_every)
+    return None if one is None else penalised * one[0] + (steps - penalised) * one[1]
 
 
 def shown(flops: float | None) -> str:
@@ -142,14 +143,16 @@ def _step_flops(config: Config, step: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _warmup_step_flops(config: Config) -> int | None:
+def _warmup_step_flops(config: Config) -> tuple[int, int] | None:
+    """Of the first step, which has the gradient penalty, and of the second, which may not."""
     try:
         run = GanWarmUp(config, _CPU)
         fake = FakeTensorMode()
         networks = [run.generator, run.discriminator, run.average]
         _make_fake(networks, [run.for_generator, run.for_discriminator], fake)
         with fake:
-            return count(lambda: run.advance(_Blank(config), check=False)).flops
+            first, second = (count(lambda: run.advance(_Blank(config), check=False)).flops for _ in range(2))
+            return first, second
     except Exception:  # as above
         return None
 

@@ -73,7 +73,8 @@ class GanWarmUp:
         augmentation = augmentation_draw(config.gan.augment_strength, batch, *generators)
         augmented = augment(real, self.generator(to_device(drawn, device)), augmentation.to(device))
 
-        loss, observed = discriminator_objective(self.discriminator, augmented, config.gan)
+        penalty = config.gan.penalty_at(step, warmup=True)
+        loss, observed = discriminator_objective(self.discriminator, augmented, config.gan, penalty)
         update(loss, self.for_discriminator)
         realism = generator_objective(self.discriminator, augmented, config.gan)
         update(realism, self.for_generator)

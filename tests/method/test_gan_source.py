@@ -129,6 +129,11 @@ def test_a_lazy_penalty_enters_one_step_in_so_many_and_the_first_at_that():
     assert all("gan/penalty" in point for point in eager.advance(4))
 
 
-def test_a_lazy_penalty_leaves_the_warm_up_and_its_cached_gan_alone():
-    plain, lazy = (tiny_config({"synthetic.gan.penalty_every": every}).gan for every in (1, 8))
-    assert plain.warmup_reads() == lazy.warmup_reads()
+def test_a_cached_gan_goes_by_the_penalties_of_the_warm_up_alone_and_by_them_only_where_they_are_lazy():
+    plain, joint, warmup = (
+        tiny_config({f"synthetic.gan.{name}": 8}).gan.warmup_reads()
+        for name in ("latent_dim", "penalty_every", "warmup_penalty_every")
+    )
+    assert plain | {"latent_dim": joint["latent_dim"]} == joint
+    assert "warmup_penalty_every" not in joint
+    assert warmup == joint | {"warmup_penalty_every": 8}

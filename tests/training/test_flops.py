@@ -88,12 +88,19 @@ def test_what_blurs_its_views_is_counted_too():
     assert training_flops(blurred) == training_flops(tiny_config({"views.base.blur_probability": 0.0}))
 
 
+def without(config):
+    return config.with_overrides({"synthetic.gan.gradient_penalty": 0.0})
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_operations_of_a_warm_up_are_those_of_its_real_steps(penalty):
     batch = {"synthetic.gan.warmup_batch_images": 8, "synthetic.gan.warmup_kimg": 0.08}
     config = tiny_config(batch | {"synthetic.gan.gradient_penalty": penalty})
     step = count(lambda: GanWarmUp(config, CPU).advance(random_images(), check=False)).flops
     assert warmup_flops(config, 40) == 10 * step
+    lazy = config.with_overrides({"synthetic.gan.warmup_penalty_every": 5})
+    spared = step - count(lambda: GanWarmUp(without(config), CPU).advance(random_images(), check=False)).flops
+    assert warmup_flops(lazy, 40) == 10 * step - 8 * spared
     passes = config.with_overrides({"synthetic.gan.warmup_passes_max": 1})
     assert warmup_flops(passes, 40) == 5 * step
     assert warmup_flops(apply_arm(config, "real-only"), 40) == 0

@@ -71,6 +71,7 @@ class GanConfig(Section):
     warmup_half_life_kimg: Positive = Field(5.0, description="half-life of the averaged generator of the warm-up")
     warmup_generator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
     warmup_discriminator_learning_rate: Positive = Field(4e-3, description="in the warm-up, constant")
+    warmup_penalty_every: Count = Field(1, description="as penalty_every, in the warm-up")
 
     @model_validator(mode="after")
     def _a_walk_has_a_second_image(self) -> GanConfig:
@@ -78,8 +79,8 @@ class GanConfig(Section):
             raise ValueError(f"walk goes up to {self.walk.bounds[1]:g}, and without a pair there is no second image")
         return self
 
-    def penalty_at(self, step: int) -> float:
-        """Weight of the gradient penalty at a step of the joint training.
+    def penalty_at(self, step: int, warmup: bool = False) -> float:
+        """Weight of the gradient penalty at a step of the joint training, or of the warm-up.
 
         Lazy regularisation: over `penalty_every` steps the weights add up to as much as the penalty of every step.
 
@@ -90,7 +91,8 @@ class GanConfig(Section):
             >>> [gan.penalty_at(step) for step in range(6)]
             [8.0, 0.0, 0.0, 0.0, 8.0, 0.0]
         """
-        return self.gradient_penalty * self.penalty_every if step % self.penalty_every == 0 else 0.0
+        every = self.warmup_penalty_every if warmup else self.penalty_every
+        return self.gradient_penalty * every if step % every == 0 else 0.0
 
     @property
     def portion(self) -> float:
@@ -119,7 +121,8 @@ class GanConfig(Section):
 
     def warmup_reads(self) -> dict[str, Any]:
         """The fields that decide what the warm-up makes, by name: its cached GAN goes by them."""
-        return self.model_dump(mode="json", include=_WARMUP_READS)
+        lazy = {"warmup_penalty_every"} if self.warmup_penalty_every > 1 else set()  # else keys are those of before it
+        return self.model_dump(mode="json", include=_WARMUP_READS | lazy)
 
     def build(self, name: str, networks: GanNetworks) -> Gan:
         """The source of synthetic images that these networks are."""
