@@ -14,6 +14,7 @@ else. On the CPU the small encoder's presets are timed; on a GPU also ResNet-18 
 
 import math
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -97,14 +98,18 @@ def time_variants(config: Config, device: torch.device, repeats: int) -> None:
 
 
 def time_penalties(config: Config, device: torch.device, repeats: int, every: list[int]) -> dict[str, float]:
-    """Print the joint step's time with lazy gradient penalties over a real-only step's, and give the ratios."""
+    """Print the joint step's time with lazy gradient penalties over a real-only step's, and give the ratios.
+
+    On a CPU it is time of the processor.
+    """
     steps = math.lcm(STEPS, *every)
     trainers = {"real-only": make_trainer(config, "real-only", device)}
     for number in every:
         lazy = config.with_overrides({"synthetic.gan.penalty_every": number})
         trainers[f"joint, penalty_every {number}"] = make_trainer(lazy, "joint", device)
     calls = {name: partial(advance, trainer, steps) for name, trainer in trainers.items()}
-    timings = interleave(calls, repeats)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    timings = interleave(calls, repeats, clock=clock)
     rows, ratios = [], {}
     for (name, timing), trainer in zip(timings.items(), trainers.values(), strict=True):
         assert finite(trainer), f"{name} diverged"

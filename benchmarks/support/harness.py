@@ -34,23 +34,29 @@ class Timing:
         return Timing(tuple(seconds / count for seconds in self.seconds))
 
 
-def interleave(work: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 1) -> dict[str, Timing]:
+def interleave(
+    work: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm_ups: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Time pieces of work in turns, so that what else the machine does weighs on all of them alike.
 
     Args:
         work: named calls; what they queue on a GPU is waited for.
         repeats: timed rounds; every round calls each piece once.
         warm_ups: untimed rounds before.
+        clock: of wall seconds, or of this process's own where others have the machine most of the time.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(-warm_ups, repeats):
         for name, call in work.items():
             wait_for_gpu()
-            began = time.perf_counter()
+            began = clock()
             call()
             wait_for_gpu()
             if turn >= 0:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 

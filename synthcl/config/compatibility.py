@@ -146,7 +146,8 @@ def not_measured(config: Config) -> set[str]:
     if not config.needs_gan:
         free |= {"synthetic.gan", "curriculum.pair_half_life_kimg"}
     if config.gan.frozen:
-        free |= {"synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"}
+        rates = ("generator_learning_rate", "discriminator_learning_rate")
+        free |= {f"synthetic.gan.{field}" for field in (*rates, "penalty_every")}
     if not config.gan.pair:
         free |= {"curriculum.pair_half_life_kimg"}
     return free

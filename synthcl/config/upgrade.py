@@ -70,8 +70,11 @@ _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
             "walk": {"kind": "constant", "start": 0.0},
             "pool": None,
             "view_strength_factor": {"kind": "constant", "start": 1.0},
+            "penalty_every": 1,
+            "warmup_penalty_every": 1,
         }
     },
+    "heads": {"mlp": {"depth": 2}},
     "terms": {"ppcl": {"within_source": False}},
 }
 """by family and kind: fields that a recorded member may lack, and what was done before there was a choice"""

@@ -42,6 +42,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term custom": {"code": f"{HERE}:spread"},
     "view custom": {"code": f"{HERE}:dim", "numbers": 2},
     "source folder": {"path": "mine"},
+    "head fixed": {"dim": 4},
     "term moco": {"queue": 24},
     "term nnclr": {"bank": 24, "hidden": 8},
     "term halp": {"bank": 24, "prototypes": 4, "levels": 2},

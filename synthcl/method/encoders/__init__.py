@@ -7,6 +7,7 @@ from pydantic import Field
 from synthcl.core.plugin import kind_or
 from synthcl.method.encoders.conv import ConvConfig
 from synthcl.method.encoders.custom import CustomEncoder
+from synthcl.method.encoders.fixed_head import FixedConfig
 from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.encoders.resnet import ResnetConfig
 from synthcl.method.encoders.timm_backbone import TimmEncoder
@@ -14,4 +15,4 @@ from synthcl.method.encoders.timm_backbone import TimmEncoder
 AnyEncoder = Annotated[
     ConvConfig | ResnetConfig | TimmEncoder | CustomEncoder, Field(discriminator="kind"), kind_or("conv")
 ]
-AnyHead = Annotated[MlpConfig, kind_or("mlp")]
+AnyHead = Annotated[MlpConfig | FixedConfig, Field(discriminator="kind"), kind_or("mlp")]

@@ -14,11 +14,12 @@ class MlpConfig(Section):
     """Linear, BatchNorm, ReLU, Linear (Chen et al. 2020)."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: Count = Field(256, description="units of the hidden layer")
+    depth: int = Field(2, ge=1, le=3, description="linear layers; 1 is one linear layer alone")
+    hidden: Count = Field(256, description="units of a hidden layer")
     dim: Count = Field(64, description="dimensions of the embedding")
 
     def build(self, feature_dim: int) -> Projector:
-        return Projector(feature_dim, self.hidden, self.dim)
+        return Projector(feature_dim, self.hidden, self.dim, self.depth)
 
 
 class Projector(nn.Module):
@@ -26,18 +27,19 @@ class Projector(nn.Module):
 
     Args:
         feature_dim: of the encoder.
-        hidden: units of the hidden layer.
+        hidden: units of a hidden layer.
         dim: of the embedding.
+        depth: linear layers; all but the last are followed by BatchNorm and ReLU.
     """
 
-    def __init__(self, feature_dim: int, hidden: int, dim: int) -> None:
+    def __init__(self, feature_dim: int, hidden: int, dim: int, depth: int = 2) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(feature_dim, hidden, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, dim),
-        )
+        layers: list[nn.Module] = []
+        width = feature_dim
+        for _ in range(depth - 1):
+            layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+            width = hidden
+        self.layers = nn.Sequential(*layers, nn.Linear(width, dim))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (n, feature_dim) -> vectors (n, dim)."""
