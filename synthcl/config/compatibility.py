@@ -128,9 +128,10 @@ LEARNED = ("views", "encoder", "heads", "synthetic", "terms", "curriculum", "tra
 def may_be_resumed_with(config: Config) -> set[str]:
     """Fields that a checkpoint may be continued with other values of.
 
-    A closed loop decides at logged points, of which every rung is one, so that those fields decide what it learns.
+    Closed loops and bandits decide at logged points, of which every rung is one, so that those fields decide what it
+    learns.
     """
-    if not config.closed_loops:
+    if not config.decides_at_logged_points:
         return {"evaluation", *NOT_LEARNED}
     of_evaluation = {f"evaluation.{field}" for field in type(config.evaluation).model_fields}
     return (of_evaluation | {*NOT_LEARNED}) - {"evaluation.rungs", "training.log_kimg"}
@@ -139,10 +140,10 @@ def may_be_resumed_with(config: Config) -> set[str]:
 def not_measured(config: Config) -> set[str]:
     """`NOT_LEARNED`, and what a run never reads: a GAN it does not meet, rates of a frozen one, a lag without pairs."""
     free = set(NOT_LEARNED)
-    if config.closed_loops:
+    if config.decides_at_logged_points:
         free -= {"training.log_kimg"}  # they decide at logged points
     if config.is_real_only:
-        free |= {"synthetic", "curriculum.pair_half_life_kimg"}
+        free |= {"synthetic", "curriculum.pair_half_life_kimg", "curriculum.mix"}
     if not config.needs_gan:
         free |= {"synthetic.gan", "curriculum.pair_half_life_kimg"}
     if config.gan.frozen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from synthcl.config.mixture import mix_with
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.synthetic import AnySource
@@ -34,7 +35,7 @@ def require_real_rows(config: Config) -> None:
     """
     attached = [name for name, source in config.sources_on.items() if source.attached]
     most = config.curriculum.synthetic_fraction.bounds[1]
-    if attached and config.mix_of(Constant(start=most), 0.0).real < config.compute.workers_per_trial:
+    if attached and mix_with(config, Constant(start=most), 0.0).real < config.compute.workers_per_trial:
         raise ValueError(
             f"curriculum.synthetic_fraction reaches {most:g}, which leaves no real image in a step, and the images of "
             f"synthetic.{attached[0]} are views of real ones; lower it"

@@ -19,9 +19,11 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from synthcl.config.closed_loops import closed_loops, require_sound
+from synthcl.config.complete import require_taught, require_views_and_heads
 from synthcl.config.families import require_named, require_real_rows, require_strengths
 from synthcl.config.gan_fits import require_gan_fits
 from synthcl.config.mixed_views import require_mixable
+from synthcl.config.mixture import mix_of, require_mix_fits
 from synthcl.config.overrides import put, without_kinds
 from synthcl.config.sections import (
     ComputeConfig,
@@ -32,12 +34,14 @@ from synthcl.config.sections import (
     TrainingConfig,
 )
 from synthcl.config.upgrade import path_today, upgrade
+from synthcl.config.workers import require_shared_equally
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section
 from synthcl.core.secrets import first_secret
+from synthcl.method.curriculum.bandit import Bandit, Shares
 from synthcl.method.curriculum.knobs import CurriculumConfig, Knobs, knobs_at
 from synthcl.method.curriculum.loop import Loop
-from synthcl.method.curriculum.mix import Mix, Share, mix_at
+from synthcl.method.curriculum.mix import Mix
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.encoders.conv import ConvConfig
@@ -92,36 +96,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _families_are_complete(self) -> Config:
-        bases = [name for name, view in self.views.items() if isinstance(view, SimclrConfig)]
-        if bases != ["base"]:
-            raise ValueError(f"views has {bases or 'no entry'} of kind simclr; it needs one, named base")
-        if "main" not in self.heads:
-            raise ValueError(f"heads has {sorted(self.heads)}; it needs an entry named main")
+        require_views_and_heads(self.views, self.heads)
         require_named(self.synthetic)
-        for name, term in self.terms.items():
-            if term.head not in self.heads:
-                raise ValueError(
-                    f"terms.{name}.head {term.head!r} is no entry of heads, which has {sorted(self.heads)}"
-                )
+        require_taught(self.terms, self.heads)
         require_sound(self.closed_loops, self.terms)
-        if not any(term.weight.bounds[0] > 0 for term in self.terms.values()):
-            raise ValueError("terms has no entry whose weight stays above 0, so that some step would teach nothing")
         return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        workers, batch = self.compute.workers_per_trial, self.training.batch_images
-        require_gan_fits(self.gan, self.curriculum, batch)
-        if batch % (2 * workers):
-            raise ValueError(
-                f"training.batch_images {batch} must be a multiple of {2 * workers}, "
-                f"twice compute.workers_per_trial {workers}"
-            )
-        if workers % (self.compute.min_workers_per_trial or workers):
-            raise ValueError(
-                f"compute.min_workers_per_trial {self.compute.min_workers_per_trial} must divide "
-                f"compute.workers_per_trial {workers}"
-            )
+        require_gan_fits(self.gan, self.curriculum, self.training.batch_images)
+        require_shared_equally(self.training.batch_images, self.compute)
         if self.search.objective not in ("linear", "label_free") and not self.evaluation.transfer:
             raise ValueError(
                 f"search.objective {self.search.objective!r} needs a data set in evaluation.transfer; "
@@ -136,6 +120,7 @@ class Config(Section):
         of_group = math.lcm(self.training.views_per_image, *of_sources)
         require_mixable(kinds, self.terms, self.training.batch_images, of_group, self.compute.workers_per_trial)
         require_real_rows(self)
+        require_mix_fits(self)
         require_strengths(self.synthetic, self.curriculum.view_strength)
         return self
 
@@ -205,26 +190,35 @@ class Config(Section):
         """Those of them that move: what is logged."""
         return [path for path, schedule in self.schedules_of_plugins.items() if len({*schedule.bounds}) > 1]
 
-    def mix_at(self, progress: float) -> Mix:
-        """How many real images, and groups of each source, a step has at this progress, over all workers."""
-        return self.mix_of(self.curriculum.synthetic_fraction, progress)
+    @property
+    def bandit(self) -> Bandit | None:
+        """What decides, in the run, how a step's views are shared; none where nothing does."""
+        mix = self.curriculum.mix
+        return mix if isinstance(mix, Bandit) and not self.is_real_only else None
 
-    def mix_of(self, synthetic_fraction: Schedule, progress: float) -> Mix:
-        """The same with another share of synthetic views."""
-        return mix_at(
-            synthetic_fraction,
-            progress,
-            batch_images=self.training.batch_images,
-            views_per_image=self.training.views_per_image,
-            sources={name: Share(one.views_per_group, one.portion) for name, one in self.sources_on.items()},
-            workers=self.compute.workers_per_trial,
-            in_pairs=bool(self.mixers),
-        )
+    @property
+    def decides_at_logged_points(self) -> bool:
+        """Whether logged points decide what the run learns."""
+        return bool(self.closed_loops) or self.bandit is not None
 
-    def knobs_at(self, progress: float, steered: Mapping[str, float] = MappingProxyType({})) -> Knobs:
-        """The values that a step is run with at this progress; `steered` are those that closed loops have decided."""
+    def mix_at(self, progress: float, shares: Shares | None = None) -> Mix:
+        """How many real images, and groups of each source, a step has at this progress, over all workers.
+
+        Args:
+            progress: of the run.
+            shares: that a bandit has decided, by arm; none are those that it begins with.
+        """
+        return mix_of(self, progress, shares)
+
+    def knobs_at(
+        self, progress: float, steered: Mapping[str, float] = MappingProxyType({}), shares: Shares | None = None
+    ) -> Knobs:
+        """The values that a step is run with at this progress.
+
+        `steered` are those that closed loops have decided, `shares` those of a bandit.
+        """
         training = self.training
-        real_views = self.mix_at(progress).real * training.views_per_image
+        real_views = self.mix_at(progress, shares).real * training.views_per_image
         return knobs_at(
             self.curriculum,
             progress,

@@ -60,6 +60,15 @@ def mean(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def of_first(numbers: list[float], device: torch.device) -> list[float]:
+    """The numbers of the first process, in all of them: what follows from them is the same to the bit everywhere."""
+    if world_size() == 1:
+        return numbers
+    shared = torch.tensor(numbers, dtype=torch.float64, device=device)
+    torch.distributed.broadcast(shared, 0)
+    return shared.tolist()
+
+
 def anywhere(condition: bool, device: torch.device) -> bool:
     """Whether the condition holds in any process: all of them get the same answer."""
     if world_size() == 1:

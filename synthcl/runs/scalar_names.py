@@ -27,6 +27,8 @@ _MEANINGS = {
     r"features/std": "Spread of the unit-norm features; 0 where all point one way.",
     r"features/rank": "Effective rank of the features: how many directions they use.",
     r"label_free/.+": "A score without labels; it chooses encoders only where `synthcl calibrate` says that it may.",
+    r"reward/.+": "What a bandit pays for views of this arm: how far they pull the encoder as real images do.",
+    r"knob/mix\..+": "Share of the views that a bandit gives this arm.",
     r"knob/hardness": "How strongly G opposes the encoder.",
     r"knob/pair_decay": "Share of G_ema that a step keeps.",
     r"knob/synthetic_fraction": "Share of the views that is synthetic.",

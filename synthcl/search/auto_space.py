@@ -51,4 +51,5 @@ def _entries(config: Config) -> dict[str, dict[str, Any]]:
     on = {name: term for name, term in sorted(config.terms.items()) if term.weight.bounds[1] > 0}
     spaces |= {f"terms.{name}": term.build(config.heads[term.head].dim).SPACE for name, term in on.items()}
     spaces |= {path: schedule.SPACE for path, schedule in config.schedules.items()}
+    spaces |= {"curriculum.mix": config.bandit.SPACE} if config.bandit else {}
     return {f"{place}.{field}": {**entry} for place, space in spaces.items() for field, entry in space.items()}

@@ -7,7 +7,12 @@ from typing import Any
 from synthcl.config.compatibility import flat, is_within
 from synthcl.config.schema import Config
 
-_GENERATED = {"curriculum.hardness", "curriculum.pair_half_life_kimg", "curriculum.synthetic_fraction"}
+_GENERATED = {
+    "curriculum.hardness",
+    "curriculum.pair_half_life_kimg",
+    "curriculum.synthetic_fraction",
+    "curriculum.mix",
+}
 _RATES = {"synthetic.gan.generator_learning_rate", "synthetic.gan.discriminator_learning_rate"}
 _GAME = {"curriculum.hardness", "synthetic.gan.hardness_unit", *_RATES}
 

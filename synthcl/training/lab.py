@@ -19,6 +19,7 @@ from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
 from synthcl.training.networks import RATE_FACTOR, GanState, make_networks, make_optimizers
+from synthcl.training.rewards import rewards
 
 _SITES = ("base", "pixel", "mix")
 """the order of views"""
@@ -151,6 +152,8 @@ class Lab:
                 found |= {f"{place}/{what}": value for what, value in measured.items()}
         for plugin in self.plugins.values():
             found |= plugin.measures(seen)
+        if bandit := self.config.bandit:
+            found |= rewards(seen, self.config.training.views_per_image, bandit.temperature)
         return found
 
     def modules(self) -> Iterable[nn.Module]:

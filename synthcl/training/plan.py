@@ -14,6 +14,7 @@ from synthcl.config.schema import Config
 from synthcl.core import distributed
 from synthcl.core.rng import epoch_indices
 from synthcl.data import ImageSource, SyntheticImages, stream
+from synthcl.method.curriculum.bandit import Shares
 from synthcl.method.curriculum.mix import Mix
 from synthcl.method.scene import Source
 from synthcl.method.synthetic.folder import Folder, choose_twins
@@ -60,7 +61,9 @@ class Images(NamedTuple):
     real: ImageSource
     folders: Mapping[str, SyntheticImages]
 
-    def plan(self, config: Config, sources: Mapping[str, Source], seen: Seen, steps: range) -> Iterator[Planned]:
+    def plan(
+        self, config: Config, sources: Mapping[str, Source], seen: Seen, steps: range, shares: Shares | None = None
+    ) -> Iterator[Planned]:
         """What each coming step shows, a function of the arguments alone.
 
         Args:
@@ -68,10 +71,11 @@ class Images(NamedTuple):
             sources: that are on.
             seen: so far; it is not changed.
             steps: the coming ones.
+            shares: that a bandit has decided, of all of them.
         """
         seen, seed = seen.copy(), config.training.seed
         for step in steps:
-            mix = config.mix_at(step / config.training.steps)
+            mix = config.mix_at(step / config.training.steps, shares)
             for_sources = read_by_sources(sources, mix)
             every = epoch_indices(len(self.real), seen.real, mix.real, seed, "real")
             judged = epoch_indices(len(self.real), seen.for_sources, for_sources, seed, "judged")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from synthcl.config.mixture import extremes, first_shares
 from synthcl.config.schema import Config
 from synthcl.core import distributed, rng
 from synthcl.core.device import resize
@@ -17,12 +19,13 @@ from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
 from synthcl.core.updates import begin_anew
 from synthcl.data import ImageSource, ResidentImages, SyntheticImages
+from synthcl.method.curriculum.bandit import State
 from synthcl.method.curriculum.knobs import Knobs
-from synthcl.training.batch import make_batch
+from synthcl.training.batch import Fetched, make_batch
 from synthcl.training.health import Health
 from synthcl.training.lab import Lab
 from synthcl.training.networks import GanState, Networks, Optimizers
-from synthcl.training.plan import Images, Seen, advance
+from synthcl.training.plan import Images, Planned, Seen, advance
 from synthcl.training.step import joint_step
 
 Pause = Callable[[], bool]
@@ -67,6 +70,8 @@ class Trainer:
         self.seen = Seen()  # positions of the samplers
         self.steered: dict[str, float] = {}  # what closed loops have decided, by the field that each steers
         self.steered_at = 0  # the step of their last decision
+        self.shares = first_shares(config) if config.bandit else None  # of a step's views, by arm
+        self.bandit: State = {}  # what it remembers
         self.rollbacks = 0  # how often the run went back to an earlier state of its own
         self.health = Health(config)
         self.spent_seconds = 0.0  # of wall time in all legs so far
@@ -98,13 +103,11 @@ class Trainer:
         history: list[Point] = []
         pending: list[dict[str, Tensor]] = []
         self._set_training_mode()
-        coming = range(self.step, until_step)
-        plan = self.shown.plan(self.config, self.lab.sources, self.seen, coming)
-        for planned, images, fetched in self.shown.stream(plan, self.config.data.loader_workers):
+        for planned, images, fetched in self._coming(until_step, log_steps):
             progress = self.step / self.config.training.steps
             if self.step == self.config.training.restart_step:
                 begin_anew(self.optimizers.encoder)  # again where a checkpoint of just before it is continued
-            knobs, mix = self._knobs(progress), self.config.mix_at(progress)
+            knobs, mix = self._knobs(progress), self.config.mix_at(progress, self.shares)
             batch = make_batch(
                 images,
                 planned.real,
@@ -137,8 +140,16 @@ class Trainer:
                     break
         return history
 
+    def _coming(self, until_step: int, log_steps: int) -> Iterator[tuple[Planned, Tensor, dict[str, Fetched]]]:
+        """What the coming steps show; with a bandit, planned from one logged point, where it decides, to the next."""
+        while self.step < until_step:
+            next_point = min(until_step, (self.step // log_steps + 1) * log_steps)
+            coming = range(self.step, next_point if self.config.bandit else until_step)
+            plan = self.shown.plan(self.config, self.lab.sources, self.seen, coming, self.shares)
+            yield from self.shown.stream(plan, self.config.data.loader_workers)
+
     def _knobs(self, progress: float) -> Knobs:
-        return self.config.knobs_at(progress, self.steered).slowed(self.rate)
+        return self.config.knobs_at(progress, self.steered, self.shares).slowed(self.rate)
 
     def _steer(self, point: Point) -> None:
         """Let closed loops decide the values from the next step on; without their measurement they leave them."""
@@ -148,6 +159,11 @@ class Trainer:
             if loop.measured in point:
                 value = self.steered.get(path, loop.start)
                 self.steered[path] = loop.decide(value, progress, since, point[loop.measured], steps)
+        if self.config.bandit and self.shares:
+            rewards = [point.get(f"reward/{arm}", math.nan) for arm in self.shares]
+            agreed = dict(zip(self.shares, distributed.of_first(rewards, self.device), strict=True))
+            measured = {arm: reward for arm, reward in agreed.items() if math.isfinite(reward)}
+            self.shares, self.bandit = self.config.bandit.decide(self.shares, measured, steps, self.bandit)
         self.steered_at = self.step
 
     def _set_training_mode(self) -> None:
@@ -159,6 +175,7 @@ class Trainer:
         means = torch.stack([torch.stack([s[name].float() for s in pending if name in s]).mean() for name in names])
         values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device
         knob = {f"knob/{name}": value for name, value in knobs._asdict().items() if name != "scheduled"}
+        knob |= {f"knob/mix.{arm}": share for arm, share in (self.shares or {}).items()}
         ramps = [path for path in self.config.ramps_of_plugins if not path.endswith("learning_rate")]
         knob |= {f"knob/{path}": knobs.scheduled[path] for path in ramps}
         for name in ("generator", "discriminator"):
@@ -210,7 +227,11 @@ class Trainer:
             **self.seen.state_dict(),
             "rollbacks": self.rollbacks,
             "health": self.health.state_dict(),
-        } | ({"steered": {"at": self.steered_at, "values": {**self.steered}}} if self.config.closed_loops else {})
+        }
+        if self.config.decides_at_logged_points:
+            state["steered"] = {"at": self.steered_at, "values": {**self.steered}}
+        if self.shares:
+            state["mix"] = {"shares": {**self.shares}, "bandit": {**self.bandit}}
         return state | self.lab.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,6 +242,8 @@ class Trainer:
         self.health.load_state_dict(state.get("health", {}))
         steered = state.get("steered", {"at": self.step, "values": {}})
         self.steered_at, self.steered = steered["at"], {**steered["values"]}
+        if self.shares and "mix" in state:
+            self.shares, self.bandit = {**state["mix"]["shares"]}, {**state["mix"]["bandit"]}
 
     @property
     def rate(self) -> float:
@@ -260,7 +283,7 @@ def require_enough_images(config: Config, available: int) -> None:
         UserError: naming both numbers.
     """
     rungs = (0.0, *config.evaluation.rungs)
-    needed = max(config.mix_at(progress).real for progress in rungs)
+    needed = max(mix.real for mix in (*map(config.mix_at, rungs), *extremes(config)))
     if available < needed:
         raise UserError(
             f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from synthcl.config.schema import Config
 from synthcl.core import distributed
 from synthcl.core.plugin import Section, members
-from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum import AnyMix, AnySchedule
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.objectives import AnyTerm
@@ -30,8 +30,8 @@ from synthcl.method.views.partial import PartialConfig
 from synthcl.search.space import Dimension
 from synthcl.training.lab import Lab
 
-ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES = map(
-    members, (AnyEncoder, AnyHead, AnyTerm, AnySource, AnyView, AnySchedule)
+ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES, MIXES = map(
+    members, (AnyEncoder, AnyHead, AnyTerm, AnySource, AnyView, AnySchedule, AnyMix)
 )
 
 # What a kind cannot do without, where its fields have no default; the custom ones name code below.
@@ -51,6 +51,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term dann": {"hidden": 8, "reversal": 0.5},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
+    "mix exp3": {"floor": 0.25},
+    "mix ucb1": {"floor": 0.25},
+    "mix table": {"points": [[0.0, {"real": 0.5, "gan": 0.5}], [0.5, {"real": 0.75, "gan": 0.25}]]},
     "schedule constant": {"start": 0.5},
     "schedule piecewise": {"start": 0.25, "third": 0.5, "two_thirds": 0.75, "end": 0.5},
     "schedule follow": {"measured": "loss/contrast", "target": 3.0, "start": 0.5, "low": 0.25, "high": 1.0},
@@ -102,6 +105,7 @@ def place_of(family: str, kind: str) -> str:
     if family == "view":
         return "views.base" if VIEWS[kind] is VIEWS["simclr"] else "views.more"
     places = {"encoder": "encoder", "head": "heads.main", "term": "terms.contrast", "source": f"synthetic.{kind}"}
+    places["mix"] = "curriculum.mix"
     steered = "view_strength" if kind in ("follow", "dual") else "synthetic_fraction"  # the mix is planned ahead
     return places.get(family, f"curriculum.{steered}")
 
@@ -127,6 +131,7 @@ ALL = [
         "source": SOURCES,
         "view": VIEWS,
         "schedule": SCHEDULES,
+        "mix": MIXES,
     }.items()
     for kind in kinds
 ]
@@ -137,7 +142,7 @@ each_view = pytest.mark.parametrize("kind", VIEWS)
 
 def section_of(family: str, kind: str) -> type[Section]:
     kinds = {"encoder": ENCODERS, "head": HEADS, "term": TERMS, "source": SOURCES, "view": VIEWS, "schedule": SCHEDULES}
-    return kinds[family][kind]
+    return (kinds | {"mix": MIXES})[family][kind]
 
 
 def lab_of(config: Config) -> Lab:
@@ -421,7 +426,7 @@ def test_a_sources_draws_are_pure_and_shared_out_by_rows(kind: str, monkeypatch:
     assert all(image.min() >= 0 and image.max() <= 1 for image in images)
 
 
-SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head")] + [("encoder", "timm")]
+SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head", "mix")] + [("encoder", "timm")]
 """what looks at more than one row, or draws"""
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
-from synthcl.method.curriculum import AnySchedule
+from synthcl.method.curriculum import AnyMix, AnySchedule
 from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
@@ -35,6 +35,11 @@ class CurriculumConfig(Section):
     synthetic_fraction: AnySchedule = Field(Constant(start=0.5), description="share of the views that are synthetic")
     view_strength: AnySchedule = Field(
         Constant(start=1.0), description="strength of T; 1 is the views section as it is"
+    )
+    mix: AnyMix | None = Field(
+        None,
+        description="what shares the views among real images and sources, as exp3 or ucb1; the run begins with "
+        "synthetic_fraction and the portions of sources, which none leaves as they are",
     )
 
     @model_validator(mode="after")

@@ -67,7 +67,7 @@ def mix_at(
 
 def _divided(units: int, portions: Mapping[str, float]) -> dict[str, int]:
     """Whole units by name, in proportion as near as they can be; of equal remainders, the first names get more."""
-    total = sum(portions.values())
+    total = sum(portions.values()) or 1.0  # of none that has a share
     exact = {name: units * portion / total for name, portion in portions.items()}
     whole = {name: math.floor(number) for name, number in exact.items()}
     by_remainder = sorted(exact, key=lambda name: whole[name] - exact[name])  # stable
