@@ -27,7 +27,7 @@ def put(tree: dict[str, Any], path: str, value: Any, root: type[Section]) -> Non
     section: Any = root
     for part in parents:
         inner = _inner(section, node, part)
-        if isinstance(node, dict) and part not in node and get_origin(section) is dict:
+        if isinstance(node, dict) and node.get(part) is None and (get_origin(section) is dict or _may_be_none(inner)):
             node[part] = {}  # a new member of a family
         node, section = (node.get(part) if isinstance(node, dict) else None), inner
         if not isinstance(node, dict):
@@ -56,6 +56,14 @@ def _inner(section: Any, node: Any, part: str) -> Any:
     chosen = _section(section, node)
     field = chosen.model_fields.get(part) if chosen else None
     return field.annotation if field else None
+
+
+def _may_be_none(annotation: Any) -> bool:
+    """Whether a field takes a member of a family, or none."""
+    try:
+        return type(None) in get_args(annotation) and bool(members(annotation))
+    except (AttributeError, KeyError, TypeError):  # a field of plain values
+        return False
 
 
 def _section(section: Any, node: Any) -> type[Section] | None:

@@ -33,12 +33,13 @@ def members(family: Any) -> dict[str, type[Section]]:
     """The sections of a family, by the kind that each goes under.
 
     Args:
-        family: a union of sections, as the package of a family names it, or one section.
+        family: a union of sections, as the package of a family names it, or one section; it may have None, too.
     """
     if get_origin(family) is Annotated:
         return members(get_args(family)[0])
-    sections = get_args(family) or (family,)
-    return {kind: section for section in sections for kind in get_args(section.model_fields["kind"].annotation)}
+    if not (parts := get_args(family)):
+        return dict.fromkeys(get_args(family.model_fields["kind"].annotation), family)
+    return {kind: one for part in parts if part is not type(None) for kind, one in members(part).items()}
 
 
 def imported(field: str, code: str) -> Callable[..., Any]:

@@ -188,6 +188,15 @@ def test_a_run_needs_the_images_of_the_step_with_most_real_ones() -> None:
         trainer_of(config)
 
 
+def test_a_mix_begins_by_its_kind_alone_and_keeps_what_its_kinds_share() -> None:
+    config = tiny_config({"curriculum.mix.kind": "exp3", "curriculum.mix.floor": 0.25})
+    assert config.bandit == Exp3(floor=0.25)
+    assert config.with_overrides({"curriculum.mix.kind": "ucb1"}).bandit == Ucb1(floor=0.25)
+    assert config.with_overrides({"curriculum.mix": None}).bandit is None
+    with pytest.raises(UserError, match="there is no field"):
+        tiny_config({"curriculum.mix.floor": 0.25})
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
