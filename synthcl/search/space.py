@@ -172,8 +172,9 @@ def own_values(config: Config) -> dict[str, Any]:
         >>> own_values(Config(name="mine"))["terms.contrast.temperature"]
         0.2
     """
-    own = {f"curriculum.{name}": value for name, value in config.curriculum} | config.schedules_of_plugins
-    schedules = {path: value.start if isinstance(value, Constant) else value.kind for path, value in own.items()}
+    schedules = {
+        path: value.start if isinstance(value, Constant) else value.kind for path, value in config.schedules.items()
+    }
     return schedules | flat(config.model_dump(mode="json"))
 
 
