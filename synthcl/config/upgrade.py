@@ -21,6 +21,7 @@ REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 """fields there are no more, and the value that is done today; with any other the configuration is refused"""
 ADDED: dict[str, Any] = {
     "method.views_per_pair": 4,
+    "curriculum.mix": None,
     "data.labels": "folders",
     "encoder.weights": None,
     "encoder.normalise": "auto",
