@@ -83,6 +83,12 @@ def test_mixed_views_and_terms_beside_ppcl_are_counted_too(mixer):
     assert training_flops(config) == trained(config, "joint") > trained(tiny_config(), "joint")
 
 
+@pytest.mark.parametrize("kind", ["randaugment", "field", "fill_mask"])
+def test_changed_views_are_counted_too(kind):
+    config = tiny_config({"views.more.kind": kind})
+    assert training_flops(config) == trained(config, "joint")
+
+
 def test_what_blurs_its_views_is_counted_too():
     blurred = tiny_config({"views.base.blur_probability": 1.0})
     assert training_flops(blurred) == training_flops(tiny_config({"views.base.blur_probability": 0.0}))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -68,14 +69,15 @@ class RandaugmentConfig(PartialConfig):
 
 
 class Draw(NamedTuple):
-    """Random numbers of n views; which operations they pass stays on the CPU, where it is asked for."""
+    """Random numbers of n views; which operations they pass is known to the host, which never has to ask a GPU."""
 
     chosen: Tensor  # (n,) uniform in [0, 1)
     signs: Tensor  # (n, operations) 1 or -1
-    operations: Tensor  # (n, operations) int64, on the CPU
+    operations: np.ndarray  # (n, operations) int64
 
     def rows(self, indices: Tensor | slice) -> Draw:
-        return Draw(self.chosen[indices], self.signs[indices], self.operations[indices])
+        of_host = indices if isinstance(indices, slice) else indices.numpy()
+        return Draw(self.chosen[indices], self.signs[indices], self.operations[of_host])
 
     def to(self, device: torch.device | str) -> Draw:
         return Draw(to_device(self.chosen, device), to_device(self.signs, device), self.operations)
@@ -104,21 +106,21 @@ class Randaugment(PartialView[RandaugmentConfig]):
         rounds = self.section.operations
         uniform = torch.rand(views, 1 + 2 * rounds, generator=generator)
         chosen, sign, which = uniform.split([1, rounds, rounds], dim=1)
-        return Draw(chosen[:, 0], 1 - 2 * (sign < 0.5).float(), (which * len(self._names)).long())
+        return Draw(chosen[:, 0], 1 - 2 * (sign < 0.5).float(), (which * len(self._names)).long().numpy())
 
     def change(self, pixels: Tensor, draw: Draw, own: Own) -> Tensor:
-        for which, signs in zip(draw.operations.unbind(1), draw.signs.to(pixels.dtype).unbind(1), strict=True):
+        for which, signs in zip(draw.operations.T, draw.signs.to(pixels.dtype).unbind(1), strict=True):
             pixels = self._round(pixels, which, own["magnitude"] * signs)
         return pixels
 
-    def _round(self, pixels: Tensor, which: Tensor, amounts: Tensor) -> Tensor:
-        """Views (n, C, s, s) after one operation each: `which` (n,) on the CPU, by `amounts` (n,) in [-1, 1]."""
-        order = which.argsort(stable=True)
-        counts = which.bincount(minlength=len(self._names)).tolist()
-        there = to_device(order, pixels.device)
+    def _round(self, pixels: Tensor, which: np.ndarray, amounts: Tensor) -> Tensor:
+        """Views (n, C, s, s) after one operation each: `which` (n,), by `amounts` (n,) in [-1, 1]."""
+        order = which.argsort(kind="stable")
+        counts = np.bincount(which, minlength=len(self._names)).tolist()
+        there, back = (to_device(torch.from_numpy(rows), pixels.device) for rows in (order, order.argsort()))
         pieces = zip(pixels.index_select(0, there).split(counts), amounts[there].split(counts), strict=True)
         done = [APPLY[name](*piece) for name, piece in zip(self._names, pieces, strict=True) if len(piece[0])]
-        return torch.cat(done).index_select(0, to_device(order.argsort(), pixels.device)) if done else pixels
+        return torch.cat(done).index_select(0, back) if done else pixels
 
 
 # Each takes images (n, C, s, s) in [0, 1] and (n,) amounts in [-1, 1]; of those without direction, the sign is nothing.
