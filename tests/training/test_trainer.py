@@ -183,9 +183,9 @@ def test_every_step_has_the_rates_and_the_temperature_that_their_schedules_have_
     stepped = {"generator": [], "discriminator": []}
     temperatures = []
 
-    def spied(embeddings, members, temperature, *rest):
+    def spied(embeddings, members, temperature, *rest, **named):
         temperatures.append(temperature)
-        return loss(embeddings, members, temperature, *rest)
+        return loss(embeddings, members, temperature, *rest, **named)
 
     loss = ppcl.ppcl
     monkeypatch.setattr(ppcl, "ppcl", spied)
