@@ -3,7 +3,7 @@
 import numpy as np
 import program
 import pytest
-from tiny_run import TINY, arguments
+from tiny_run import TINY_COMPARISON, arguments
 
 from synthcl.comparison import mechanisms
 from synthcl.comparison.mechanisms import MECHANISMS, arm_name, choose, stage_1, stage_2
@@ -56,21 +56,7 @@ def test_seeds_that_choose_never_judge(counted):
 # ---- the whole path
 
 
-GIVEN = arguments(
-    TINY
-    | {
-        "data.source": "digits",
-        "training.kimg": 0.064,  # 2 steps
-        "training.log_kimg": 0.032,
-        "evaluation.rungs": [1.0],
-        "evaluation.label_fractions": [100],
-        "evaluation.max_label_images": 100,
-        "evaluation.transfer": [],
-        "training.seed": 7,
-        "health.feature_rank_min": 0,
-        "health.embedding_variance_min": 0,
-    }
-)
+GIVEN = arguments(TINY_COMPARISON | {"training.seed": 7})
 
 
 def compare(folder, *given, only="mixup"):

@@ -1,7 +1,7 @@
 """The whole path of every preset as a user types it, on a few images of its data set's own format and shape.
 
-The networks, image sizes and views are the preset's own; the budget is a few steps in fp32. Some searches score all that the
-preset names, are interrupted at their first score and resumed by the same command. `folder` is in
+The networks, image sizes and views are the preset's own; the budget is a few steps in fp32. Some searches score all
+that the preset names, are interrupted at their first score and resumed by the same command. `folder` is in
 test_folder_commands.py, on images as users have them. The programs run in this process, a driver of one Ray each,
 because torchvision knows the published files by their checksums, which imitations cannot have.
 """

@@ -24,6 +24,19 @@ TINY = {
     "search.confirm_seeds": 1,
 }
 
+TINY_COMPARISON = TINY | {
+    "data.source": "digits",
+    "training.kimg": 0.064,  # 2 steps
+    "training.log_kimg": 0.032,
+    "evaluation.rungs": [1.0],
+    "evaluation.label_fractions": [100],
+    "evaluation.max_label_images": 100,
+    "evaluation.transfer": [],
+    "health.feature_rank_min": 0,
+    "health.embedding_variance_min": 0,
+}
+"""as tiny, of runs that are compared: two steps on embedded digits"""
+
 
 def arguments(overrides):
     """The overrides as `field=value` arguments."""
