@@ -198,7 +198,8 @@ class Hunt:
             kill["seen"] = self._look()
             self.ledger.write()
         if driver.wait(4 * LONGEST_WAIT_SECONDS) != 0:
-            raise RuntimeError(f"{self.config.name} ended with exit code {driver.returncode}: see driver.log")
+            said = (self.ledger.root / "driver.log").read_text(errors="replace").splitlines()[-20:]
+            raise RuntimeError("\n".join([f"{self.config.name} ended with exit code {driver.returncode}:", *said]))
         return True
 
     def _start(self, nodes: VirtualNodes) -> subprocess.Popen[bytes]:
