@@ -19,8 +19,8 @@ from synthcl.core.errors import UserError
 from synthcl.runs.location import is_uri
 from synthcl.runs.storage import Storage
 
-ANSWER_SECONDS = 5.0
-"""how long an address may take to answer"""
+ANSWER_SECONDS = 30.0
+"""how long an address may take to answer; where nothing listens, the refusal comes at once, and a busy head is slow"""
 
 
 def connect(config: Config) -> None:

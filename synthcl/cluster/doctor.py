@@ -11,6 +11,7 @@ from synthcl.cluster.connect import connect
 from synthcl.cluster.node import NodeReport, examine, versions
 from synthcl.cluster.nodes import on_every_node
 from synthcl.config.schema import Config
+from synthcl.core.device import SLOW_BF16
 from synthcl.core.errors import UserError
 from synthcl.core.tables import aligned
 from synthcl.runs.storage import Storage
@@ -75,6 +76,8 @@ def faults(node: NodeReport, wanted: dict[str, str], config: Config) -> Iterator
         )
     if node.data and not config.data.download:
         yield f"{node.name}: {node.data}"
+    if config.training.precision == "bf16" and not node.bf16:
+        yield f"{node.name} {SLOW_BF16}"
     if not node.token:
         yield f"{node.name} asks for no token, so whoever reaches it runs code; export RAY_AUTH_MODE=token there"
 

@@ -16,6 +16,7 @@ import torch
 
 from synthcl.cluster.ray_internals import is_token_auth_enabled
 from synthcl.config.schema import Config
+from synthcl.core.device import has_bf16
 from synthcl.core.errors import UserError
 from synthcl.runs.preflight import open_data
 from synthcl.runs.storage import Storage
@@ -42,6 +43,8 @@ class NodeReport:
     data: str
     token: bool
     """whether Ray asks for a token there"""
+    bf16: bool
+    """whether what trains there has instructions for bf16"""
 
 
 def examine(config: Config, beacon: str, name: str, gpus_in_ray: float) -> NodeReport:
@@ -72,6 +75,7 @@ def examine(config: Config, beacon: str, name: str, gpus_in_ray: float) -> NodeR
         storage_seconds=storage_seconds,
         data=_complaint(lambda: open_data(as_it_is, chooses=False)),
         token=is_token_auth_enabled(),
+        bf16=has_bf16(),
     )
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 
 from synthcl.config.schema import Config
+from synthcl.core.device import SLOW_BF16, has_bf16
 from synthcl.core.errors import UserError
 from synthcl.data import Found, ImageSource, SyntheticImages, find, open_synthetic, transfer_config
 from synthcl.data.splits import images_of, require_held_out, source_of, unlabelled_parts
@@ -69,6 +70,8 @@ class Data:
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
         rows.append(("passes", _passes(self.config, own.unlabelled_images, self.synthetic)))
         rows += describe_encoders(self.config)
+        if self.config.training.precision == "bf16" and not has_bf16():
+            rows.append(("precision", f"this machine {SLOW_BF16}"))
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
         return "\n".join(f"{name:<10} {row}" for name, row in rows)
 

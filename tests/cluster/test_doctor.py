@@ -30,6 +30,7 @@ HEALTHY = node.NodeReport(
     storage_seconds=0.04,
     data="",
     token=True,
+    bf16=True,
 )
 FAULTS = [
     ({"versions": WANTED | {"torch": "2.13.0"}}, "has torch 2.13.0, here is 2.14.1; run the setup commands"),
@@ -56,6 +57,14 @@ def test_a_fault_is_one_line_that_names_node_and_remedy(changes, said):
     (line,) = faults(dataclasses.replace(HEALTHY, **changes))
     assert line.startswith("gpu-1 (10.0.0.11)")
     assert said in line
+
+
+def test_a_cpu_without_instructions_for_bf16_is_told_where_a_run_takes_it():
+    old = dataclasses.replace(HEALTHY, gpus=(), gpus_in_ray=0, bf16=False)
+    assert faults(old) == []  # the preset computes in fp32
+    (line,) = faults(old, CONFIG.with_overrides({"training.precision": "bf16"}))
+    assert line.startswith("gpu-1 (10.0.0.11) has no GPU")
+    assert "training.precision=fp32" in line
 
 
 def test_data_that_will_be_downloaded_is_no_fault():

@@ -14,6 +14,7 @@ from program import run
 
 from synthcl import UserError, data, load_preset
 from synthcl.data.folder import unread
+from synthcl.runs import preflight
 from synthcl.runs.gan_cache import cache_key
 from synthcl.runs.preflight import open_data
 
@@ -111,6 +112,14 @@ def test_what_is_not_read_is_named(few_labels):
 
 
 # ---- numbers
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_the_plan_says_where_bf16_would_be_slow(few_labels, monkeypatch, capable):
+    monkeypatch.setattr(preflight, "has_bf16", lambda: capable)
+    bf16 = folder_run(few_labels, **{"training.precision": "bf16"})
+    assert ("precision  this machine has no GPU, and its CPU no instructions" in open_data(bf16).describe()) != capable
+    assert "precision" not in open_data(folder_run(few_labels, **{"training.precision": "fp32"})).describe()
 
 
 def test_the_plan_says_how_many_images_there_are_and_where_each_number_comes_from(few_labels):
