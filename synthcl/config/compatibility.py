@@ -148,7 +148,7 @@ def not_measured(config: Config) -> set[str]:
         free |= {"synthetic.gan", "curriculum.pair_half_life_kimg"}
     if config.gan.frozen:
         rates = ("generator_learning_rate", "discriminator_learning_rate")
-        free |= {f"synthetic.gan.{field}" for field in (*rates, "penalty_every")}
+        free |= {f"synthetic.gan.{field}" for field in (*rates, "penalty_every", "teacher")}
     if not config.gan.pair:
         free |= {"curriculum.pair_half_life_kimg"}
     return free

@@ -70,7 +70,7 @@ class TrainingConfig(Section):
     weight_decay: float = Field(1e-4, ge=0, description="of weights, not of norms and biases")
     warmup_fraction: Fraction = Field(0.05, description="share of the budget over which the learning rate rises")
     slow_half_life_kimg: Positive = Field(
-        10.0, description="half-life of the slow encoder, in thousand images, where a term needs one"
+        10.0, description="half-life of the slow encoder, in thousand images, where a term or a teacher needs one"
     )
     restart_at: float | None = Field(
         None, gt=0, lt=1, description="progress at which the encoder's optimiser and learning rate begin anew; or none"

@@ -71,6 +71,7 @@ _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
             "walk": {"kind": "constant", "start": 0.0},
             "pool": None,
             "view_strength_factor": {"kind": "constant", "start": 1.0},
+            "teacher": {"kind": "constant", "start": 0.0},
             "penalty_every": 1,
             "warmup_penalty_every": 1,
         }

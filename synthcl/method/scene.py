@@ -90,7 +90,7 @@ class Seen:
 
 
 class SlowCopy(nn.Module):
-    """A copy of encoder and heads, whose outputs terms take as targets.
+    """A copy of encoder and heads, whose outputs terms take as targets, and whose loss bounds a player.
 
     It begins as they are, and follows them: slow <- decay * slow + (1 - decay) * fast, buffers copied.
 
@@ -241,3 +241,10 @@ class Player(Protocol):
 
     def restraint(self, own: Any) -> Tensor:
         """What it descends by itself: realism."""
+
+    def heed(self, own: Any, slow: Callable[[], Tensor | None]) -> None:
+        """Before the update, for a player that the slow encoder bounds.
+
+        `slow` gives the weighted sum of the terms that play as the slow encoder has them, with a graph to the images;
+        None where no term plays in this step. It takes a forward pass, so that who is not bounded does not call it.
+        """

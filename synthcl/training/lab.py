@@ -55,7 +55,7 @@ class Lab:
         self._own["terms"] = nn.ModuleDict(self.terms)
         synchronise_batch_norm(self._own.to(device))
         self.slow: SlowCopy | None = None
-        if any(term.needs_slow for term in self.terms.values()):
+        if any(term.needs_slow for term in self.terms.values()) or (config.needs_gan and config.gan.needs_slow):
             self.slow = SlowCopy(networks.encoder, self.heads, config.training.slow_decay)
         self.optimizers = make_optimizers(config, networks, self._own.parameters())
         self._looked_at = {loop.measured for loop in config.closed_loops.values()}
@@ -165,6 +165,24 @@ class Lab:
     def look(self, views: Views) -> Seen:
         """What the encoder makes of the views, and the slow one where terms ask for it."""
         return Seen(views, self.encoder, self.heads, self.slow)
+
+    def slow_loss(self, views: Views, knobs: Knobs) -> Tensor | None:
+        """The weighted sum of the terms that play, as the slow encoder has it; None where none does in this step.
+
+        Its targets, where a term has any, are its own outputs without gradient. The graph reaches the images.
+        """
+        assert self.slow is not None, "built where a term or a player needs it"
+        weights = {name: knobs.own(f"terms.{name}")["weight"] for name, term in self.terms.items() if term.plays}
+        if not any(weights.values()):
+            return None
+        seen = Seen(views, self.slow.encoder, dict(self.slow.heads.items()))
+        return torch.stack(
+            [
+                weight * self.terms[name](seen, knobs.own(f"terms.{name}"))
+                for name, weight in weights.items()
+                if weight > 0
+            ]
+        ).sum()
 
     def follow(self) -> None:
         """The slow encoder follows."""

@@ -20,7 +20,7 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     """One update of everything that learns.
 
     encoder, heads   minimise   sum of weight * loss over all terms; in the paper PPCL alone
-    each player      minimises  restraint - hardness * (the same sum over the terms that play)
+    each player      minimises  restraint - hardness * (the same sum over the terms that play), within its bound
     D                minimises  its adversarial loss, judging G only
     G_ema            <- m G_ema + (1 - m) G
     """
@@ -39,6 +39,8 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     # Losses. `played` reaches encoder, heads and, through the reversal, players; `private` encoder and heads alone.
     seen = lab.look(views)  # features (views, feature_dim)
     played, private, losses = lab.losses(seen, knobs, players=len(games))
+    for player, own in games:  # what the slow encoder still recognises bounds how hard images may become
+        player.heed(own, lambda: lab.slow_loss(views, knobs))
     total = reduce(add, [loss for loss in (played, *restraints) if loss is not None])
     update(total, *lab.learners(games), private=private)
 

@@ -412,7 +412,14 @@ def test_a_sources_draws_are_pure_and_shared_out_by_rows(kind: str, monkeypatch:
     assert all(torch.equal(a, b) for a, b in zip(whole, tensors([source.draw(8, 0, 3)]), strict=True))
     assert not whole or not all(map(torch.equal, whole, tensors([source.draw(8, 0, 4)])))
     real = torch.rand(8, 1, 16, 16)
-    own = {"hardness": 0.5, "pair_decay": 0.5, "view_strength": 1.0, "synthetic_fraction": 0.5, "walk": 0.5}
+    own = {
+        "hardness": 0.5,
+        "pair_decay": 0.5,
+        "view_strength": 1.0,
+        "synthetic_fraction": 0.5,
+        "walk": 0.5,
+        "teacher": 0.0,
+    }
     images = source.make(Asked(source.draw(8, 0, 3), real, shown=real), own).parts
     assert sum(source.views_per_part for _ in images) == source.views_per_group
     monkeypatch.setattr(distributed, "world_size", lambda: 2)

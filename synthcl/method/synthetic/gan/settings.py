@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Rate = Annotated[AnySchedule, Within(gt=0)]
 Walk = Annotated[AnySchedule, Within(ge=0, le=1)]
+Share = Annotated[AnySchedule, Within(ge=0, le=2)]
 
 
 class GanConfig(Section):
@@ -39,6 +40,11 @@ class GanConfig(Section):
     hardness_unit: Literal["weight", "gradient_ratio"] = Field(
         "gradient_ratio",
         description="hardness weighs the contrastive loss, or sets |its gradient| / |realism's gradient| at the images",
+    )
+    teacher: Share = Field(
+        Constant(start=0.0),
+        description="G ascends the encoder's loss less so many times the slow encoder's, as "
+        "training.slow_half_life_kimg has it: hard, and still to be recognised; 0 sets no bound",
     )
     latent_dim: Count = Field(64, description="dimensions of the Gaussian latent z")
     generator_width: Count = Field(8, description="channels of G at full resolution; doubled at each halving, up to 8x")
@@ -118,6 +124,11 @@ class GanConfig(Section):
     def views_per_sample(self) -> int:
         """Views of one generated image, G(z) or G_ema(z)."""
         return self.views_per_latent // 2 if self.pair else 2
+
+    @property
+    def needs_slow(self) -> bool:
+        """Whether a slow encoder bounds, at some step, how hard G makes its images."""
+        return not self.frozen and self.teacher.bounds[1] > 0
 
     def warmup_reads(self) -> dict[str, Any]:
         """The fields that decide what the warm-up makes, by name: its cached GAN goes by them."""

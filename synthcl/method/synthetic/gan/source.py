@@ -1,12 +1,13 @@
 """The GAN as a source of synthetic images, and as the player that makes them hard.
 
-generator  minimises  adversarial(G, D) - hardness * the terms that play
+generator  minimises  adversarial(G, D) - hardness * (the terms that play - teacher * the same of the slow encoder)
 D          minimises  its adversarial loss, on G(z) alone
 G_ema      <- m G_ema + (1 - m) G
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +22,7 @@ from synthcl.method.synthetic.gan.diffaugment import Augmented, augment, augment
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.synthetic.gan.settings import GanConfig
 from synthcl.method.synthetic.gradient_reversal import reverse_gradient
+from synthcl.method.synthetic.teacher import Teacher
 from synthcl.method.views import simclr
 
 
@@ -61,6 +63,8 @@ class Judged(NamedTuple):
 
     augmented: Augmented  # what both look at
     penalty: float  # weight of D's gradient penalty
+    shown: Tensor  # (n, C, H, W) the images that the encoder gets views of
+    teacher: Teacher | None  # what bounds how hard they become
 
 
 class Gan(Source):
@@ -76,6 +80,7 @@ class Gan(Source):
         "generator_learning_rate.start": {"low": 5e-5, "high": 4e-3, "log": True},
         "discriminator_learning_rate.start": {"low": 5e-5, "high": 4e-3, "log": True},
         "walk.start": {"low": 0.05, "high": 0.8},
+        "teacher.start": {"low": 0.1, "high": 2.0},
     }
 
     def __init__(self, name: str, section: GanConfig, networks: GanNetworks) -> None:
@@ -126,11 +131,14 @@ class Gan(Source):
 
         # G(z) goes two ways. What comes back from the encoder has its sign turned and is scaled by the hardness.
         norms = torch.zeros(2, device=fake.device)
-        fake_for_encoder, fake_for_d = reverse_gradient(fake, own["hardness"], self.section.hardness_unit, norms)
+        share = own.get("teacher", 0.0)
+        teacher = Teacher(share) if share > 0 and own["hardness"] > 0 else None
+        hardness, unit = own["hardness"], self.section.hardness_unit
+        fake_for_encoder, fake_for_d = reverse_gradient(fake, hardness, unit, norms, teacher)
         if own["hardness"] > 0:  # else the node that measures them was not passed
             self._observed |= {"gan/contrast_gradient": norms[0], "gan/realism_gradient": norms[1]}
         augmented = augment(resize(asked.real, fake.shape[-1]), fake_for_d, draw.augmentation)
-        return Made((fake_for_encoder, *slow), Judged(augmented, draw.penalty))
+        return Made((fake_for_encoder, *slow), Judged(augmented, draw.penalty, fake_for_encoder, teacher))
 
     def prepare(self, own: Judged) -> None:
         """D learns to tell real from generated images; it and G look at the same augmented ones."""
@@ -146,6 +154,12 @@ class Gan(Source):
         loss = generator_objective(self.networks.discriminator, own.augmented, self.section)
         self._observed |= {"loss/generator": loss.detach()}
         return loss
+
+    def heed(self, own: Judged, slow: Callable[[], Tensor | None]) -> None:
+        """The teacher looks at the views of G(z)."""
+        if own.teacher is not None and (loss := slow()) is not None:
+            own.teacher.look(loss, own.shown)
+            self._observed |= {"gan/slow_loss": loss.detach()}
 
     def after(self, seen: Seen, own: Own) -> None:
         """G_ema follows G."""
