@@ -189,7 +189,7 @@ def plan(layout: Layout, networks: Networks, hardware: argparse.Namespace) -> St
     """Formulae of this file's head, for the middle of a run."""
     config, workers, batch = layout.config, layout.workers, layout.batch
     mix, others = config.mix_at(0.5), (workers - 1) / workers
-    images = mix.real + mix.latents
+    images = mix.images + mix.latents
     gradient = 2 * others * FLOAT_BYTES * networks.learning
     contrastive = others * 2 * batch * (2 * FLOAT_BYTES * config.heads["main"].dim + GROUP_BYTES)
     statistics = others * 2 * batch * FLOAT_BYTES * networks.feature_dim

@@ -43,6 +43,7 @@ def mix_with(config: Config, synthetic_fraction: Schedule, progress: float, port
         },
         workers=config.compute.workers_per_trial,
         in_pairs=bool(config.mixers),
+        apart=sum(term.apart for term in config.terms_on.values()),
     )
 
 

@@ -25,6 +25,7 @@ from synthcl.config.gan_fits import require_gan_fits
 from synthcl.config.mixed_views import require_mixable
 from synthcl.config.mixture import mix_of, require_mix_fits
 from synthcl.config.overrides import put, without_kinds
+from synthcl.config.pretext import require_pretext
 from synthcl.config.sections import (
     ComputeConfig,
     DataConfig,
@@ -122,6 +123,7 @@ class Config(Section):
         require_real_rows(self)
         require_mix_fits(self)
         require_strengths(self.synthetic, self.curriculum.view_strength)
+        require_pretext(self)
         return self
 
     @property
@@ -133,6 +135,11 @@ class Config(Section):
     def views_on(self) -> dict[str, AnyView]:
         """The views that some step of the run uses: all but those of share 0."""
         return {name: view for name, view in self.views.items() if not isinstance(view, PartialConfig) or view.is_on}
+
+    @property
+    def terms_on(self) -> dict[str, AnyTerm]:
+        """The terms that are built: all but those of weight 0."""
+        return {name: term for name, term in self.terms.items() if term.weight.bounds[1] > 0}
 
     @property
     def is_real_only(self) -> bool:
@@ -218,7 +225,7 @@ class Config(Section):
         `steered` are those that closed loops have decided, `shares` those of a bandit.
         """
         training = self.training
-        real_views = self.mix_at(progress, shares).real * training.views_per_image
+        real_views = self.mix_at(progress, shares).images * training.views_per_image
         return knobs_at(
             self.curriculum,
             progress,

@@ -25,6 +25,7 @@ from synthcl.data.transform import as_seen
 from synthcl.evaluation import label_free
 from synthcl.evaluation.features import Labelled, evaluating
 from synthcl.evaluation.probes.linear import ridge
+from synthcl.method.objectives.rotation import RotationTermConfig
 from synthcl.method.views.rotation import RotationConfig
 from synthcl.method.views.simclr import SimclrConfig, apply, draw
 
@@ -120,15 +121,23 @@ def require_panel(config: Config) -> None:
     """Refuse a score that a run trains for.
 
     Raises:
-        UserError: naming the view.
+        UserError: naming the view, or the term.
     """
-    turned = [name for name, view in config.views_on.items() if isinstance(view, RotationConfig)]
-    if "rotation" in named(config) and turned:
-        field = "evaluation" if "rotation" in config.evaluation.label_free else "search"
-        raise UserError(
-            f"{field}.label_free has 'rotation', and views.{turned[0]} turns images in training, so that an encoder "
-            "that cannot tell is no worse; leave one of them out"
-        )
+    if "rotation" not in named(config):
+        return
+    field = "evaluation" if "rotation" in config.evaluation.label_free else "search"
+    for name, view in config.views_on.items():
+        if isinstance(view, RotationConfig):
+            raise UserError(
+                f"{field}.label_free has 'rotation', and views.{name} turns images in training, so that an encoder "
+                "that cannot tell is no worse; leave one of them out"
+            )
+    for name, term in config.terms_on.items():
+        if isinstance(term, RotationTermConfig):
+            raise UserError(
+                f"{field}.label_free has 'rotation', which terms.{name} trains for, so that an encoder that can tell "
+                "is no better; leave one of them out"
+            )
 
 
 def measure(encoder: nn.Module, head: nn.Module, config: Config, device: torch.device) -> dict[str, float]:

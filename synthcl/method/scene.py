@@ -48,8 +48,21 @@ class Views(NamedTuple):
     """(V,) with mean 1: how much a view counts as an anchor; None: all 1"""
 
 
+class Apart(NamedTuple):
+    """Views that one term alone looks at: anchors, positives or negatives of no other, and in no statistic but those of
+    the encoder's BatchNorm."""
+
+    pixels: Tensor
+    """(n, C, s, s) in [0, 1], as that term wants them seen"""
+    rows: Tensor
+    """(n,) int64: the place of each among those of all processes"""
+
+
 class Seen:
-    """What the encoder makes of the views, in one pass; a head's output is computed when it is first asked for."""
+    """What the encoder makes of the views, in one pass; a head's output is computed when it is first asked for.
+
+    Views apart are in that pass, and nowhere else: `views`, `features`, heads and slow encoder are without them.
+    """
 
     def __init__(
         self,
@@ -57,10 +70,15 @@ class Seen:
         encoder: Callable[..., Tensor],
         heads: Mapping[str, nn.Module],
         slow: SlowCopy | None = None,
+        apart: Apart | None = None,
     ) -> None:
-        self.views, self._heads, self._slow = views, heads, slow
+        self.views, self.apart, self._heads, self._slow = views, apart, heads, slow
         self._of_slow: Tensor | None = None
-        self.features: Tensor = encoder([normalise(part) for part in views.parts])  # (V, feature_dim)
+        parts = views.parts if apart is None else (*views.parts, apart.pixels)
+        self.features: Tensor = encoder([normalise(part) for part in parts])  # (V, feature_dim)
+        self.of_apart: Tensor | None = None  # (n, feature_dim)
+        if apart is not None:
+            self.features, self.of_apart = self.features.split([len(views.members), len(apart.rows)])
         self._raw: dict[str, Tensor] = {}
         self._unit: dict[str, Tensor] = {}
 
@@ -172,6 +190,25 @@ class Term(Plugin):
     @abstractmethod
     def forward(self, seen: Seen, own: Own) -> Tensor:
         """0-dim float32: the mean over this process's anchors."""
+
+
+class Pretext(Term):
+    """A term with views of its own, of real images that its section takes from all other terms; a run has one at most.
+
+    It finds them in `Seen.apart` and `Seen.of_apart`, which are None in a step without any.
+    """
+
+    @abstractmethod
+    def posed(self, views: Tensor, rows: Tensor) -> Tensor:
+        """Its own views as the encoder is to see them.
+
+        Args:
+            views: (n, C, s, s) in [0, 1], after all views but those that mix.
+            rows: (n,) int64, the place of each among those of all processes.
+
+        Returns:
+            (n, C, s, s) in [0, 1].
+        """
 
 
 class Asked(NamedTuple):

@@ -218,7 +218,7 @@ def _passes(config: Config, images: int, synthetic: Mapping[str, SyntheticImages
     """How often a run shows each of its images to the networks."""
     training = config.training
     mixes = [config.mix_at(step / training.steps) for step in range(training.steps)]
-    passes = f"a run shows each unlabelled image to the encoder {_times(sum(mix.real for mix in mixes), images)}"
+    passes = f"a run shows each unlabelled image to the encoder {_times(sum(mix.images for mix in mixes), images)}"
     if not config.is_real_only:
         passes += f" ({_times(training.steps * training.batch_images, images)} in real-only)"
     for name, found in synthetic.items():

@@ -25,6 +25,7 @@ _MEANINGS = {
     r"synthetic/(.+/)?origin_probe": "Accuracy of a linear probe that tells real from synthetic images by frozen "
     "features, in percent; 50 cannot be told apart.",
     r"encoder/variance": "Total variance of the embeddings, at most 1; 0 is an encoder that has collapsed.",
+    r"rotation/accuracy": "Share of turned views whose turn is told from their features; 0.25 is chance.",
     r"features/std": "Spread of the unit-norm features; 0 where all point one way.",
     r"features/rank": "Effective rank of the features: how many directions they use.",
     r"label_free/.+": "A score without labels; it chooses encoders only where `synthcl calibrate` says that it may.",

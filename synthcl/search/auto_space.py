@@ -48,7 +48,7 @@ def _entries(config: Config) -> dict[str, dict[str, Any]]:
     spaces |= {f"views.{name}": view.build(config.view_size).SPACE for name, view in sorted(config.views_on.items())}
     sources = {name: Gan.SPACE if name == "gan" else Folder.SPACE for name in config.sources_on}
     spaces |= {f"synthetic.{name}": space for name, space in sources.items()}
-    on = {name: term for name, term in sorted(config.terms.items()) if term.weight.bounds[1] > 0}
+    on = dict(sorted(config.terms_on.items()))
     spaces |= {f"terms.{name}": term.build(config.heads[term.head].dim).SPACE for name, term in on.items()}
     spaces |= {path: schedule.SPACE for path, schedule in config.schedules.items()}
     spaces |= {"curriculum.mix": config.bandit.SPACE} if config.bandit else {}

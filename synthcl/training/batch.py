@@ -32,6 +32,19 @@ class Batch:
     """by view: its random numbers, one row a view"""
     asked: dict[str, Asked]
     """by source, where it has a part in this step: what it makes its images from"""
+    apart: TakenApart | None = None
+    """what one term alone looks at; none where no term takes images, or too few are there"""
+
+
+class TakenApart(NamedTuple):
+    """This process's real images whose views one term alone looks at."""
+
+    real: Tensor
+    """(n, C, H, W) float in [0, 1]"""
+    rows: Tensor
+    """(views,) int64: the place of each view among those of all processes"""
+    draws: dict[str, Draw | None]
+    """by view: its random numbers, one row a view"""
 
 
 class Layout(Protocol):
@@ -79,12 +92,15 @@ def groups_and_order(mix: Mix, views_per_image: int, sources: Mapping[str, Layou
         blocks.append((ids, source.views_per_group))
     groups, rows, start = [], [], 0
     for ids, repeated in blocks:
-        mine = distributed.rows(len(ids))
-        for _ in range(repeated):
-            groups.append(ids[mine])
-            rows.append(start + torch.arange(len(ids))[mine])
-            start += len(ids)
+        groups += [ids[distributed.rows(len(ids))]] * repeated
+        rows.append(start + _rows_of_blocks(len(ids), repeated))
+        start += repeated * len(ids)
     return torch.cat(groups), torch.cat(rows)
+
+
+def _rows_of_blocks(count: int, blocks: int) -> Tensor:
+    """This process's rows (n,) int64 among blocks of `count` rows, of each block its share."""
+    return torch.cat([block * count + torch.arange(count)[distributed.rows(count)] for block in range(blocks)])
 
 
 def make_batch(
@@ -104,7 +120,8 @@ def make_batch(
     """Draw everything random in a step: latents, views and the discriminator's augmentations.
 
     Args:
-        images: uint8 (n, C, H, W), this process's images for the encoder, then those that the sources read.
+        images: uint8 (n, C, H, W), this process's images for the encoder, those with views apart last, then those
+            that the sources read.
         positions: (n,) int64, where they stand in the data set.
         mix: what the step is made of, over all processes.
         knobs: of the step.
@@ -113,11 +130,11 @@ def make_batch(
         views_per_image: views of a real image.
         seed, step: of the run; with them every draw is a function of its arguments.
     """
-    own_real = mix.real // distributed.world_size()
+    own_real, own_apart = (number // distributed.world_size() for number in (mix.real, mix.apart))
     real, of_images = to_float(images[:own_real]), [positions[:own_real]] * views_per_image
     asked: dict[str, Asked] = {}
     views_and_factors = [(views_per_image * mix.real, 1.0)]
-    begin = own_real
+    begin = own_real + own_apart
     for name, source in sources.items():
         if not (count := mix.groups.get(name, 0)):
             continue
@@ -134,8 +151,11 @@ def make_batch(
         views_and_factors.append((source.views_per_group * count, factor))
         begin += read
     groups, order = groups_and_order(mix, views_per_image, sources)
+    rows_apart = _rows_of_blocks(mix.apart, views_per_image)
+    views_and_factors.append((views_per_image * mix.apart, 1.0))
     shown_images = torch.cat(of_images)
     draws: dict[str, Draw | None] = {}
+    draws_apart: dict[str, Draw | None] = {}
     counts = torch.tensor([count for count, _ in views_and_factors])
     factors = torch.tensor([factor for _, factor in views_and_factors], dtype=torch.float64)
     strength: float | Tensor = knobs.view_strength
@@ -145,12 +165,20 @@ def make_batch(
         key = "views" if name == "base" else f"views {name}"
         drawn = view.draw(int(counts.sum()), strength, rng.generator(seed, key, step))
         draws[name] = drawn and drawn.rows(order).to(device)
+        if mix.apart:
+            after = int(counts[:-1].sum())
+            draws_apart[name] = drawn and drawn.rows(after + rows_apart).to(device)
+    apart = None
+    if mix.apart:
+        own = images[own_real : own_real + own_apart]
+        apart = TakenApart(to_float(own), to_device(rows_apart, device), draws_apart)
     return Batch(
         real=real,
         groups=to_device(groups, device),
         images=to_device(shown_images, device),
         draws=draws,
         asked=asked,
+        apart=apart,
     )
 
 

@@ -120,7 +120,7 @@ def _step_flops(config: Config, step: int) -> int:
     _make_fake(lab.modules(), vars(lab.optimizers).values(), fake)
     for module in lab.modules():
         module.train()
-    number = mix.real + read_by_sources(lab.sources, mix)
+    number = mix.images + read_by_sources(lab.sources, mix)
     with fake:
         images = _blank(config, number)
         files = {name: _blank(config, mix.groups[name]) for name in config.folders_on}

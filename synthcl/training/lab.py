@@ -14,7 +14,7 @@ from synthcl.core.device import resize
 from synthcl.core.rng import seed_from
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
-from synthcl.method.scene import Player, Plugin, Seen, SlowCopy, Source, Statistics, Term, View, Views
+from synthcl.method.scene import Apart, Player, Plugin, Pretext, Seen, SlowCopy, Source, Statistics, Term, View, Views
 from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
@@ -47,10 +47,15 @@ class Lab:
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
         self.views: dict[str, View] = in_order(views)
         self.terms: dict[str, Term] = {
-            name: _initialised(term.build, seed, f"terms {name}", config.heads[term.head].dim)
-            for name, term in sorted(config.terms.items())
-            if term.weight.bounds[1] > 0
+            name: _initialised(
+                term.build,
+                seed,
+                f"terms {name}",
+                networks.encoder.feature_dim if term.on_features else config.heads[term.head].dim,
+            )
+            for name, term in sorted(config.terms_on.items())
         }
+        self._pretext = next((term for term in self.terms.values() if isinstance(term, Pretext)), None)
         self._own = nn.ModuleDict({"heads": nn.ModuleDict(others), "views": nn.ModuleDict(self.views)})
         self._own["terms"] = nn.ModuleDict(self.terms)
         synchronise_batch_norm(self._own.to(device))
@@ -105,6 +110,19 @@ class Lab:
             images=batch.images[:, None],
         )
         return views, games  # type: ignore[return-value]  # what makes something of its own is a player
+
+    def apart(self, batch: Batch, knobs: Knobs) -> Apart | None:
+        """The views that one term alone looks at; none of them is mixed, or it would show two images in two poses."""
+        own = batch.apart
+        if own is None or self._pretext is None:
+            return None
+        images = resize(own.real.float(), self.config.data.image_size)
+        of_image = torch.arange(len(images), device=images.device).repeat(len(own.rows) // len(images))
+        views = Views((images,), (len(own.rows),), {}, of_image[:, None])
+        for name, view in self.views.items():
+            if view.site != "mix":
+                views = view(views, own.draws[name], knobs.own(f"views.{name}"))
+        return Apart(self._pretext.posed(views.parts[0], own.rows), own.rows)
 
     def losses(self, seen: Seen, knobs: Knobs, players: int) -> tuple[Tensor | None, Tensor | None, Statistics]:
         """The weighted sums of the terms that players ascend, and of those that must not reach an image.
@@ -162,9 +180,9 @@ class Lab:
             network for network in (*vars(self.networks).values(), self._own, self.slow) if network is not None
         )
 
-    def look(self, views: Views) -> Seen:
+    def look(self, views: Views, apart: Apart | None = None) -> Seen:
         """What the encoder makes of the views, and the slow one where terms ask for it."""
-        return Seen(views, self.encoder, self.heads, self.slow)
+        return Seen(views, self.encoder, self.heads, self.slow, apart)
 
     def slow_loss(self, views: Views, knobs: Knobs) -> Tensor | None:
         """The weighted sum of the terms that play, as the slow encoder has it; None where none does in this step.

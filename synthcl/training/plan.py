@@ -50,7 +50,7 @@ class Planned(NamedTuple):
     """What this process shows in a step."""
 
     real: Tensor
-    """(n,) int64: real images for the encoder, then those that sources read"""
+    """(n,) int64: real images for the encoder, those with views apart last, then those that sources read"""
     files: dict[str, Tensor]
     """by folder: (groups,) int64 position in it, -1 where a slot shows its real image"""
 
@@ -77,7 +77,8 @@ class Images(NamedTuple):
         for step in steps:
             mix = config.mix_at(step / config.training.steps, shares)
             for_sources = read_by_sources(sources, mix)
-            every = epoch_indices(len(self.real), seen.real, mix.real, seed, "real")
+            every = epoch_indices(len(self.real), seen.real, mix.images, seed, "real")
+            shared, apart = every.split([mix.real, mix.apart])
             judged = epoch_indices(len(self.real), seen.for_sources, for_sources, seed, "judged")
             files: dict[str, Tensor] = {}
             for name, folder in self.folders.items():
@@ -85,12 +86,12 @@ class Images(NamedTuple):
                 if not sources[name].attached:
                     chosen = epoch_indices(len(folder.images), seen.files.get(name, 0), count, seed, key)
                 elif folder.twins is not None:
-                    chosen = choose_twins(folder.twins, every, count, seed, key, step)
+                    chosen = choose_twins(folder.twins, shared, count, seed, key, step)
                 else:
                     chosen = torch.full((count,), -1)
                 files[name] = chosen[distributed.rows(count)]
-            real = every[distributed.rows(mix.real)]
-            yield Planned(torch.cat([real, _own_share(sources, mix, judged)]), files)
+            real = shared[distributed.rows(mix.real)], apart[distributed.rows(mix.apart)]
+            yield Planned(torch.cat([*real, _own_share(sources, mix, judged)]), files)
             advance(seen, sources, mix)
 
     def stream(self, plan: Iterator[Planned], workers: int) -> Iterator[tuple[Planned, Tensor, dict[str, Fetched]]]:
@@ -121,7 +122,7 @@ def read_by_sources(sources: Mapping[str, Source], mix: Mix) -> int:
 
 def advance(seen: Seen, sources: Mapping[str, Source], mix: Mix) -> None:
     """Move on by a step."""
-    seen.real += mix.real
+    seen.real += mix.images
     seen.for_sources += read_by_sources(sources, mix)
     for name, count in mix.groups.items():
         if isinstance(sources[name], Folder) and not sources[name].attached:

@@ -32,12 +32,12 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
         player.prepare(own)  # the discriminator's own update
     restraints = [player.restraint(own) for player, own in games]  # realism of G
 
-    # Views, site by site. Those of one image, or of one latent, share a group.
+    # Views, site by site. Those of one image, or of one latent, share a group. Views apart are one term's alone.
     for name, view in lab.views.items():
         views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
 
     # Losses. `played` reaches encoder, heads and, through the reversal, players; `private` encoder and heads alone.
-    seen = lab.look(views)  # features (views, feature_dim)
+    seen = lab.look(views, lab.apart(batch, knobs))  # features (views, feature_dim)
     played, private, losses = lab.losses(seen, knobs, players=len(games))
     for player, own in games:  # what the slow encoder still recognises bounds how hard images may become
         player.heed(own, lambda: lab.slow_loss(views, knobs))

@@ -283,7 +283,7 @@ def require_enough_images(config: Config, available: int) -> None:
         UserError: naming both numbers.
     """
     rungs = (0.0, *config.evaluation.rungs)
-    needed = max(mix.real for mix in (*map(config.mix_at, rungs), *extremes(config)))
+    needed = max(mix.images for mix in (*map(config.mix_at, rungs), *extremes(config)))
     if available < needed:
         raise UserError(
             f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "

@@ -13,6 +13,7 @@ from synthcl.core.plugin import members
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.curves import Piecewise, Table
 from synthcl.method.curriculum.knobs import CurriculumConfig, learning_rate
+from synthcl.method.curriculum.mix import Mix
 from synthcl.method.curriculum.ramps import Exponential, Linear
 from synthcl.method.curriculum.schedule import Schedule, Within
 from synthcl.method.curriculum.tanh import Tanh
@@ -224,11 +225,11 @@ def test_every_arm_encodes_the_same_views_at_all_times_and_shares_them_equally(a
 
 
 def test_mix_at_the_ends_is_purely_real_or_purely_synthetic():
-    assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == (16, {})
-    assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == (0, {"gan": 8})
+    assert tiny_config({"curriculum.synthetic_fraction.start": 0.0}).mix_at(0.5) == Mix(16, {})
+    assert tiny_config({"curriculum.synthetic_fraction.start": 1.0}).mix_at(0.5) == Mix(0, {"gan": 8})
     for overrides in ({"synthetic.gan.pair": False}, {"synthetic.gan.views_per_pair": 2}):
-        assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == (0, {"gan": 16})
-    assert tiny_config().mix_at(0.5) == (8, {"gan": 4})
+        assert tiny_config({"curriculum.synthetic_fraction.start": 1.0} | overrides).mix_at(0.5) == Mix(0, {"gan": 16})
+    assert tiny_config().mix_at(0.5) == Mix(8, {"gan": 4})
 
 
 def test_a_run_is_real_only_when_no_step_has_a_synthetic_view():

@@ -22,7 +22,7 @@ from synthcl.method.curriculum import AnyMix, AnySchedule
 from synthcl.method.curriculum.schedule import Schedule
 from synthcl.method.encoders import AnyEncoder, AnyHead
 from synthcl.method.objectives import AnyTerm
-from synthcl.method.scene import Asked, Seen, SlowCopy, Source, Term, View, Views
+from synthcl.method.scene import Apart, Asked, Seen, SlowCopy, Source, Term, View, Views
 from synthcl.method.synthetic import AnySource
 from synthcl.method.views import AnyView
 from synthcl.method.views.mixer import MixerConfig
@@ -49,6 +49,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term mochi": {"hardest": 4, "between": 3, "towards": 3, "beyond": 2},
     "term implicit": {"strength": 1.0},
     "term dann": {"hidden": 8, "reversal": 0.5},
+    "term rotation": {"hidden": 8},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
     "mix exp3": {"floor": 0.25},
@@ -73,8 +74,10 @@ PARTIAL = [kind for kind, section in VIEWS.items() if issubclass(section, Partia
 
 STAND_STILL = {"simsiam", "nnclr", "halp", "mochi"}
 """terms whose targets are the run's own embeddings without gradient; a slope is that of the targets, too"""
-NEVER_PLAYS = {"dann"}
+NEVER_PLAYS = {"dann", "rotation"}
 """terms that generators may not ascend"""
+PRETEXTS = {"rotation"}
+"""terms with views of their own"""
 NOW = {"weight": 1.0, "temperature": 0.2, "strength": 0.5, "reversal": 0.5}
 """what a term is told of a step"""
 
@@ -270,10 +273,15 @@ class Constant(nn.Module):
         return self.features
 
 
-def see(vectors: Tensor, groups: Tensor, slow: SlowCopy | None = None) -> Seen:
-    """Views whose features are these vectors, seen through a head that leaves them alone."""
+def see(
+    vectors: Tensor, groups: Tensor, slow: SlowCopy | None = None, apart: tuple[Tensor, Tensor] | None = None
+) -> Seen:
+    """Views whose features are these vectors, seen through a head that leaves them alone; apart, vectors and rows."""
     views = Views((torch.zeros(len(vectors), 1, 1, 1),), (len(vectors),), {}, groups[:, None])
-    return Seen(views, lambda parts: vectors, {"main": nn.Identity()}, slow)
+    if apart is None:
+        return Seen(views, lambda parts: vectors, {"main": nn.Identity()}, slow)
+    taken = Apart(torch.zeros(len(apart[0]), 1, 1, 1), apart[1])
+    return Seen(views, lambda parts: torch.cat([vectors, apart[0]]), {"main": nn.Identity()}, slow, taken)
 
 
 @each_view
@@ -335,12 +343,31 @@ def test_a_view_of_share_0_is_absent_and_one_that_rises_changes_nothing_before(k
 def test_a_term_is_a_mean_over_views_whatever_their_order(kind: str) -> None:
     term = TERMS[kind](**fields("term", kind)).build(5)
     vectors, groups = torch.randn(12, 5, generator=torch.Generator().manual_seed(4)), torch.arange(6).repeat(2)
-    loss = term(see(vectors.requires_grad_(), groups), NOW)
+    numbers, taken = torch.arange(12), kind in PRETEXTS
+    loss = term(see(vectors.requires_grad_(), groups, apart=(vectors, numbers) if taken else None), NOW)
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     order = torch.randperm(12, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(term(see(vectors[order], groups[order]), NOW), loss)
-    torch.testing.assert_close(term(see(vectors, 10 + 3 * groups), NOW), loss)  # ids are names
+    for rows, names in ((order, groups[order]), (numbers, 10 + 3 * groups)):  # ids are names
+        again = see(vectors[rows], names, apart=(vectors[rows], rows) if taken else None)
+        torch.testing.assert_close(term(again, NOW), loss)
+
+
+@each_term
+def test_a_term_looks_at_no_views_apart_but_its_own(kind: str) -> None:
+    term = TERMS[kind](**fields("term", kind)).build(5)
+    vectors, others = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(4))
+    groups, rows = torch.arange(4).repeat(2), torch.arange(8)
+    slow = SlowCopy(Constant(vectors), {"main": nn.Identity()}, 0.5)
+    shared, apart = vectors.clone().requires_grad_(), others.clone().requires_grad_()
+    loss = term(see(shared, groups, slow, apart=(apart, rows)), NOW)
+    loss.backward()
+    of_shared, of_apart = (0.0 if one.grad is None else one.grad.norm().item() for one in (shared, apart))
+    if kind in PRETEXTS:
+        assert of_apart > 0 == of_shared
+    else:
+        assert of_apart == 0
+        assert torch.equal(term(see(shared, groups, slow), NOW), loss)
 
 
 @each_term
@@ -355,10 +382,13 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
     vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(6)).requires_grad_()
     groups = torch.arange(4).repeat(2)
     slow = SlowCopy(Constant(vectors.detach().flip(1)), {"main": nn.Identity()}, 0.5)
-    (gradient,) = torch.autograd.grad(term(see(vectors, groups, slow), NOW), vectors)
+    rows = torch.arange(8)
+    taken = (vectors, rows) if kind in PRETEXTS else None
+    (gradient,) = torch.autograd.grad(term(see(vectors, groups, slow, taken), NOW), vectors)
     direction = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
-        up, down = (term(see(vectors + sign * 1e-2 * direction, groups, slow), NOW) for sign in (1, -1))
+        sides = (vectors + sign * 1e-2 * direction for sign in (1, -1))
+        up, down = (term(see(side, groups, slow, taken and (side, rows)), NOW) for side in sides)
     torch.testing.assert_close((up - down) / 2e-2, (gradient * direction).sum(), rtol=2e-2, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from small_trainer import FOLDER, random_folders, random_images, tiny_config, tr
 
 from synthcl.core import distributed
 from synthcl.data import StreamedImages
-from synthcl.method.curriculum.mix import Share, mix_at
+from synthcl.method.curriculum.mix import Mix, Share, mix_at
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.objectives.ppcl import ppcl
 from synthcl.method.synthetic.folder import Twins, choose_twins, rows_of_slots
@@ -39,7 +39,7 @@ def test_sources_share_the_synthetic_views_by_their_portions(fraction, portions)
 def test_a_portion_of_0_is_a_source_that_is_not_there():
     beside = tiny_config(FOLDER | {"synthetic.mine.portion": 0.0})
     assert not beside.folders_on
-    assert beside.mix_at(0.5) == tiny_config().mix_at(0.5) == (8, {"gan": 4})
+    assert beside.mix_at(0.5) == tiny_config().mix_at(0.5) == Mix(8, {"gan": 4})
     assert trainer_of(beside).advance(1) == trainer_of(tiny_config()).advance(1)
 
 

@@ -25,6 +25,14 @@ class Mix(NamedTuple):
     groups: Mapping[str, int]
     """Groups of each source by name, such as latents of a GAN, `views_per_group` views each."""
 
+    apart: int = 0
+    """Real images whose views one term alone looks at, `views_per_image` views each."""
+
+    @property
+    def images(self) -> int:
+        """All real images."""
+        return self.real + self.apart
+
     @property
     def latents(self) -> int:
         """Groups of the GAN."""
@@ -40,19 +48,21 @@ def mix_at(
     sources: Mapping[str, Share],
     workers: int,
     in_pairs: bool = False,
+    apart: float = 0.0,
 ) -> Mix:
     """Split the step's `2 * batch_images` views into real ones and those of each source.
 
     The synthetic share is rounded to units that are whole groups of every source, in equal numbers for every worker;
     the rest is real, so that every step of every arm encodes the same number of views. Sources divide the units by
     their portions, with the largest remainders. Where views are mixed in pairs of rows, every worker has even numbers
-    of all.
+    of all. Of the real images, the share `apart` has views that one term alone looks at, as near as equal numbers for
+    every worker allow.
 
     Example:
         >>> from synthcl.method.curriculum.ramps import Constant
         >>> two = {"gan": Share(4, 1.0), "mine": Share(2, 0.5)}
         >>> mix_at(Constant(start=0.5), 0.0, batch_images=48, views_per_image=2, sources=two, workers=1)
-        Mix(real=24, groups={'gan': 8, 'mine': 8})
+        Mix(real=24, groups={'gan': 8, 'mine': 8}, apart=0)
     """
     views = 2 * batch_images
     of_all = [share.views_per_group for share in sources.values()]
@@ -62,7 +72,9 @@ def mix_at(
         name: unit * number // sources[name].views_per_group
         for name, number in _divided(units, {name: share.portion for name, share in sources.items()}).items()
     }
-    return Mix(real=(views - unit * units) // views_per_image, groups=groups)
+    images, each = (views - unit * units) // views_per_image, workers * (2 if in_pairs else 1)
+    taken = each * round(apart * images / each)
+    return Mix(images - taken, groups, taken)
 
 
 def _divided(units: int, portions: Mapping[str, float]) -> dict[str, int]:

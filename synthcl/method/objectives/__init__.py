@@ -16,6 +16,7 @@ from synthcl.method.objectives.mochi import MochiConfig
 from synthcl.method.objectives.moco import MocoConfig
 from synthcl.method.objectives.nnclr import NnclrConfig
 from synthcl.method.objectives.ppcl import PpclConfig
+from synthcl.method.objectives.rotation import RotationTermConfig
 from synthcl.method.objectives.simsiam import SimsiamConfig
 from synthcl.method.objectives.vicreg import VicregConfig
 
@@ -32,6 +33,7 @@ AnyTerm = Annotated[
     | MochiConfig
     | ImplicitConfig
     | DannConfig
+    | RotationTermConfig
     | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -30,10 +30,18 @@ class TermSection(Section):
             raise ValueError(f"weight goes down to {self.weight.bounds[0]:g}; it must be 0 or more")
         return self
 
+    on_features: ClassVar[bool] = False
+    """whether it looks at the encoder's features, and through no head"""
+
+    @property
+    def apart(self) -> float:
+        """Share of a step's real images that it takes from all other terms, above 0 of a pretext alone."""
+        return 0.0
+
     @abstractmethod
     def build(self, dim: int) -> Term:
         """The term; its parameters are drawn from torch's global state, which the caller has seeded.
 
         Args:
-            dim: of what its head gives.
+            dim: of what its head gives, or of the features.
         """

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from synthcl.core.plugin import Fraction, Section
+from synthcl.core.quarter_turns import quarter_turned
 from synthcl.method.views.uniform import Numbers, UniformView
 
 
@@ -35,8 +36,7 @@ class Rotation(UniformView[RotationConfig]):
     def change(self, pixels: Tensor, draw: Numbers) -> Tensor:
         _, which, angle = draw.uniform.unbind(1)
         turns = (1 + (3 * which).floor()).where(draw.chosen(self.section.right_angle_probability), 0)
-        turned = torch.stack([pixels.rot90(quarters, (2, 3)) for quarters in range(4)])  # (4, n, C, s, s)
-        pixels = turned[turns.long(), torch.arange(len(pixels), device=pixels.device)]
+        pixels = quarter_turned(pixels, turns.long())
         largest = min(180.0, self.section.degrees * draw.one_strength)
         return rotated(pixels, (2 * angle - 1) * largest) if largest else pixels
 
