@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def require_mix_fits(config: Config) -> None:
     Raises:
         ValueError: naming the field.
     """
+    _require_whole_groups(config)
     policy = config.curriculum.mix
     if policy is None or config.is_real_only:
         return
@@ -103,6 +105,21 @@ def require_mix_fits(config: Config) -> None:
         raise ValueError(
             f"synthetic.gan.pool {pool} has fewer latents than the {most} that curriculum.mix may give a step; "
             f"raise it to {most} at least"
+        )
+
+
+def _require_whole_groups(config: Config) -> None:
+    """Whether a step of any mix has the same number of views, in whole groups and equal numbers for every worker."""
+    batch, workers = config.training.batch_images, config.compute.workers_per_trial
+    sizes: dict[str, int] = {"training.views_per_image": config.training.views_per_image}
+    sizes |= {f"synthetic.{name}": source.views_per_group for name, source in config.sources_on.items()}
+    unit = math.lcm(*sizes.values()) * workers
+    if 2 * batch % unit:
+        granule = math.lcm(unit // math.gcd(unit, 2), 2 * workers)
+        named = ", ".join(f"{size} of {place}" for place, size in sizes.items() if size > 1)
+        raise ValueError(
+            f"training.batch_images {batch} makes {2 * batch} views a step, which groups of {named} do not divide "
+            f"equally among {workers} workers; use a multiple of {granule}, such as {-(-batch // granule) * granule}"
         )
 
 

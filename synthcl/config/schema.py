@@ -120,8 +120,8 @@ class Config(Section):
         of_sources = (source.views_per_group for source in self.synthetic.values())
         of_group = math.lcm(self.training.views_per_image, *of_sources)
         require_mixable(kinds, self.terms, self.training.batch_images, of_group, self.compute.workers_per_trial)
-        require_real_rows(self)
         require_mix_fits(self)
+        require_real_rows(self)
         require_strengths(self.synthetic, self.curriculum.view_strength)
         require_pretext(self)
         return self

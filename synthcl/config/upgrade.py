@@ -68,13 +68,15 @@ _NEW: dict[str, tuple[str, dict[str, Any]]] = {
 _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
     "synthetic": {
         "gan": {
+            "views_per_image": 2,
             "walk": {"kind": "constant", "start": 0.0},
             "pool": None,
             "view_strength_factor": {"kind": "constant", "start": 1.0},
             "teacher": {"kind": "constant", "start": 0.0},
             "penalty_every": 1,
             "warmup_penalty_every": 1,
-        }
+        },
+        "folder": {"views_per_image": 2},
     },
     "heads": {"mlp": {"depth": 2}},
     "terms": {"ppcl": {"within_source": False}},

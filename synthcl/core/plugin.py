@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -13,6 +13,8 @@ from synthcl.core.errors import UserError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+GroupSize = Literal[2, 3, 4, 6, 8]
+"""views that attract each other; whole groups of these fit the batches that people have"""
 Code = Annotated[str, Field(pattern=r"^[\w.]+:\w+$", description="'module:callable', of a module on the path")]
 
 

@@ -34,6 +34,8 @@ def reads(config: Config, field: str) -> bool:
         unread |= _GAME
     if not config.gan.pair:
         unread |= {"curriculum.pair_half_life_kimg", "synthetic.gan.views_per_pair"}
+    else:
+        unread |= {"synthetic.gan.views_per_image"}
     return not is_within(field, unread)
 
 

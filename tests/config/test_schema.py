@@ -63,7 +63,7 @@ BAD_OVERRIDES = [
     ("encoder.kind=vit", r"encoder\.kind = 'vit': choose 'conv', 'resnet18', 'resnet50', 'timm', 'custom'"),
     ("synthetic.gan.beta1=1", r"synthetic\.gan\.beta1 = 1: .*less than 1"),
     ("synthetic.gan.loss=wasserstein", r"synthetic\.gan\.loss = 'wasserstein': .*'hinge' or 'relativistic'"),
-    ("training.views_per_image=3", r"training\.views_per_image = 3: .*2 or 4"),
+    ("training.views_per_image=5", r"training\.views_per_image = 5: .*2, 3, 4, 6 or 8"),
     ("curriculum.hardness.start=-0.5", r"hardness goes from -0\.5 to -0\.5; it must stay in \[0, inf\]"),
     ("curriculum.synthetic_fraction.start=1.5", r"synthetic_fraction goes from 1\.5 to 1\.5; it must stay in \[0, 1\]"),
     ("curriculum.view_strength={kind: linear, start: 1, end: 3}", r"view_strength goes from 1 to 3; .*\[0, 2\]"),

@@ -1,6 +1,6 @@
 """Synthetic images that somebody has made already, such as a diffusion model's, as a source beside the GAN or alone.
 
-Unpaired, an image is a group of its own: two views of it attract. Paired, an image names the real image that it was
+Unpaired, an image is a group of its own: views of it attract. Paired, an image names the real image that it was
 made from and joins its group: (real view, synthetic view) attract.
 
 Source: as more images, Wang et al., "Do Generated Data Always Help Contrastive Learning?" (AdaInf), ICLR 2024; as
@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from synthcl.core import rng
-from synthcl.core.plugin import Section
+from synthcl.core.plugin import GroupSize, Section
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.scene import Asked, Made, Own, Seen, Source, Statistics
@@ -37,6 +37,9 @@ class FolderConfig(Section):
         1.0, ge=0, le=100, description="synthetic views of this folder for each one of the GAN; 0 leaves it out"
     )
     limit: int | None = Field(None, ge=1, description="most images that are used, of one fixed shuffle; none sets none")
+    views_per_image: GroupSize = Field(
+        2, description="views of an image that is paired with no real one; a twin has one"
+    )
     view_strength_factor: AnySchedule = Field(
         Constant(start=1.0), description="strength of the views of its images, over curriculum.view_strength"
     )
@@ -61,6 +64,15 @@ class FolderConfig(Section):
             raise ValueError("must be none, names, or a file that ends in .csv")
         return pairs
 
+    @model_validator(mode="after")
+    def _a_twin_has_one_view(self) -> FolderConfig:
+        if self.attached and self.views_per_image != 2:
+            raise ValueError(
+                f"views_per_image {self.views_per_image} is for images without pairs, and with pairs {self.pairs} each "
+                "is one more view of a real image; leave it out, and raise portion for more of them"
+            )
+        return self
+
     @property
     def pairs_in_file(self) -> bool:
         """Whether a CSV file says what was made from what."""
@@ -74,7 +86,7 @@ class FolderConfig(Section):
     @property
     def views_per_group(self) -> int:
         """Views that share a group and are this source's own; a twin is one more view of a real image's group."""
-        return 1 if self.attached else 2
+        return 1 if self.attached else self.views_per_image
 
     def build(self, name: str) -> Folder:
         """The source in a step."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from synthcl.core.plugin import Count, Fraction, Positive, Section
+from synthcl.core.plugin import Count, Fraction, GroupSize, Positive, Section
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Within
@@ -24,10 +24,12 @@ class GanConfig(Section):
 
     kind: Literal["gan"] = "gan"
     frozen: bool = Field(False, description="leave G and D as the warm-up made them")
-    pair: bool = Field(True, description="a latent's views are of G(z) and of G_ema(z); else two of G(z)")
-    views_per_pair: Literal[2, 4] = Field(
-        4, description="views of a pair's latent: two of G(z) and two of G_ema(z), or one of each and twice the latents"
+    pair: bool = Field(True, description="a latent's views are of G(z) and of G_ema(z); else of G(z)")
+    views_per_pair: Literal[2, 4, 6, 8] = Field(
+        4,
+        description="views of a pair's latent, half of them of G(z) and half of G_ema(z); fewer views, more latents",
     )
+    views_per_image: GroupSize = Field(2, description="views of a latent without a pair, all of G(z)")
     walk: Walk = Field(
         Constant(start=0.0), description="how far the latent of G_ema's image lies from that of G's; 1 is another one"
     )
@@ -113,7 +115,7 @@ class GanConfig(Section):
     @property
     def views_per_latent(self) -> int:
         """Views of one latent."""
-        return self.views_per_pair if self.pair else 2
+        return self.views_per_pair if self.pair else self.views_per_image
 
     @property
     def views_per_group(self) -> int:
@@ -123,7 +125,7 @@ class GanConfig(Section):
     @property
     def views_per_sample(self) -> int:
         """Views of one generated image, G(z) or G_ema(z)."""
-        return self.views_per_latent // 2 if self.pair else 2
+        return self.views_per_latent // 2 if self.pair else self.views_per_latent
 
     @property
     def needs_slow(self) -> bool:
