@@ -161,7 +161,19 @@ class View(Plugin):
     site: ClassVar[Literal["base", "pixel", "mix"]]
     """'base' turns images into views of the size asked for; 'pixel' changes views; 'mix' makes one of two"""
     straight_through: bool = False
-    """whether some of it has the gradient of the identity, because its own is 0 almost everywhere"""
+    """whether some of it has the gradient of the identity, because its own is 0 almost everywhere, or would tell who
+    makes the images how the view answers to them"""
+    optimizer: torch.optim.Optimizer | None = None
+    """of a view that learns, by which it ascends the terms that play"""
+
+    def join(self, own: Own, ascended: bool) -> Player | None:
+        """Called before every step: the player that this view is in it; None where it does not learn.
+
+        Args:
+            own: its knobs and the shared ones.
+            ascended: whether the step has a loss that players ascend.
+        """
+        return None
 
     @abstractmethod
     def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Draw | None:
@@ -264,9 +276,10 @@ class Source(Plugin):
 
 
 class Player(Protocol):
-    """What ascends the terms that play, against a restraint of its own: G with D.
+    """What ascends the terms that play: G against a restraint of its own, with D, and views that learn within a budget.
 
-    Its reversal node gives the encoder one branch of its images and itself the other. `own` is what `make` gave it.
+    Its reversal node gives the encoder one branch of its images and itself the other. `own` is what `make` gave it,
+    None of a view.
     """
 
     @property
@@ -276,8 +289,8 @@ class Player(Protocol):
     def prepare(self, own: Any) -> None:
         """Before the encoder looks: D's own update, on the unreversed branch."""
 
-    def restraint(self, own: Any) -> Tensor:
-        """What it descends by itself: realism."""
+    def restraint(self, own: Any) -> Tensor | None:
+        """What it descends by itself: realism; None of a hard budget."""
 
     def heed(self, own: Any, slow: Callable[[], Tensor | None]) -> None:
         """Before the update, for a player that the slow encoder bounds.

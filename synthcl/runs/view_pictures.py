@@ -15,7 +15,7 @@ from synthcl.core.atomic import write_whole
 from synthcl.core.rng import generator
 from synthcl.data import ImageSource
 from synthcl.method.scene import View, Views
-from synthcl.training.lab import in_order
+from synthcl.training.lab import views_of
 
 IMAGES = 3
 DRAWS = 4
@@ -60,7 +60,7 @@ def rows_of(config: Config, images: Tensor) -> dict[str, Tensor]:
     Returns:
         label -> views (m * DRAWS, C, s, s) float in [0, 1]; view i shows image i modulo m.
     """
-    views = in_order({name: section.build(config.view_size) for name, section in config.views.items()})
+    views = views_of(config, config.views)
     resizing = {name: view for name, view in views.items() if view.site == "base"}
     strengths = {progress: config.knobs_at(progress).view_strength for progress in (0.0, 1.0)}
     most = max(strengths, key=lambda progress: strengths[progress])

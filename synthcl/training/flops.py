@@ -117,7 +117,7 @@ def _step_flops(config: Config, step: int) -> int:
         gan = {"generator": generator, "discriminator": discriminator}
     lab = Lab(config, gan, _CPU)
     fake = FakeTensorMode(allow_non_fake_inputs=True)  # draws have numbers, and what sees them first makes them fake
-    _make_fake(lab.modules(), vars(lab.optimizers).values(), fake)
+    _make_fake(lab.modules(), lab.all_optimizers.values(), fake)
     for module in lab.modules():
         module.train()
     number = mix.images + read_by_sources(lab.sources, mix)

@@ -16,6 +16,7 @@ from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
 from synthcl.method.scene import Apart, Player, Plugin, Pretext, Seen, SlowCopy, Source, Statistics, Term, View, Views
 from synthcl.method.synthetic.gan.source import GanNetworks
+from synthcl.method.views import AnyView
 from synthcl.training.batch import Batch
 from synthcl.training.diagnostics import of_embeddings, of_synthetic, of_views
 from synthcl.training.networks import RATE_FACTOR, GanState, make_networks, make_optimizers
@@ -43,9 +44,8 @@ class Lab:
             for name, head in sorted(config.heads.items())
             if name != "main"
         }
-        views = {name: view.build(config.view_size) for name, view in config.views_on.items()}
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
-        self.views: dict[str, View] = in_order(views)
+        self.views = views_of(config, config.views_on)
         self.terms: dict[str, Term] = {
             name: _initialised(
                 term.build,
@@ -62,7 +62,10 @@ class Lab:
         self.slow: SlowCopy | None = None
         if any(term.needs_slow for term in self.terms.values()) or (config.needs_gan and config.gan.needs_slow):
             self.slow = SlowCopy(networks.encoder, self.heads, config.training.slow_decay)
-        self.optimizers = make_optimizers(config, networks, self._own.parameters())
+        self._of_views = {f"views.{name}": view.optimizer for name, view in self.views.items() if view.optimizer}
+        theirs = {id(one) for its in self._of_views.values() for group in its.param_groups for one in group["params"]}
+        others_own = [parameter for parameter in self._own.parameters() if id(parameter) not in theirs]
+        self.optimizers = make_optimizers(config, networks, others_own)
         self._looked_at = {loop.measured for loop in config.closed_loops.values()}
         self.sources: dict[str, Source] = {}
         if networks.generator is not None and networks.generator_ema is not None and networks.discriminator is not None:
@@ -75,21 +78,27 @@ class Lab:
     def encoder(self) -> nn.Module:
         return self.networks.encoder
 
+    @property
+    def all_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By the network that learns by it, or the place of the view."""
+        return {name: one for name, one in vars(self.optimizers).items() if one is not None} | self._of_views
+
     def learners(self, games: list[tuple[Player, Any]]) -> list[torch.optim.Optimizer]:
         """Who takes part in the update of a step: encoder and heads, and the players that have made something."""
         return [self.optimizers.encoder, *(player.optimizer for player, _ in games)]
 
     def set_learning_rates(self, knobs: Knobs) -> None:
-        """Of encoder and heads, and of the GAN's networks where they learn."""
-        gan = knobs.own("synthetic.gan")
-        for name, optimizer in vars(self.optimizers).items():
-            rate = knobs.learning_rate if name == "encoder" else gan.get(f"{name}_learning_rate")
-            for group in optimizer.param_groups if optimizer else ():
-                group["lr"] = rate if rate is None else rate * group.get(RATE_FACTOR, 1.0)
+        """Of encoder and heads, and of the GAN's networks and the views where they learn."""
+        for name, optimizer in self.all_optimizers.items():
+            field = f"{name}.learning_rate" if name in self._of_views else f"synthetic.gan.{name}_learning_rate"
+            rate = knobs.learning_rate if name == "encoder" else knobs.scheduled[field]
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get(RATE_FACTOR, 1.0)
 
     def images(self, batch: Batch, knobs: Knobs) -> tuple[Views, list[tuple[Player, Any]]]:
         """The images of a step laid out by origin, and each player with its images on the unreversed branch."""
-        parts, counts, games = [batch.real], [self.config.training.views_per_image * len(batch.real)], []
+        parts, counts = [batch.real], [self.config.training.views_per_image * len(batch.real)]
+        games: list[tuple[Player, Any]] = []
         spans = {"real": slice(0, counts[0])} if counts[0] else {}
         for name, asked in batch.asked.items():
             source = self.sources[name]
@@ -99,7 +108,10 @@ class Lab:
             counts += [source.views_per_part * len(part) for part in made.parts]
             spans[name] = slice(start, sum(counts))
             if made.own is not None:
-                games.append((source, made.own))
+                games.append((source, made.own))  # type: ignore[arg-type]  # what makes something of its own is a player
+        ascended = any(term.plays and knobs.own(f"terms.{name}")["weight"] > 0 for name, term in self.terms.items())
+        joined = (view.join(knobs.own(f"views.{name}"), ascended) for name, view in self.views.items())
+        games += [(player, None) for player in joined if player is not None]
         size = self.config.data.image_size
         shown = [(resize(part.float(), size), count) for part, count in zip(parts, counts, strict=True) if count]
         views = Views(
@@ -109,7 +121,7 @@ class Lab:
             members=batch.groups[:, None],
             images=batch.images[:, None],
         )
-        return views, games  # type: ignore[return-value]  # what makes something of its own is a player
+        return views, games
 
     def apart(self, batch: Batch, knobs: Knobs) -> Apart | None:
         """The views that one term alone looks at; none of them is mixed, or it would show two images in two poses."""
@@ -184,23 +196,19 @@ class Lab:
         """What the encoder makes of the views, and the slow one where terms ask for it."""
         return Seen(views, self.encoder, self.heads, self.slow, apart)
 
-    def slow_loss(self, views: Views, knobs: Knobs) -> Tensor | None:
+    def slow_loss(self, seen: Seen, knobs: Knobs) -> Tensor | None:
         """The weighted sum of the terms that play, as the slow encoder has it; None where none does in this step.
 
-        Its targets, where a term has any, are its own outputs without gradient. The graph reaches the images.
+        It looks at the same views, those apart too, which the statistics of its BatchNorm would otherwise lack. Its
+        targets, where a term has any, are its own outputs without gradient. The graph reaches the images.
         """
         assert self.slow is not None, "built where a term or a player needs it"
-        weights = {name: knobs.own(f"terms.{name}")["weight"] for name, term in self.terms.items() if term.plays}
-        if not any(weights.values()):
+        playing = {name: knobs.own(f"terms.{name}") for name, term in self.terms.items() if term.plays}
+        weighed = {name: own for name, own in playing.items() if own["weight"] > 0}
+        if not weighed:
             return None
-        seen = Seen(views, self.slow.encoder, dict(self.slow.heads.items()))
-        return torch.stack(
-            [
-                weight * self.terms[name](seen, knobs.own(f"terms.{name}"))
-                for name, weight in weights.items()
-                if weight > 0
-            ]
-        ).sum()
+        slow = Seen(seen.views, self.slow.encoder, dict(self.slow.heads.items()), apart=seen.apart)
+        return torch.stack([own["weight"] * self.terms[name](slow, own) for name, own in weighed.items()]).sum()
 
     def follow(self) -> None:
         """The slow encoder follows."""
@@ -212,7 +220,7 @@ class Lab:
         own = self._own.state_dict()
         return {
             "networks": {name: net.state_dict() for name, net in vars(self.networks).items() if net is not None},
-            "optimizers": {name: opt.state_dict() for name, opt in vars(self.optimizers).items() if opt is not None},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.all_optimizers.items()},
             **({"plugins": own} if own else {}),
             **({"slow": self.slow.state_dict()} if self.slow is not None else {}),
         }
@@ -222,12 +230,17 @@ class Lab:
         for name, network in vars(self.networks).items():
             if network is not None:
                 network.load_state_dict(state["networks"][name])
-        for name, optimizer in vars(self.optimizers).items():
-            if optimizer is not None:
-                optimizer.load_state_dict(state["optimizers"][name])
+        for name, optimizer in self.all_optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self._own.load_state_dict(state.get("plugins", {}))
         if self.slow is not None:
             self.slow.load_state_dict(state["slow"])
+
+
+def views_of(config: Config, sections: Mapping[str, AnyView]) -> dict[str, View]:
+    """These views of a configuration as a step runs them; one that learns has the weights that a run begins with."""
+    seed, size = config.training.seed, config.view_size
+    return in_order({name: _initialised(view.build, seed, f"views {name}", size) for name, view in sections.items()})
 
 
 def in_order(views: Mapping[str, View]) -> dict[str, View]:

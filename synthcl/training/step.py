@@ -30,9 +30,10 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     views, games = lab.images(batch, knobs)  # laid out by origin; players, with the branch that is not reversed
     for player, own in games:
         player.prepare(own)  # the discriminator's own update
-    restraints = [player.restraint(own) for player, own in games]  # realism of G
+    restraints = [player.restraint(own) for player, own in games]  # realism of G; a view that learns has a hard budget
 
-    # Views, site by site. Those of one image, or of one latent, share a group. Views apart are one term's alone.
+    # Views, site by site. Those of one image, or of one latent, share a group. Views apart are one term's alone. A view
+    # that learns has a reversal node of its own.
     for name, view in lab.views.items():
         views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
 
@@ -40,7 +41,7 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     seen = lab.look(views, lab.apart(batch, knobs))  # features (views, feature_dim)
     played, private, losses = lab.losses(seen, knobs, players=len(games))
     for player, own in games:  # what the slow encoder still recognises bounds how hard images may become
-        player.heed(own, lambda: lab.slow_loss(views, knobs))
+        player.heed(own, lambda: lab.slow_loss(seen, knobs))
     total = reduce(add, [loss for loss in (played, *restraints) if loss is not None])
     update(total, *lab.learners(games), private=private)
 

@@ -176,7 +176,8 @@ class Trainer:
         values = dict(zip(names, distributed.mean(means).tolist(), strict=True))  # the only wait for the device
         knob = {f"knob/{name}": value for name, value in knobs._asdict().items() if name != "scheduled"}
         knob |= {f"knob/mix.{arm}": share for arm, share in (self.shares or {}).items()}
-        ramps = [path for path in self.config.ramps_of_plugins if not path.endswith("learning_rate")]
+        moving = self.config.ramps_of_plugins  # rates of the GAN are logged below, in all runs
+        ramps = [path for path in moving if path.startswith("views.") or not path.endswith("learning_rate")]
         knob |= {f"knob/{path}": knobs.scheduled[path] for path in ramps}
         for name in ("generator", "discriminator"):
             if optimizer := getattr(self.optimizers, name):

@@ -52,6 +52,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term rotation": {"hidden": 8},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
+    "view viewmaker": {"width": 4, "blocks": 1},
     "mix exp3": {"floor": 0.25},
     "mix ucb1": {"floor": 0.25},
     "mix table": {"points": [[0.0, {"real": 0.5, "gan": 0.5}], [0.5, {"real": 0.75, "gan": 0.25}]]},

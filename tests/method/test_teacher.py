@@ -48,7 +48,9 @@ def test_images_get_realism_less_what_the_encoder_loses_beyond_a_share_of_what_t
     torch.testing.assert_close(norms, torch.stack([of_encoder.norm(), of_judge.norm()]), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("term", [{}, {"terms.contrast.kind": "byol", "terms.contrast.hidden": 8}])
+@pytest.mark.parametrize(
+    "term", [{}, {"terms.contrast.kind": "byol", "terms.contrast.hidden": 8}, {"terms.turns.kind": "rotation"}]
+)
 @pytest.mark.parametrize("unit", ["weight", "gradient_ratio"])
 def test_a_teacher_that_is_the_encoder_leaves_realism_alone(unit, term):
     found = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from synthcl.core.plugin import Count
+from synthcl.core.reversal import reverse
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.schedule import Within
 from synthcl.method.curriculum.tanh import Tanh
@@ -73,26 +74,3 @@ def origin_loss(real: Tensor, synthetic: Tensor) -> Tensor:
         0-dim; ln 2 where all logits are 0, as they are best where the two have one distribution.
     """
     return (softplus(-real).mean() + softplus(synthetic).mean()) / 2
-
-
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return vectors.view_as(vectors)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.factor * gradient, None
-
-
-def reverse(vectors: Tensor, factor: float) -> Tensor:
-    """The same vectors; backwards, `-factor` times the gradient.
-
-    Args:
-        vectors: of any shape.
-        factor: at least 0.
-
-    Source: Ganin et al., JMLR 2016, section 4.2.
-    """
-    return _Reverse.apply(vectors, factor)

@@ -17,6 +17,7 @@ from synthcl.method.views.rotation import RotationConfig
 from synthcl.method.views.simclr import SimclrConfig
 from synthcl.method.views.solarise import SolariseConfig
 from synthcl.method.views.vertical_flip import VerticalFlipConfig
+from synthcl.method.views.viewmaker import ViewmakerConfig
 
 AnyView = Annotated[
     SimclrConfig
@@ -27,6 +28,7 @@ AnyView = Annotated[
     | RandaugmentConfig
     | FieldConfig
     | FillMaskConfig
+    | ViewmakerConfig
     | MixupConfig
     | CutmixConfig
     | ResizemixConfig

@@ -63,6 +63,10 @@ class PartialView(View, Generic[P]):
     def change(self, pixels: Tensor, draw: Any, own: Own) -> Tensor:
         """Views (n, C, s, s) in [0, 1] -> the same, as if all were chosen, from their own rows of the draw alone."""
 
+    def leaves(self, views: Views, rows: slice) -> bool:
+        """Whether it leaves a whole part of the views, in these rows, as it is."""
+        return False
+
     def forward(self, views: Views, draw: Any, own: Own) -> Views:
         if own["share"] == 0:
             return views
@@ -72,6 +76,9 @@ class PartialView(View, Generic[P]):
         parts, start = [], 0
         for pixels in views.parts:
             rows = slice(start, start := start + len(pixels))
+            if self.leaves(views, rows):
+                parts.append(pixels)
+                continue
             with torch.autocast(pixels.device.type, enabled=False):
                 parts.append(by_view(chosen[rows], self.change(pixels, draw.rows(rows), own), pixels))
         return views._replace(parts=tuple(parts))
