@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from synthcl.comparison import plan, tuned_report
 from synthcl.comparison.arms import apply_arm
+from synthcl.comparison.families import Family
 from synthcl.comparison.plan import Run, read_arms
 from synthcl.comparison.records import Place, is_finished, read_all
 from synthcl.comparison.table import summarise
+from synthcl.comparison.tuned import FIRST_SEED, Asked, stages
 from synthcl.config.presets import load_preset
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "benchmarks/recorded/cifar10-weak-views-evidence.json"
 RECORDS = ROOT / "benchmarks/recorded/cifar10-weak-views-records.tar.xz"
+TUNED = "tuned-cifar10-weak-views-100"
 UNLABELLED_IMAGES = 45_000
 """of CIFAR-10's 50,000 for training, less the preset's validation split"""
 
@@ -63,3 +67,29 @@ def test_records_that_an_earlier_version_wrote_give_the_same_figures(place, tmp_
         summarise(read_all(earlier.records, earlier.config)).as_json()
         == summarise(read_all(place.records, place.config)).as_json()
     )
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """Where the published runs of tuned families have been unpacked, as RESULTS.md says."""
+    own = {"name": TUNED, "compute.storage": str(tmp_path_factory.mktemp("tuned")), "training.seed": FIRST_SEED}
+    place = Place(load_preset("cifar10-weak-views").with_overrides(own))
+    place.records.mkdir(parents=True)
+    with tarfile.open(ROOT / f"benchmarks/recorded/{TUNED}-records.tar.xz") as archive:
+        archive.extractall(place.records, filter="data")
+    return place
+
+
+def test_the_published_figures_of_tuned_families_follow_from_their_records(tuned):
+    records = read_all(tuned.records, tuned.config)
+    published = (ROOT / f"benchmarks/recorded/{TUNED}.json").read_text()
+    assert rounded(json.dumps(tuned_report.as_json(tuned_report.read(tuned.config, records)))) == rounded(published)
+
+
+def test_every_published_run_of_tuned_families_is_one_that_the_documented_command_asks_for(tuned, monkeypatch):
+    monkeypatch.setattr(plan, "unlabelled_count", lambda data: UNLABELLED_IMAGES)  # the data set is not here
+    monkeypatch.setattr(plan, "_require_labels", lambda config: None)
+    families = [Family.read(name) for name in ("real-only", "real-only+imix", "joint", "joint+imix")]
+    planned = [run for stage in stages(tuned.config, Asked(families, images=100, budget=9)) for run in stage.runs]
+    assert all(is_finished(run, tuned) for run in planned)
+    assert {run.label for run in planned} == {file.stem for file in tuned.records.glob("*.json")}
