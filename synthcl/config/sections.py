@@ -63,7 +63,7 @@ class TrainingConfig(Section):
 
     kimg: Positive = Field(100.0, description="budget: thousand images; one image is two encoded views")
     batch_images: int = Field(256, ge=4, description="images a step over all workers; twice as many views")
-    views_per_image: GroupSize = Field(2, description="views of a real image; 4 halve the number of real images a step")
+    views_per_image: GroupSize = Field(2, description="views of a real image; with 4, half as many real images a step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of encoder and heads")
     learning_rate: Positive = Field(1e-3, description="peak; linear warm-up, then cosine to 0; never rescaled")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import torch
 from optuna.samplers import RandomSampler
 from optuna.study import create_study
-from small_trainer import CPU, tiny_config, trainer_of, untrained_gan
+from small_trainer import CPU, continued, tiny_config, trainer_of, untrained_gan
 from torch import Tensor, nn
 
 from synthcl.config.schema import Config
@@ -191,10 +190,7 @@ def test_a_run_learns_and_goes_on_from_its_state_bit_for_bit(family: str, kind: 
     before = copy.deepcopy(first.lab.encoder.state_dict())
     history = whole.advance(4)
     first.advance(2)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    second = trainer_of(config)
-    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    second = continued(first)
     assert second.advance(4) == history[2:]
     for one, other in zip(tensors(whole.state_dict()), tensors(second.state_dict()), strict=True):
         assert torch.equal(one, other)

@@ -4,7 +4,17 @@ import math
 
 import pytest
 import torch
-from small_trainer import CPU, FOLDER, random_folders, random_images, tiny_config, trainer_of, unit, untrained_gan
+from small_trainer import (
+    CPU,
+    FOLDER,
+    batch_of,
+    random_folders,
+    random_images,
+    tiny_config,
+    trainer_of,
+    unit,
+    untrained_gan,
+)
 from torch import nn
 
 from synthcl.core import distributed
@@ -13,7 +23,6 @@ from synthcl.core.quarter_turns import quarter_turned
 from synthcl.evaluation.panel import require_panel
 from synthcl.method.objectives.rotation import RotationTermConfig
 from synthcl.method.scene import Apart, Seen, Views
-from synthcl.training.batch import make_batch
 from synthcl.training.lab import Lab
 from synthcl.training.plan import Images
 from synthcl.training.plan import Seen as Shown
@@ -36,23 +45,6 @@ def see(features, apart, rows=None) -> Seen:
     views = Views((torch.zeros(len(features), 1, 1, 1),), (len(features),), {}, torch.arange(len(features))[:, None])
     taken = Apart(torch.zeros(len(apart), 1, 1, 1), rows)
     return Seen(views, lambda parts: torch.cat([features, apart]), {"main": nn.Identity()}, apart=taken)
-
-
-def batch_of(lab: Lab, step: int = 0):
-    mix, pixels = lab.config.mix_at(0.5), random_images().pixels
-    count = mix.images + mix.latents
-    return make_batch(
-        pixels[:count],
-        torch.arange(count),
-        mix,
-        lab.config.knobs_at(0.5),
-        views=lab.views,
-        sources=lab.sources,
-        views_per_image=lab.config.training.views_per_image,
-        seed=0,
-        step=step,
-        device=CPU,
-    )
 
 
 def test_four_quarter_turns_are_the_identity_and_each_moves_pixels_as_it_says():

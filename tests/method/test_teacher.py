@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import io
 from typing import Any
 
 import pytest
 import torch
-from small_trainer import tiny_config, trainer_of
+from small_trainer import continued, tiny_config, trainer_of
 from torch import Tensor, nn
 
 from synthcl.core import rng
@@ -143,12 +142,10 @@ def slow_gan() -> dict[str, Any]:
 
 def test_a_bounded_run_goes_on_from_its_state_bit_for_bit():
     config = tiny_config(BOUNDED)
-    whole, first, second = (trainer_of(config) for _ in range(3))
+    whole, first = trainer_of(config), trainer_of(config)
     history = whole.advance(4)
     first.advance(2)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    second = continued(first)
     assert second.advance(4) == history[2:]
     for one, other in zip(whole.lab.slow.state_dict().values(), second.lab.slow.state_dict().values(), strict=True):
         assert torch.equal(one, other)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import io
 from typing import Any
 
 import pytest
 import torch
-from small_trainer import tiny_config, trainer_of
+from small_trainer import continued, tiny_config, trainer_of
 from torch import Tensor
 
 from synthcl.core import rng
@@ -190,12 +189,10 @@ def test_it_learns_in_one_step_of_so_many_stops_where_its_rate_is_0_and_acts_all
 
 def test_a_run_that_stopped_between_two_steps_of_it_goes_on_bit_for_bit():
     config = tiny_config(maker(every=3, origins="all"))
-    whole, first, second = (trainer_of(config) for _ in range(3))
+    whole, first = trainer_of(config), trainer_of(config)
     history = whole.advance(7)
     first.advance(2)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    second = continued(first)
     assert second.advance(7) == history[2:]
     assert same(weights(whole), weights(second))
 

@@ -1,5 +1,6 @@
 """A trainer small enough for tests: 16 px grey images, networks of a few channels, steps of 16 images."""
 
+import io
 from typing import Any
 
 import torch
@@ -7,8 +8,11 @@ import torch
 from synthcl.config.schema import Config
 from synthcl.core import rng
 from synthcl.data import ResidentImages, SyntheticImages
+from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.synthetic.folder import Twins
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
+from synthcl.training.batch import Batch, make_batch
+from synthcl.training.lab import Lab
 from synthcl.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -66,6 +70,35 @@ def trainer_of(config: Config) -> Trainer:
     """On random images, with an untrained GAN and random folders where the configuration has them."""
     gan = untrained_gan(config) if config.needs_gan else None
     return Trainer(config, random_images(), gan, CPU, random_folders(config))
+
+
+def continued(trainer: Trainer) -> Trainer:
+    """Another trainer with the state of this one, by way of a file that is read as users' files are."""
+    file = io.BytesIO()
+    torch.save(trainer.state_dict(), file)
+    file.seek(0)
+    other = trainer_of(trainer.config)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return other
+
+
+def batch_of(lab: Lab, at: Knobs | None = None, step: int = 0) -> Batch:
+    """A step's batch of random images as half-way through a run, with the knobs of then unless they are given."""
+    config, pixels = lab.config, random_images().pixels
+    mix = config.mix_at(0.5)
+    count = mix.images + mix.latents
+    return make_batch(
+        pixels[:count],
+        torch.arange(count),
+        mix,
+        at or config.knobs_at(0.5),
+        views=lab.views,
+        sources=lab.sources,
+        views_per_image=config.training.views_per_image,
+        seed=config.training.seed,
+        step=step,
+        device=CPU,
+    )
 
 
 def untrained_gan(config: Config) -> dict[str, dict[str, torch.Tensor]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from small_trainer import CPU, random_images, tiny_config, untrained_gan
+from small_trainer import CPU, batch_of, random_images, tiny_config, untrained_gan
 
 from synthcl.config.schema import Config
 from synthcl.core import distributed
@@ -18,7 +18,7 @@ from synthcl.method.scene import Seen
 from synthcl.method.synthetic.gan import diffaugment
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.views import simclr
-from synthcl.training.batch import Batch, groups_and_order, make_batch
+from synthcl.training.batch import Batch, groups_and_order
 from synthcl.training.diagnostics import of_synthetic
 from synthcl.training.lab import Lab
 from synthcl.training.networks import Networks
@@ -46,23 +46,6 @@ class Scene(NamedTuple):
 
     def step(self):
         return joint_step(self.lab, self.batch, self.knobs)
-
-
-def batch_of(lab: Lab, at: Knobs, step: int) -> Batch:
-    mix, pixels = lab.config.mix_at(0.5), random_images().pixels
-    count = mix.real + mix.latents
-    return make_batch(
-        pixels[:count],
-        torch.arange(count),
-        mix,
-        at,
-        views=lab.views,
-        sources=lab.sources,
-        views_per_image=lab.config.training.views_per_image,
-        seed=lab.config.training.seed,
-        step=step,
-        device=CPU,
-    )
 
 
 def scene(overrides=None, **knobs) -> Scene:
