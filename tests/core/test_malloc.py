@@ -16,12 +16,13 @@ def step():
 
 keep_freed_memory()
 keep_freed_memory()
-for _ in range(20):  # the process grows to its size
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(min(faults() for _ in range(5)))  # the process grows to its size first, and a block may find its place late
 """
 
 
@@ -29,7 +30,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_freed_memory_is_used_again_without_a_page_fault():
     # In a process of its own: what other tests have left of the heap decides where a tensor fits.
     faults = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
-    assert int(faults) < 12_544  # of 5 times as many: a block that finds its place late costs its pages once
+    assert int(faults) < 1000  # of 5 * 12,544 pages
 
 
 DROPPED = """
