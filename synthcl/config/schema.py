@@ -167,16 +167,17 @@ class Config(Section):
     @property
     def gan(self) -> GanConfig:
         """The GAN that makes synthetic images; its default where there is none, which nothing reads then."""
-        gan = self.synthetic.get("gan")
-        return gan if isinstance(gan, GanConfig) else GanConfig()
+        return gan if isinstance(gan := self.synthetic.get("gan"), GanConfig) else GanConfig()
 
     @cached_property
     def schedules_of_plugins(self) -> dict[str, Schedule]:
         """Every schedule of a single plug-in by dotted field, such as `terms.contrast.weight`."""
+        families = {name: getattr(self, name) for name in ("views", "synthetic", "terms")}
+        families["encoder"] = self.encoder.plugins
         return {
             f"{family}.{name}.{field}": value
-            for family in ("views", "synthetic", "terms")
-            for name, section in sorted(getattr(self, family).items())
+            for family, members in families.items()
+            for name, section in sorted(members.items())
             for field, value in section
             if isinstance(value, Schedule)
         }

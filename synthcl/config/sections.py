@@ -166,6 +166,8 @@ class EvaluationConfig(Section):
                 raise ValueError(f"references has {name!r}; a name is of letters, digits and . _ -")
             if encoder.weights is None and encoder.kind != "custom":
                 raise ValueError(f"references.{name} has random weights, which say nothing; give its weights")
+            if encoder.style is not None:
+                raise ValueError(f"references.{name} has a style, and only what trains has one; take it out")
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ ADDED: dict[str, Any] = {
     "encoder.weights": None,
     "encoder.normalise": "auto",
     "encoder.trunk_learning_rate_factor": 1.0,
+    "encoder.style": None,
     "evaluation.label_free": [],
     "evaluation.origin_probe": False,
     "evaluation.references": {},

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError, first_line
 from synthcl.method.encoders import AnyEncoder
+from synthcl.method.encoders.style import Stage
 
 _TRIED_IMAGES = 2
 REFERENCE_CHANNELS = 3
@@ -39,12 +41,16 @@ def require_encoder(section: AnyEncoder, channels: int, image_size: int) -> int:
         made = section.begin if from_file else section.build
         encoder = made(channels, image_size).eval()
         width = cast(int, encoder.feature_dim)
+        for stage in section.style.chosen(section.stages(encoder), section.called) if section.style else ():
+            stage.module.register_forward_hook(partial(_require_maps, section, stage))
         if section.kind == "custom":  # which has been tried when it was made
             return width
         images = torch.zeros(_TRIED_IMAGES, channels, image_size, image_size)
         try:
             with torch.no_grad():
                 features = encoder(images)
+        except UserError:
+            raise
         except Exception as error:  # a network that its images are too small for can raise anything
             raise UserError(
                 f"encoder {section.called!r} fails on images of {image_size} px: {first_line(error)}; "
@@ -54,6 +60,15 @@ def require_encoder(section: AnyEncoder, channels: int, image_size: int) -> int:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UserError(f"encoder {section.called!r} gives {shape} for {_TRIED_IMAGES} images; choose one that pools")
     return width
+
+
+def _require_maps(section: AnyEncoder, stage: Stage, _module: nn.Module, _inputs: Any, maps: Tensor) -> None:
+    """Refuse a stage whose outputs are no maps with their channels in front, as tokens are not."""
+    if maps.ndim != 4 or maps.shape[1] != stage.channels:
+        raise UserError(
+            f"encoder.style: a stage of {section.called} gives {tuple(maps.shape)}, no maps (n, channels, height, "
+            "width); take it out, or choose a network of convolutions"
+        )
 
 
 def require_references(config: Config) -> None:

@@ -40,7 +40,7 @@ def save_encoder(
     statistics = config.encoder.statistics().of(config.data.channels)
     inside = {} if statistics == HALF.of(config.data.channels) else {"network": statistics._asdict()}
     card = {
-        "encoder": config.encoder.model_dump(mode="json"),
+        "encoder": config.encoder.model_dump(mode="json", exclude={"style"}),  # which is no part of it
         "input": {
             "channels": config.data.channels,
             "size_pixels": config.view_size,
@@ -130,7 +130,7 @@ def require_same_encoder(trained: Config, config: Config) -> None:
     Raises:
         UserError: naming the first field that differs.
     """
-    made_of, asked_for = trained.encoder.model_dump(), config.encoder.model_dump()
+    made_of, asked_for = (each.encoder.model_dump(exclude={"style"}) for each in (trained, config))
     fields = {f"encoder.{name}": (made_of.get(name), asked_for.get(name)) for name in {**made_of, **asked_for}}
     fields["data.channels"] = (trained.data.channels, config.data.channels)
     for field, (made, asked) in fields.items():

@@ -20,7 +20,7 @@ MOST_DIMENSIONS = 12
 
 
 def auto_space(config: Config) -> Space:
-    """The ranges of the curriculum, and of every view, source, term and schedule that is on.
+    """The ranges of the curriculum, and of every view, source, term, style and schedule that is on.
 
     Left out are fields that a run does not read, and those that are off: 0 where the range has no 0.
 
@@ -50,6 +50,7 @@ def _entries(config: Config) -> dict[str, dict[str, Any]]:
     spaces |= {f"synthetic.{name}": space for name, space in sources.items()}
     on = dict(sorted(config.terms_on.items()))
     spaces |= {f"terms.{name}": term.build(config.heads[term.head].dim).SPACE for name, term in on.items()}
+    spaces |= {f"encoder.{name}": one.build([]).SPACE for name, one in config.encoder.plugins.items() if one.is_on}
     spaces |= {path: schedule.SPACE for path, schedule in config.schedules.items()}
     spaces |= {"curriculum.mix": config.bandit.SPACE} if config.bandit else {}
     return {f"{place}.{field}": {**entry} for place, space in spaces.items() for field, entry in space.items()}

@@ -14,6 +14,8 @@ from synthcl.core import distributed, rng
 from synthcl.core.device import to_device, to_float
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.curriculum.mix import Mix
+from synthcl.method.encoders.style import Draw as StyleDraw
+from synthcl.method.encoders.style import Style
 from synthcl.method.scene import Asked, Draw, Source, View
 from synthcl.method.synthetic.folder import rows_of_slots
 
@@ -34,6 +36,8 @@ class Batch:
     """by source, where it has a part in this step: what it makes its images from"""
     apart: TakenApart | None = None
     """what one term alone looks at; none where no term takes images, or too few are there"""
+    style: StyleDraw | None = None
+    """one row a view, those apart last; none in a step without perturbed feature maps"""
 
 
 class TakenApart(NamedTuple):
@@ -111,6 +115,7 @@ def make_batch(
     *,
     views: Mapping[str, View],
     sources: Mapping[str, Source],
+    style: Style | None = None,
     fetched: Mapping[str, Fetched] = MappingProxyType({}),
     views_per_image: int,
     seed: int,
@@ -125,7 +130,7 @@ def make_batch(
         positions: (n,) int64, where they stand in the data set.
         mix: what the step is made of, over all processes.
         knobs: of the step.
-        views, sources: which draw.
+        views, sources, style: which draw.
         fetched: of sources that are folders, by name.
         views_per_image: views of a real image.
         seed, step: of the run; with them every draw is a function of its arguments.
@@ -157,17 +162,21 @@ def make_batch(
     draws: dict[str, Draw | None] = {}
     draws_apart: dict[str, Draw | None] = {}
     counts = torch.tensor([count for count, _ in views_and_factors])
+    total, after = int(counts.sum()), int(counts[:-1].sum())
     factors = torch.tensor([factor for _, factor in views_and_factors], dtype=torch.float64)
     strength: float | Tensor = knobs.view_strength
     if any(factor != 1 for _, factor in views_and_factors):  # else one number does
         strength = knobs.view_strength * factors.repeat_interleave(counts)
     for name, view in views.items():
         key = "views" if name == "base" else f"views {name}"
-        drawn = view.draw(int(counts.sum()), strength, rng.generator(seed, key, step))
+        drawn = view.draw(total, strength, rng.generator(seed, key, step))
         draws[name] = drawn and drawn.rows(order).to(device)
         if mix.apart:
-            after = int(counts[:-1].sum())
             draws_apart[name] = drawn and drawn.rows(after + rows_apart).to(device)
+    perturbed = None
+    if style is not None:
+        drawn = style.draw(total, knobs.own("encoder.style"), rng.generator(seed, "encoder style", step))
+        perturbed = drawn and drawn.rows(torch.cat([order, after + rows_apart])).to(device)
     apart = None
     if mix.apart:
         own = images[own_real : own_real + own_apart]
@@ -179,6 +188,7 @@ def make_batch(
         draws=draws,
         asked=asked,
         apart=apart,
+        style=perturbed,
     )
 
 

@@ -132,6 +132,7 @@ def _step_flops(config: Config, step: int) -> int:
         knobs,
         views=lab.views,
         sources=lab.sources,
+        style=lab.style,
         fetched=fetched,
         views_per_image=config.training.views_per_image,
         seed=0,

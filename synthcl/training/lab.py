@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from synthcl.core.device import resize
 from synthcl.core.rng import seed_from
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.encoders.batch_norm import synchronise_batch_norm
+from synthcl.method.encoders.style import Style
 from synthcl.method.scene import Apart, Player, Plugin, Pretext, Seen, SlowCopy, Source, Statistics, Term, View, Views
 from synthcl.method.synthetic.gan.source import GanNetworks
 from synthcl.method.views import AnyView
@@ -62,6 +64,11 @@ class Lab:
         self.slow: SlowCopy | None = None
         if any(term.needs_slow for term in self.terms.values()) or (config.needs_gan and config.gan.needs_slow):
             self.slow = SlowCopy(networks.encoder, self.heads, config.training.slow_decay)
+        self.style: Style | None = None
+        if (style := config.encoder.style) is not None and style.is_on:  # the slow encoder has no hooks: see Style
+            stages = style.chosen(config.encoder.stages(networks.encoder), config.encoder.called)
+            self.style = _initialised(style.build, seed, "encoder style", stages)
+            self._own["encoder"] = nn.ModuleDict({"style": self.style}).to(device)
         self._of_views = {f"views.{name}": view.optimizer for name, view in self.views.items() if view.optimizer}
         theirs = {id(one) for its in self._of_views.values() for group in its.param_groups for one in group["params"]}
         others_own = [parameter for parameter in self._own.parameters() if id(parameter) not in theirs]
@@ -164,6 +171,7 @@ class Lab:
             "synthetic": self.sources,
             "views": self.views,
             "terms": self.terms,
+            "encoder": {"style": self.style} if self.style is not None else {},
         }
         return {f"{family}.{name}": member for family, all_ in families.items() for name, member in all_.items()}
 
@@ -192,9 +200,11 @@ class Lab:
             network for network in (*vars(self.networks).values(), self._own, self.slow) if network is not None
         )
 
-    def look(self, views: Views, apart: Apart | None = None) -> Seen:
-        """What the encoder makes of the views, and the slow one where terms ask for it."""
-        return Seen(views, self.encoder, self.heads, self.slow, apart)
+    def look(self, views: Views, batch: Batch, knobs: Knobs) -> Seen:
+        """What the encoder makes of the views and of those apart, and the slow one where terms ask for it."""
+        apart, style = self.apart(batch, knobs), self.style
+        with nullcontext() if style is None else style.acting(batch.style, knobs.own("encoder.style")):
+            return Seen(views, self.encoder, self.heads, self.slow, apart)
 
     def slow_loss(self, seen: Seen, knobs: Knobs) -> Tensor | None:
         """The weighted sum of the terms that play, as the slow encoder has it; None where none does in this step.

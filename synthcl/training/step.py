@@ -38,7 +38,7 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
         views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
 
     # Losses. `played` reaches encoder, heads and, through the reversal, players; `private` encoder and heads alone.
-    seen = lab.look(views, lab.apart(batch, knobs))  # features (views, feature_dim)
+    seen = lab.look(views, batch, knobs)  # features (views, feature_dim)
     played, private, losses = lab.losses(seen, knobs, players=len(games))
     for player, own in games:  # what the slow encoder still recognises bounds how hard images may become
         player.heed(own, lambda: lab.slow_loss(seen, knobs))

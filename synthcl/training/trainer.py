@@ -115,6 +115,7 @@ class Trainer:
                 knobs,
                 views=self.lab.views,
                 sources=self.lab.sources,
+                style=self.lab.style,
                 fetched=fetched,
                 views_per_image=self.config.training.views_per_image,
                 seed=self.config.training.seed,

@@ -19,7 +19,7 @@ from synthcl.core import distributed
 from synthcl.core.plugin import Section, members
 from synthcl.method.curriculum import AnyMix, AnySchedule
 from synthcl.method.curriculum.schedule import Schedule
-from synthcl.method.encoders import AnyEncoder, AnyHead
+from synthcl.method.encoders import AnyEncoder, AnyHead, AnyStyle
 from synthcl.method.objectives import AnyTerm
 from synthcl.method.scene import Apart, Asked, Seen, SlowCopy, Source, Term, View, Views
 from synthcl.method.synthetic import AnySource
@@ -29,8 +29,8 @@ from synthcl.method.views.partial import PartialConfig
 from synthcl.search.space import Dimension
 from synthcl.training.lab import Lab
 
-ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES, MIXES = map(
-    members, (AnyEncoder, AnyHead, AnyTerm, AnySource, AnyView, AnySchedule, AnyMix)
+ENCODERS, HEADS, TERMS, SOURCES, VIEWS, SCHEDULES, MIXES, STYLES = map(
+    members, (AnyEncoder, AnyHead, AnyTerm, AnySource, AnyView, AnySchedule, AnyMix, AnyStyle)
 )
 
 # What a kind cannot do without, where its fields have no default; the custom ones name code below.
@@ -108,7 +108,7 @@ def place_of(family: str, kind: str) -> str:
     if family == "view":
         return "views.base" if VIEWS[kind] is VIEWS["simclr"] else "views.more"
     places = {"encoder": "encoder", "head": "heads.main", "term": "terms.contrast", "source": f"synthetic.{kind}"}
-    places["mix"] = "curriculum.mix"
+    places |= {"mix": "curriculum.mix", "style": "encoder.style"}
     steered = "view_strength" if kind in ("follow", "dual") else "synthetic_fraction"  # the mix is planned ahead
     return places.get(family, f"curriculum.{steered}")
 
@@ -135,6 +135,7 @@ ALL = [
         "view": VIEWS,
         "schedule": SCHEDULES,
         "mix": MIXES,
+        "style": STYLES,
     }.items()
     for kind in kinds
 ]
@@ -145,7 +146,7 @@ each_view = pytest.mark.parametrize("kind", VIEWS)
 
 def section_of(family: str, kind: str) -> type[Section]:
     kinds = {"encoder": ENCODERS, "head": HEADS, "term": TERMS, "source": SOURCES, "view": VIEWS, "schedule": SCHEDULES}
-    return (kinds | {"mix": MIXES})[family][kind]
+    return (kinds | {"mix": MIXES, "style": STYLES})[family][kind]
 
 
 def lab_of(config: Config) -> Lab:
@@ -460,7 +461,7 @@ def test_a_sources_draws_are_pure_and_shared_out_by_rows(kind: str, monkeypatch:
     assert all(image.min() >= 0 and image.max() <= 1 for image in images)
 
 
-SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head", "mix")] + [("encoder", "timm")]
+SHARED = [pair for pair in ALL if pair[0] in ("term", "view", "source", "head", "mix", "style")] + [("encoder", "timm")]
 """what looks at more than one row, or draws"""
 
 

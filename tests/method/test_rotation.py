@@ -138,7 +138,7 @@ def look(lab: Lab, batch) -> Seen:
     views, _ = lab.images(batch, knobs)
     for name, view in lab.views.items():
         views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
-    return lab.look(views, lab.apart(batch, knobs))
+    return lab.look(views, batch, knobs)
 
 
 def test_no_other_term_nor_statistic_sees_the_turned_views_though_batch_norm_does():

@@ -94,6 +94,7 @@ def batch_of(lab: Lab, at: Knobs | None = None, step: int = 0) -> Batch:
         at or config.knobs_at(0.5),
         views=lab.views,
         sources=lab.sources,
+        style=lab.style,
         views_per_image=config.training.views_per_image,
         seed=config.training.seed,
         step=step,

@@ -89,6 +89,12 @@ def test_changed_views_are_counted_too(kind):
     assert training_flops(config) == trained(config, "joint")
 
 
+@pytest.mark.parametrize("kind", ["dsu"])
+def test_perturbed_feature_maps_are_counted_too(kind):
+    config = tiny_config({"encoder.style.kind": kind})
+    assert training_flops(config) == trained(config, "joint")
+
+
 def test_what_blurs_its_views_is_counted_too():
     blurred = tiny_config({"views.base.blur_probability": 1.0})
     assert training_flops(blurred) == training_flops(tiny_config({"views.base.blur_probability": 0.0}))

@@ -10,9 +10,11 @@ from synthcl.method.encoders.custom import CustomEncoder
 from synthcl.method.encoders.fixed_head import FixedConfig
 from synthcl.method.encoders.projector import MlpConfig
 from synthcl.method.encoders.resnet import ResnetConfig
+from synthcl.method.encoders.section import AnyStyle
 from synthcl.method.encoders.timm_backbone import TimmEncoder
 
 AnyEncoder = Annotated[
     ConvConfig | ResnetConfig | TimmEncoder | CustomEncoder, Field(discriminator="kind"), kind_or("conv")
 ]
+__all__ = ["AnyEncoder", "AnyHead", "AnyStyle"]
 AnyHead = Annotated[MlpConfig | FixedConfig, Field(discriminator="kind"), kind_or("mlp")]

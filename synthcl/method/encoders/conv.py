@@ -10,6 +10,7 @@ from torch import nn
 from synthcl.core.plugin import Count
 from synthcl.method.encoders.parted_conv import PartedConv2d
 from synthcl.method.encoders.section import EncoderSection
+from synthcl.method.encoders.style import Stage
 
 
 class ConvConfig(EncoderSection):
@@ -22,6 +23,13 @@ class ConvConfig(EncoderSection):
         encoder = ConvEncoder(self.width, channels)
         cast(PartedConv2d, encoder[0]).normalise = self.normaliser(channels)
         return encoder
+
+    def stages(self, encoder: nn.Module) -> list[Stage]:
+        layers = list(encoder.children())
+        return [
+            Stage(after, cast(nn.Conv2d, layer).out_channels)
+            for layer, after in zip(layers[0:-2:3], layers[2:-2:3], strict=True)
+        ]
 
 
 class ConvEncoder(nn.Sequential):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -12,6 +12,7 @@ from synthcl.method.encoders import weights as files
 from synthcl.method.encoders.normalise import IMAGENET, Statistics
 from synthcl.method.encoders.parted_conv import PartedConv2d
 from synthcl.method.encoders.section import TORCHVISION, EncoderSection
+from synthcl.method.encoders.style import Stage
 
 
 class ResnetConfig(EncoderSection):
@@ -33,6 +34,11 @@ class ResnetConfig(EncoderSection):
 
     def build(self, channels: int, image_size: int | None = None) -> nn.Module:
         return resnet(self, channels)
+
+    def stages(self, encoder: nn.Module) -> list[Stage]:
+        last = cast(int, encoder.feature_dim)
+        deep = [Stage(encoder.get_submodule(f"layer{number}"), last >> (4 - number)) for number in (1, 2, 3, 4)]
+        return [Stage(encoder.get_submodule("maxpool"), 64), *deep]
 
     def statistics_of_weights(self) -> Statistics:
         return IMAGENET

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
 
 from synthcl.core.errors import UserError
-from synthcl.core.plugin import Section
+from synthcl.core.plugin import Section, kind_or
 from synthcl.method.encoders import weights as files
+from synthcl.method.encoders.dsu import DsuConfig
 from synthcl.method.encoders.normalise import HALF, IMAGENET, Normalise, Statistics, normaliser
+from synthcl.method.encoders.style import Stage
 
 TORCHVISION = "torchvision:"
 TIMM = "timm"
+AnyStyle = Annotated[DsuConfig, kind_or("dsu")]
 
 
 class EncoderSection(Section):
@@ -32,6 +35,9 @@ class EncoderSection(Section):
     )
     trunk_learning_rate_factor: float = Field(
         1.0, gt=0, le=1, description="the encoder's learning rate over that of the heads; lower for pretrained weights"
+    )
+    style: AnyStyle | None = Field(
+        None, description="perturbed statistics of its feature maps, in training alone: dsu, or none"
     )
 
     SOURCES: ClassVar[tuple[str, ...]] = ()
@@ -66,6 +72,11 @@ class EncoderSection(Section):
         """What the weights expect that this kind usually begins with."""
         return HALF
 
+    @property
+    def plugins(self) -> dict[str, AnyStyle]:
+        """What acts on the network while it trains, by field; no part of it."""
+        return {} if self.style is None else {"style": self.style}
+
     @abstractmethod
     def build(self, channels: int, image_size: int | None = None) -> nn.Module:
         """The network with random weights; nothing is read, and nothing is fetched.
@@ -77,6 +88,10 @@ class EncoderSection(Section):
         Returns:
             Images (n, channels, image_size, image_size) in [-1, 1], or parts that add up to n, -> (n, feature_dim).
         """
+
+    def stages(self, encoder: nn.Module) -> list[Stage]:
+        """The parts of a network of `build` that give maps, from the first to the last; none where none is known."""
+        return []
 
     def begin(self, channels: int, image_size: int | None = None) -> nn.Module:
         """The network with the weights that a run begins with, which may be downloaded here.

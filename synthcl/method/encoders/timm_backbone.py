@@ -14,6 +14,7 @@ from synthcl.method.encoders import weights as files
 from synthcl.method.encoders.normalise import Statistics
 from synthcl.method.encoders.parted_conv import Parted
 from synthcl.method.encoders.section import TIMM, EncoderSection
+from synthcl.method.encoders.style import Stage
 
 _OURS = {"pretrained", "num_classes", "in_chans", "img_size", "features_only", "scriptable", "exportable", "no_jit"}
 _NEAR = 4
@@ -51,6 +52,11 @@ class TimmEncoder(EncoderSection):
                 f"encoder.backbone {self.backbone!r} cannot be made {sized}with options {self.options}: "
                 f"{first_line(error)}; change data.image_size, views.base.size or encoder.options"
             ) from None
+
+    def stages(self, encoder: nn.Module) -> list[Stage]:
+        network = cast(Parted, encoder).network
+        known = cast(list[dict[str, Any]], getattr(network, "feature_info", []))
+        return [Stage(network.get_submodule(one["module"]), one["num_chs"]) for one in known]
 
     def begin(self, channels: int, image_size: int | None = None) -> nn.Module:
         """With weights, timm brings them to the size of the images and their channels, and drops its classifier."""
