@@ -149,6 +149,8 @@ def not_measured(config: Config) -> set[str]:
     if config.gan.frozen:
         rates = ("generator_learning_rate", "discriminator_learning_rate")
         free |= {f"synthetic.gan.{field}" for field in (*rates, "penalty_every", "teacher")}
+    if config.gan.candidates == 1:
+        free |= {"synthetic.gan.candidates_temperature"}
     if not config.gan.pair:
         free |= {"curriculum.pair_half_life_kimg"}
     return free

@@ -72,6 +72,8 @@ _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
             "views_per_image": 2,
             "walk": {"kind": "constant", "start": 0.0},
             "pool": None,
+            "candidates": 1,
+            "candidates_temperature": {"kind": "constant", "start": 1.0},
             "view_strength_factor": {"kind": "constant", "start": 1.0},
             "teacher": {"kind": "constant", "start": 0.0},
             "penalty_every": 1,

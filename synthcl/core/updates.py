@@ -1,4 +1,4 @@
-"""One optimiser step on the mean gradient of all processes, a moving average, and networks that hold still."""
+"""One optimiser step on the mean gradient of all processes, a moving average, and networks that only look."""
 
 from __future__ import annotations
 
@@ -64,3 +64,16 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Inside, networks are in evaluation mode; every module's own mode is restored after."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,13 +1,12 @@
 """Features of a frozen encoder, a batch at a time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from synthcl.core.errors import Diverged
+from synthcl.core.updates import evaluating
 from synthcl.data import ImageSource, stream
 from synthcl.data.transform import as_seen
 
@@ -59,16 +58,3 @@ def encode(
             "a lower training.learning_rate or a higher terms.contrast.temperature is right"
         )
     return features
-
-
-@contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Inside, networks are in evaluation mode; every module's own mode is restored after."""
-    modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

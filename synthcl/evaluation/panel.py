@@ -20,10 +20,11 @@ from synthcl.config.sections import DataConfig
 from synthcl.core.device import normalise, to_float
 from synthcl.core.errors import UserError
 from synthcl.core.rng import generator
+from synthcl.core.updates import evaluating
 from synthcl.data import ImageSource, has_labels, open_sample, open_split
 from synthcl.data.transform import as_seen
 from synthcl.evaluation import label_free
-from synthcl.evaluation.features import Labelled, evaluating
+from synthcl.evaluation.features import Labelled
 from synthcl.evaluation.probes.linear import ridge
 from synthcl.method.objectives.rotation import RotationTermConfig
 from synthcl.method.views.rotation import RotationConfig

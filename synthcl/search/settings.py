@@ -20,8 +20,8 @@ _GAME = {"curriculum.hardness", "synthetic.gan.hardness_unit", *_RATES}
 def reads(config: Config, field: str) -> bool:
     """Whether a run of this configuration reads a dotted field, or a schedule, at all.
 
-    Without a GAN there is no game; a frozen one does not learn; without pairs there is no lag; and a schedule
-    without a ramp has no end.
+    Without a GAN there is no game; a frozen one does not learn; of one candidate there is no choice; without pairs
+    there is no lag; and a schedule without a ramp has no end.
     """
     unread: set[str] = set()
     if config.is_real_only:
@@ -32,6 +32,8 @@ def reads(config: Config, field: str) -> bool:
         unread |= {f"synthetic.{name}.portion" for name in config.sources_on}
     if config.gan.frozen:
         unread |= _GAME
+    if config.gan.candidates == 1:
+        unread |= {"synthetic.gan.candidates_temperature"}
     if not config.gan.pair:
         unread |= {"curriculum.pair_half_life_kimg", "synthetic.gan.views_per_pair"}
     else:

@@ -76,6 +76,15 @@ def test_a_lazy_penalty_is_counted_in_the_steps_that_have_it():
     assert flops(penalty_every=4) == none
 
 
+@pytest.mark.parametrize("arm", ["joint", "frozen-gan"])
+def test_candidates_are_counted_whether_they_are_kept_or_not(arm):
+    four = tiny_config({"synthetic.gan.candidates": 4})
+    assert training_flops(apply_arm(four, arm)) == trained(four, arm)
+    numbers = (four.with_overrides({"synthetic.gan.candidates": number}) for number in (1, 2, 4))
+    of_one, of_two, of_four = (training_flops(apply_arm(config, arm)) for config in numbers)
+    assert of_four - of_one == 2 * (of_two - of_one) > 0  # with one, nobody judges it
+
+
 @pytest.mark.parametrize("mixer", ["mixup", "resizemix"])
 def test_mixed_views_and_terms_beside_ppcl_are_counted_too(mixer):
     terms = {f"terms.{kind}.kind": kind for kind in ("decoupled", "vicreg", "barlow")}

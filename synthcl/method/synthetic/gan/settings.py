@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Rate = Annotated[AnySchedule, Within(gt=0)]
 Walk = Annotated[AnySchedule, Within(ge=0, le=1)]
+Temperature = Annotated[AnySchedule, Within(ge=1e-3)]
 Share = Annotated[AnySchedule, Within(ge=0, le=2)]
 
 
@@ -35,6 +36,13 @@ class GanConfig(Section):
     )
     pool: int | None = Field(
         None, ge=1, description="latents of the whole run, shown in shuffled epochs; none draws new ones at every step"
+    )
+    candidates: Count = Field(
+        1, description="latents drawn for every one that is shown, of which one is kept by D's logit; 1 keeps all"
+    )
+    candidates_temperature: Temperature = Field(
+        Constant(start=1.0),
+        description="one is kept in proportion to e^(logit / temperature): near 0 the most real, a large one any",
     )
     view_strength_factor: AnySchedule = Field(
         Constant(start=1.0), description="strength of the views of its images, over curriculum.view_strength"
@@ -85,6 +93,15 @@ class GanConfig(Section):
     def _a_walk_has_a_second_image(self) -> GanConfig:
         if self.walk.bounds[1] > 0 and not self.pair:
             raise ValueError(f"walk goes up to {self.walk.bounds[1]:g}, and without a pair there is no second image")
+        return self
+
+    @model_validator(mode="after")
+    def _a_pool_shows_all_its_latents(self) -> GanConfig:
+        if self.candidates > 1 and self.pool is not None:
+            raise ValueError(
+                f"candidates {self.candidates} chooses among new latents, and pool {self.pool} shows every latent "
+                "equally often; leave one of them out"
+            )
         return self
 
     def penalty_at(self, step: int, warmup: bool = False) -> float:

@@ -18,6 +18,7 @@ from synthcl.core import rng
 from synthcl.core.device import resize, to_device
 from synthcl.core.updates import ema_update, update
 from synthcl.method.scene import Asked, Made, Own, Seen, Source, Statistics
+from synthcl.method.synthetic.gan.candidates import Candidates, drawn, kept
 from synthcl.method.synthetic.gan.diffaugment import Augmented, augment, augmentation_draw
 from synthcl.method.synthetic.gan.objectives import discriminator_objective, generator_objective
 from synthcl.method.synthetic.gan.settings import GanConfig
@@ -45,17 +46,20 @@ class GanDraw(NamedTuple):
     others: Tensor | None = None  # (n, latent_dim) standard normal, towards which G_ema's latents walk
     ids: Tensor | None = None  # (n,) int64 below -1: which latent of the pool each is
     penalty: float = 0.0  # weight of D's gradient penalty at this step
+    candidates: Candidates | None = None  # among which, and the latents, are chosen those that are shown
 
     def rows(self, indices: Tensor) -> GanDraw:
         both = torch.cat([indices, len(self.latents) + indices])
         others, ids = (each if each is None else each[indices] for each in (self.others, self.ids))
         augmentation = self.augmentation and self.augmentation.rows(both)
-        return GanDraw(self.latents[indices], augmentation, others, ids, self.penalty)
+        candidates = self.candidates and self.candidates.rows(indices)
+        return GanDraw(self.latents[indices], augmentation, others, ids, self.penalty, candidates)
 
     def to(self, device: torch.device | str) -> GanDraw:
         others, ids = (each if each is None else to_device(each, device) for each in (self.others, self.ids))
         augmentation = self.augmentation and self.augmentation.to(device)
-        return GanDraw(to_device(self.latents, device), augmentation, others, ids, self.penalty)
+        candidates = self.candidates and self.candidates.to(device)
+        return GanDraw(to_device(self.latents, device), augmentation, others, ids, self.penalty, candidates)
 
 
 class Judged(NamedTuple):
@@ -81,6 +85,7 @@ class Gan(Source):
         "discriminator_learning_rate.start": {"low": 5e-5, "high": 4e-3, "log": True},
         "walk.start": {"low": 0.05, "high": 0.8},
         "teacher.start": {"low": 0.1, "high": 2.0},
+        "candidates_temperature.start": {"low": 0.1, "high": 10.0, "log": True},
     }
 
     def __init__(self, name: str, section: GanConfig, networks: GanNetworks) -> None:
@@ -111,15 +116,22 @@ class Gan(Source):
             latents, ids = of_pool(chosen, gan.latent_dim, seed), -2 - chosen
         if gan.walk.bounds[1] > 0:
             others = torch.randn(shape, generator=rng.generator(seed, "latents of a walk", step))
+        candidates = None
+        if gan.candidates > 1:
+            candidates = drawn(gan.candidates, groups, gan.latent_dim, seed, step)
         if not self.plays:
-            return GanDraw(latents, None, others, ids)
+            return GanDraw(latents, None, others, ids, candidates=candidates)
         generators = (rng.generator(seed, f"augment {name}", step) for name in ("real", "fake"))
         augmentation = augmentation_draw(gan.augment_strength, groups, *generators)
-        return GanDraw(latents, augmentation, others, ids, gan.penalty_at(step))
+        return GanDraw(latents, augmentation, others, ids, gan.penalty_at(step), candidates)
 
     def make(self, asked: Asked, own: Own) -> Made:
         draw: GanDraw = asked.draw
         self._observed = {}
+        if draw.candidates is not None:
+            judges, temperature = (self.networks.generator, self.networks.discriminator), own["candidates_temperature"]
+            latents, entropy = kept(draw.latents, draw.candidates, *judges, temperature)
+            draw, self._observed = draw._replace(latents=latents), {"gan/choice_entropy": entropy}
         with torch.set_grad_enabled(self.plays):
             fake = self.networks.generator(draw.latents)  # (latents, C, h, w)
         slow: tuple[Tensor, ...] = ()
