@@ -22,7 +22,7 @@ from synthcl.core.errors import UserError
 from synthcl.data import open_split, open_synthetic
 from synthcl.evaluation.labels import require_labels
 from synthcl.evaluation.panel import require_panel
-from synthcl.training.trainer import require_enough_images
+from synthcl.training.plan import require_enough_images
 
 _COUNTED = {"image_fraction": 1.0, "resident_limit_mib": 1e-6}
 """files are counted, not decoded"""

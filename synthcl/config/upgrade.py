@@ -22,6 +22,7 @@ REMOVED: dict[str, Any] = {"method.update": "simultaneous"}
 ADDED: dict[str, Any] = {
     "method.views_per_pair": 4,
     "curriculum.mix": None,
+    "curriculum.balance": {"strength": 0.0, "clusters": 16, "begin": 0.2},
     "data.labels": "folders",
     "encoder.weights": None,
     "encoder.normalise": "auto",

@@ -1,14 +1,8 @@
-"""Features of a frozen encoder, a batch at a time."""
+"""Features of a frozen encoder, with the labels of their images."""
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-
-from synthcl.core.errors import Diverged
-from synthcl.core.updates import evaluating
-from synthcl.data import ImageSource, stream
-from synthcl.data.transform import as_seen
+from torch import Tensor
 
 
 class Labelled(NamedTuple):
@@ -20,41 +14,3 @@ class Labelled(NamedTuple):
     def first(self, count: int) -> "Labelled":
         """The first `count` rows."""
         return Labelled(self.features[:count], self.labels[:count])
-
-
-@torch.no_grad()
-def encode(
-    encoder: nn.Module,
-    images: ImageSource,
-    indices: Tensor | None,
-    batch_images: int,
-    view_size: int,
-    loader_workers: int = 0,
-) -> Tensor:
-    """Features of whole images, without views, from the encoder in evaluation mode (modes are restored after).
-
-    Args:
-        encoder: (n, C, view_size, view_size) in [-1, 1] -> (n, feature_dim).
-        images: source of uint8 images (n, C, S, S) on the encoder's device.
-        indices: (n,) int64 on the CPU, the images to encode in this order; none means all.
-        batch_images: images encoded at a time.
-        view_size: pixels a side the encoder was trained at; images of another size are resized, antialiased.
-        loader_workers: decoding processes for images streamed from disk.
-
-    Returns:
-        (n, feature_dim) float32 on the images' device.
-
-    Raises:
-        Diverged: when a feature is NaN or infinite.
-    """
-    rows = torch.arange(len(images)) if indices is None else indices
-    with evaluating(encoder):
-        batches = stream(images, rows.split(batch_images), loader_workers)
-        features = torch.cat([encoder(as_seen(batch, view_size)).float() for batch in batches])
-    bad = int((~features.isfinite()).any(dim=1).sum())
-    if bad:
-        raise Diverged(
-            f"encoder gives non-finite features for {bad} of {len(features)} images: the training has diverged; "
-            "a lower training.learning_rate or a higher terms.contrast.temperature is right"
-        )
-    return features

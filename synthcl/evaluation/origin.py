@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from synthcl.config.schema import Config
 from synthcl.core.rng import generator
 from synthcl.data import ImageSource
-from synthcl.evaluation.features import Labelled, encode
+from synthcl.data.features import encode
+from synthcl.evaluation.features import Labelled
 from synthcl.evaluation.panel import panel_images
 from synthcl.evaluation.probes.linear import ridge
 

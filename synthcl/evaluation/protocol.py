@@ -39,8 +39,9 @@ from synthcl.data import (
     open_transfer,
     require_classes,
 )
+from synthcl.data.features import encode
 from synthcl.evaluation import names, panel
-from synthcl.evaluation.features import Labelled, encode
+from synthcl.evaluation.features import Labelled
 from synthcl.evaluation.labels import label_count, label_order, most_labels, require_labels
 from synthcl.evaluation.probes import knn
 from synthcl.evaluation.probes.linear import logistic, ridge

@@ -22,6 +22,7 @@ from synthcl.core.atomic import write_whole
 from synthcl.core.errors import UserError
 from synthcl.core.progress import Progress
 from synthcl.data.dataset_items import is_dataset, items, length
+from synthcl.data.features import encode
 from synthcl.data.folder import SUFFIXES, Files, list_unlabelled
 from synthcl.data.images import ResidentImages, read_image
 from synthcl.data.transform import Transform
@@ -218,8 +219,6 @@ def _decoded(files: Files, spans: list[range], transform: Transform) -> Iterator
 
 
 def _encoded(encoder: nn.Module, transform: Transform, span: range, images: Sequence[Tensor | UserError]) -> Chunk:
-    from synthcl.evaluation.features import encode  # with the probes, SciPy comes too
-
     pixels = {row: image for row, image in zip(span, images, strict=True) if isinstance(image, Tensor)}
     unreadable = [str(image) for image in images if isinstance(image, UserError)]
     rows = torch.tensor(list(pixels), dtype=torch.int64)

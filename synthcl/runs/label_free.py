@@ -11,7 +11,7 @@ from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
 from synthcl.core.image_grid import grid_png
 from synthcl.data import open_sample
-from synthcl.evaluation.features import encode
+from synthcl.data.features import encode
 from synthcl.evaluation.neighbours import nearest
 
 SAMPLE_IMAGES = 2048

@@ -22,7 +22,7 @@ from synthcl.runs.calibrated import require_calibrated
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
 from synthcl.training.gan_warmup import budget_kimg
 from synthcl.training.lab import in_order
-from synthcl.training.trainer import require_enough_images
+from synthcl.training.plan import require_enough_images
 
 GIVE_LABELS = (
     "sort some images into train/<class>/ beside unlabelled/, or give data.labels=FILE.csv (columns path and label) or "

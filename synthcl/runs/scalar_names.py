@@ -17,8 +17,11 @@ _MEANINGS = {
     r"gan/contrast_gradient": "Norm of the gradient by which the encoder's loss pulls at G's images.",
     r"gan/realism_gradient": "Norm of the gradient by which D pulls at G's images.",
     r"gan/slow_loss": "What the slow encoder loses on the views: it rises where G makes images that nobody recognises.",
-    r"gan/choice_entropy": "How evenly one of several candidates is kept: 1 is any of them, 0 the one that D finds most real.",
+    r"gan/choice_entropy": "How evenly one of several candidates is kept: 1 is any of them, 0 the one that looks "
+    "most real to D.",
     r"gan/penalty": "Gradient penalty of D, before its weight.",
+    r"balance/largest_cluster": "Share of the real images that the largest cluster has.",
+    r"balance/repeats": "How often an epoch shows an image of the rarest kind, on average.",
     r"synthetic/pair_similarity": "Mean cosine of the embeddings of G(z) and G_ema(z); high where pairs are easy.",
     r"synthetic/realism_gap": "Distance of synthetic from real features over their variance; 0 cannot be told apart.",
     r"synthetic/diversity": "How much synthetic features vary over latents, over the variance of real ones; 0 is a "

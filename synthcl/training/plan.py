@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from synthcl.config.mixture import extremes
 from synthcl.config.schema import Config
 from synthcl.core import distributed
+from synthcl.core.errors import UserError
 from synthcl.core.rng import epoch_indices
 from synthcl.data import ImageSource, SyntheticImages, stream
+from synthcl.method.curriculum.balance import Balance
 from synthcl.method.curriculum.bandit import Shares
 from synthcl.method.curriculum.mix import Mix
 from synthcl.method.scene import Source
@@ -60,6 +63,8 @@ class Images(NamedTuple):
 
     real: ImageSource
     folders: Mapping[str, SyntheticImages]
+    balance: Balance | None = None
+    """of the real ones, once it has begun"""
 
     def plan(
         self, config: Config, sources: Mapping[str, Source], seen: Seen, steps: range, shares: Shares | None = None
@@ -77,9 +82,9 @@ class Images(NamedTuple):
         for step in steps:
             mix = config.mix_at(step / config.training.steps, shares)
             for_sources = read_by_sources(sources, mix)
-            every = epoch_indices(len(self.real), seen.real, mix.images, seed, "real")
+            every = self._indices(seen.real, mix.images, seed, "real")
             shared, apart = every.split([mix.real, mix.apart])
-            judged = epoch_indices(len(self.real), seen.for_sources, for_sources, seed, "judged")
+            judged = self._indices(seen.for_sources, for_sources, seed, "judged")
             files: dict[str, Tensor] = {}
             for name, folder in self.folders.items():
                 count, key = mix.groups[name], f"synthetic {name}"
@@ -93,6 +98,12 @@ class Images(NamedTuple):
             real = shared[distributed.rows(mix.real)], apart[distributed.rows(mix.apart)]
             yield Planned(torch.cat([*real, _own_share(sources, mix, judged)]), files)
             advance(seen, sources, mix)
+
+    def _indices(self, begin: int, size: int, *key: int | str) -> Tensor:
+        """Real images from this position of a sequence on."""
+        if self.balance is None:
+            return epoch_indices(len(self.real), begin, size, *key)
+        return self.balance.indices(begin, size, *key)
 
     def stream(self, plan: Iterator[Planned], workers: int) -> Iterator[tuple[Planned, Tensor, dict[str, Fetched]]]:
         """Fetch what was planned, files ahead of their use.
@@ -140,3 +151,24 @@ def _files(plans: Iterator[Planned], name: str) -> Iterator[Tensor]:
     """Of a folder, the positions that each step fetches."""
     for planned in plans:
         yield planned.files[name][planned.files[name] >= 0]
+
+
+def require_enough_images(config: Config, available: int) -> None:
+    """Refuse a data set smaller than the real part of a step, or than its clusters.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    rungs = (0.0, *config.evaluation.rungs)
+    needed = max(mix.images for mix in (*map(config.mix_at, rungs), *extremes(config)))
+    if available < needed:
+        raise UserError(
+            f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "
+            f"of a step; lower training.batch_images to at most {available} or raise data.image_fraction"
+        )
+    balance = config.curriculum.balance
+    if balance.strength > 0 and available < balance.clusters:
+        raise UserError(
+            f"curriculum.balance.clusters {balance.clusters} are more than the {available} unlabelled images of "
+            f"data.source {config.data.source!r}; lower it"
+        )

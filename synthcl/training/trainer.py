@@ -10,22 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthcl.config.mixture import extremes, first_shares
+from synthcl.config.mixture import first_shares
 from synthcl.config.schema import Config
 from synthcl.core import distributed, rng
 from synthcl.core.device import resize
-from synthcl.core.errors import Diverged, UserError
+from synthcl.core.errors import Diverged
 from synthcl.core.malloc import keep_freed_memory
 from synthcl.core.report import Point
 from synthcl.core.updates import begin_anew
 from synthcl.data import ImageSource, ResidentImages, SyntheticImages
+from synthcl.method.curriculum.balance import Balance
 from synthcl.method.curriculum.bandit import State
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.training.batch import Fetched, make_batch
+from synthcl.training.clusters import clusters_of
 from synthcl.training.health import Health
 from synthcl.training.lab import Lab
 from synthcl.training.networks import GanState, Networks, Optimizers
-from synthcl.training.plan import Images, Planned, Seen, advance
+from synthcl.training.plan import Images, Planned, Seen, advance, require_enough_images
 from synthcl.training.step import joint_step
 
 Pause = Callable[[], bool]
@@ -142,12 +144,25 @@ class Trainer:
         return history
 
     def _coming(self, until_step: int, log_steps: int) -> Iterator[tuple[Planned, Tensor, dict[str, Fetched]]]:
-        """What the coming steps show; with a bandit, planned from one logged point, where it decides, to the next."""
+        """What the coming steps show, planned up to where a bandit decides, at logged points, or clusters are made."""
+        balanced = self.config.curriculum.balance.first_step(self.config.training.steps)
         while self.step < until_step:
-            next_point = min(until_step, (self.step // log_steps + 1) * log_steps)
-            coming = range(self.step, next_point if self.config.bandit else until_step)
-            plan = self.shown.plan(self.config, self.lab.sources, self.seen, coming, self.shares)
+            ends = [until_step]
+            if self.config.bandit:
+                ends.append((self.step // log_steps + 1) * log_steps)
+            if balanced is not None and self.step < balanced:
+                ends.append(balanced)
+            elif balanced is not None and self.shown.balance is None:
+                self._balance(clusters_of(self.lab.encoder, self.images, self.config))
+            steps = range(self.step, min(ends))
+            plan = self.shown.plan(self.config, self.lab.sources, self.seen, steps, self.shares)
             yield from self.shown.stream(plan, self.config.data.loader_workers)
+
+    def _balance(self, clusters: Tensor | None) -> None:
+        """Show clusters evenly; None goes back to where there were none."""
+        strength = self.config.curriculum.balance.strength
+        balance = Balance(clusters, strength) if clusters is not None and strength > 0 else None
+        self.shown = self.shown._replace(balance=balance)
 
     def _knobs(self, progress: float) -> Knobs:
         return self.config.knobs_at(progress, self.steered, self.shares).slowed(self.rate)
@@ -183,7 +198,8 @@ class Trainer:
         for name in ("generator", "discriminator"):
             if optimizer := getattr(self.optimizers, name):
                 knob[f"knob/{name}_learning_rate"] = optimizer.param_groups[0]["lr"]
-        return {"images": self.images_seen, **values, **knob}
+        of_clusters = self.shown.balance.measures if self.shown.balance else {}
+        return {"images": self.images_seen, **values, **of_clusters, **knob}
 
     @torch.no_grad()
     def samples(self, latents: int = 8) -> Tensor | None:
@@ -234,6 +250,8 @@ class Trainer:
             state["steered"] = {"at": self.steered_at, "values": {**self.steered}}
         if self.shares:
             state["mix"] = {"shares": {**self.shares}, "bandit": {**self.bandit}}
+        if self.shown.balance:
+            state["clusters"] = self.shown.balance.clusters.to(torch.int16)
         return state | self.lab.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -246,6 +264,8 @@ class Trainer:
         self.steered_at, self.steered = steered["at"], {**steered["values"]}
         if self.shares and "mix" in state:
             self.shares, self.bandit = {**state["mix"]["shares"]}, {**state["mix"]["bandit"]}
+        clusters = state.get("clusters")
+        self._balance(None if clusters is None else clusters.cpu().long())
 
     @property
     def rate(self) -> float:
@@ -276,18 +296,3 @@ class Trainer:
 def sample_generator(config: Config) -> torch.Generator:
     """Random numbers of the latents shown in sample grids: the same at every checkpoint of a seed."""
     return rng.generator(config.training.seed, "samples")
-
-
-def require_enough_images(config: Config, available: int) -> None:
-    """Refuse a data set smaller than the real part of a step.
-
-    Raises:
-        UserError: naming both numbers.
-    """
-    rungs = (0.0, *config.evaluation.rungs)
-    needed = max(mix.images for mix in (*map(config.mix_at, rungs), *extremes(config)))
-    if available < needed:
-        raise UserError(
-            f"data.source {config.data.source!r} gives {available} unlabelled images, fewer than the {needed} "
-            f"of a step; lower training.batch_images to at most {available} or raise data.image_fraction"
-        )

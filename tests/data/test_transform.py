@@ -9,8 +9,8 @@ from torch import nn
 
 from synthcl import data
 from synthcl.core.errors import UserError
+from synthcl.data.features import encode
 from synthcl.data.transform import Transform
-from synthcl.evaluation.features import encode
 
 
 class Listens(nn.Module):

@@ -11,6 +11,7 @@ from torch import nn
 
 from synthcl.config.sections import LabelFree
 from synthcl.core.errors import UserError
+from synthcl.core.kmeans import kmeans
 from synthcl.core.rng import generator
 from synthcl.evaluation import label_free, panel
 from synthcl.method.objectives.ppcl import ppcl
@@ -83,7 +84,7 @@ def test_the_contrastive_loss_is_that_of_training():
 def test_separated_blobs_are_learnt_and_their_dimension_is_found():
     blobs = torch.cat([normal(50, 3) * 0.01 + 10 * torch.eye(3)[i] for i in range(3)])
     blobs = blobs[torch.randperm(150, generator=generator("order"))]
-    assigned = label_free.kmeans(blobs, 3)
+    assigned = kmeans(blobs, 3)
     for blob in range(3):
         assert len(assigned[blobs.argmax(dim=1) == blob].unique()) == 1
     assert len(assigned.unique()) == 3

@@ -14,8 +14,9 @@ from synthcl.core.device import normalise
 from synthcl.core.errors import UserError
 from synthcl.core.rng import generator
 from synthcl.data import ResidentImages, Split
+from synthcl.data.features import encode
 from synthcl.evaluation import names, objective, protocol, score
-from synthcl.evaluation.features import Labelled, encode
+from synthcl.evaluation.features import Labelled
 from synthcl.evaluation.labels import label_count, label_order, require_labels
 from synthcl.evaluation.probes import knn
 from synthcl.evaluation.probes.linear import logistic

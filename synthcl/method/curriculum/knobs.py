@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from synthcl.core.plugin import Section
 from synthcl.method.curriculum import AnyMix, AnySchedule
+from synthcl.method.curriculum.balance import BalanceConfig
 from synthcl.method.curriculum.loop import Loop
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Schedule
@@ -28,6 +29,7 @@ class CurriculumConfig(Section):
         "pair_half_life_kimg.start": {"low": 1.0, "high": 100.0, "log": True},
         "synthetic_fraction.start": {"low": 0.1, "high": 0.7},
         "view_strength.start": {"low": 0.3, "high": 1.3},
+        "balance.strength": {"low": 0.1, "high": 1.0},
     }
 
     hardness: AnySchedule = Field(Constant(start=0.5), description="how strongly G maximises the contrastive loss")
@@ -41,6 +43,7 @@ class CurriculumConfig(Section):
         description="what shares the views among real images and sources, as exp3 or ucb1; the run begins with "
         "synthetic_fraction and the portions of sources, which none leaves as they are",
     )
+    balance: BalanceConfig = Field(BalanceConfig(), description="how evenly clusters of real images are shown")
 
     @model_validator(mode="after")
     def _mix_is_planned(self) -> CurriculumConfig:

@@ -70,14 +70,14 @@ def mix_at(
     units = round(views * synthetic_fraction.value_at(progress) / unit) if sources else 0
     groups = {
         name: unit * number // sources[name].views_per_group
-        for name, number in _divided(units, {name: share.portion for name, share in sources.items()}).items()
+        for name, number in divided(units, {name: share.portion for name, share in sources.items()}).items()
     }
     images, each = (views - unit * units) // views_per_image, workers * (2 if in_pairs else 1)
     taken = each * round(apart * images / each)
     return Mix(images - taken, groups, taken)
 
 
-def _divided(units: int, portions: Mapping[str, float]) -> dict[str, int]:
+def divided(units: int, portions: Mapping[str, float]) -> dict[str, int]:
     """Whole units by name, in proportion as near as they can be; of equal remainders, the first names get more."""
     total = sum(portions.values()) or 1.0  # of none that has a share
     exact = {name: units * portion / total for name, portion in portions.items()}
