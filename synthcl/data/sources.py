@@ -23,30 +23,29 @@ FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+DIGITS = tuple("0123456789")
 
 
 def _embedded(part: str) -> Opener:
     def opener(config: DataConfig) -> Part:
-        with (resources.files("synthcl.data.embedded") / f"fashion-mini-{part}.npz").open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            images, labels = stored["images"], stored["labels"]
-        classes, origin = FASHION_CLASSES, f"the {part} part that comes with synthcl"
-        return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), classes, origin)
+        return _stored(f"fashion-mini-{part}", FASHION_CLASSES, f"the {part} part that comes with synthcl")
 
     return opener
 
 
 def _digits(test: bool) -> Opener:
     def opener(config: DataConfig) -> Part:
-        from sklearn.datasets import load_digits  # a second to import, and seldom needed
-
-        table = load_digits()
-        pixels = np.round(table.images * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0..16
-        labels, classes = torch.from_numpy(table.target.astype(np.int64)), tuple(map(str, table.target_names))
-        part = Part(pixels, labels, classes, f"{share_of_classes(test)}, by a cut that is always the same")
+        part = _stored("digits", DIGITS, f"{share_of_classes(test)}, by a cut that is always the same")
         return part.rows(stratified_cut(part, TEST_FRACTION, "digits", "test")[test])
 
     return opener
+
+
+def _stored(name: str, classes: tuple[str, ...], origin: str) -> Part:
+    with (resources.files("synthcl.data.embedded") / f"{name}.npz").open("rb") as file:
+        stored = np.load(file, allow_pickle=False)
+        images, labels = stored["images"], stored["labels"]
+    return Part(images[..., None], torch.from_numpy(labels.astype(np.int64)), classes, origin)
 
 
 def _torchvision(dataset: str, place: str, train: dict[str, Any], test: dict[str, Any], **extra: Any) -> Source:

@@ -16,36 +16,40 @@ SECONDS = 500
 
 
 @pytest.fixture
-def cluster(request, tmp_path):
-    """Two node types, each with as many CPUs as a trial has workers, and two nodes at most."""
-    started = AutoscaledCluster([request.param] * 2, 2, tmp_path)
+def cluster(tmp_path):
+    """Two node types of one CPU, and two nodes at most: a trial of two workers needs both."""
+    started = AutoscaledCluster([1, 1], 2, tmp_path)
     yield started
     started.close()
 
 
-@pytest.mark.parametrize(("cluster", "workers"), [(1, 1), (2, 2)], indirect=["cluster"])
-def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encoder(cluster, workers, tmp_path):
+def searched(cluster, tmp_path, overrides):
+    """A search on this cluster, and the folder of its run."""
     assert cluster.workers() == 0
-    own = {
-        "name": "grown",
-        "compute.address": cluster.address,
-        "compute.storage": (tmp_path / "runs").as_uri(),
-        "compute.workers_per_trial": workers,
-        "search.budgets": 2,
-        "search.opponent_share": 0,
-        "evaluation.rungs": [1.0],
-    }
-    search = [sys.executable, str(ROOT / "tune/search.py"), *arguments(TINY | own)]
+    own = {"name": "grown", "compute.address": cluster.address, "compute.storage": (tmp_path / "runs").as_uri()}
+    search = [sys.executable, str(ROOT / "tune/search.py"), *arguments(TINY | own | overrides)]
     done = subprocess.run(search, env=cluster.environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert cluster.workers() <= 2
-    launches = cluster.launches()
-    assert sum(launches) >= 2
-    if workers == 1:
-        assert launches[0] == 2  # at once: the second does not wait for the first trial to begin
-
     run = tmp_path / "runs/grown"
-    ended = load_study(run / "study.journal").trials
-    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
     assert (run / "report.md").is_file()
     assert load_encoder(run / "encoder.safetensors").training is False
+    return run, load_study(run / "study.journal").trials
+
+
+def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encoder(cluster, tmp_path):
+    _, ended = searched(cluster, tmp_path, {"search.budgets": 2, "search.opponent_share": 0, "evaluation.rungs": [1.0]})
+    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
+    assert cluster.launches()[0] == 2  # at once: the second does not wait for the first trial to begin
+
+
+def test_trials_whose_two_workers_need_a_node_each_report_to_the_search_and_leave_checkpoints(cluster, tmp_path):
+    run, ended = searched(cluster, tmp_path, {"compute.workers_per_trial": 2, "training.kimg": 0.256})
+    assert sum(cluster.launches()) == 2
+    assert {trial.user_attrs.get("arm") for trial in ended} == {None, "real-only"}
+    whole = [trial for trial in ended if trial.state is TrialState.COMPLETE]
+    assert len(whole) >= 2
+    assert all(len(trial.intermediate_values) == 3 for trial in whole if not trial.number)
+    assert all(trial.user_attrs["until"] in trial.intermediate_values for trial in ended)
+    assert len(list((run / "search-1/workers").iterdir())) == 1  # all by the same workers
+    assert len(list((run / "confirm").glob("*.json"))) == 5

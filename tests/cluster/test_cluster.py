@@ -1,6 +1,5 @@
-"""Ray Train workers: a training whose nodes come and go, and trials of several workers inside a search."""
+"""Ray Train workers whose nodes come and go, what a process sees, and what a dead actor holds."""
 
-import json
 import os
 import signal
 import sys
@@ -12,23 +11,15 @@ import program
 import pytest
 import ray
 import torch
-from optuna.trial import TrialState
 from tiny_run import TINY, arguments
 
 from benchmarks.support.virtual_nodes import VirtualNodes
 from synthcl import load_encoder, load_preset
 from synthcl.cluster import train, train_workers
-from synthcl.cluster.connect import connect
 from synthcl.cluster.ray_internals import orphaned_placement_groups
-from synthcl.cluster.warmup import warmed_gan
 from synthcl.comparison.arms import apply_arm
 from synthcl.data import open_split
-from synthcl.runs.export import load_any
-from synthcl.runs.storage import Storage
-from synthcl.search import fault_tolerance, results, stages
-from synthcl.search.live import LivePage
-from synthcl.search.sides import load_spaces
-from synthcl.search.study import load_study
+from synthcl.search import fault_tolerance
 from synthcl.training import trainer
 from synthcl.training.step import joint_step
 from synthcl.training.trainer import Trainer
@@ -170,29 +161,3 @@ def test_what_a_dead_actor_holds_is_freed_and_nothing_else(local_ray):
     wait_for(lambda: all(states()[name] == "REMOVED" for name in dead), 30)
     assert {name for name, state in states().items() if state == "CREATED"} == kept
     assert orphaned_placement_groups() == []
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two CPUs")
-def test_trials_of_two_workers_report_to_the_search_and_leave_checkpoints(tmp_path, monkeypatch, local_ray):
-    overrides = {"compute.storage": str(tmp_path), "compute.workers_per_trial": 2}
-    config = load_preset("fashion-mini").with_overrides(TINY | overrides | {"training.kimg": 0.256})
-    spaces = load_spaces(config)
-    storage = Storage(config.compute.storage, config.name)
-    storage.folder.mkdir(parents=True)
-    connect(config)
-    gan = warmed_gan(config, open_split(config.data, "unlabelled", CPU).images, storage)
-
-    stage, page = {"name": "search-1", "kind": "search", "budgets": 4}, LivePage(config, storage)
-    stages._search(config, spaces, storage, page, {0: gan}, stage, 0.0)
-    runs = load_study(storage.folder / "study.journal").trials
-    assert {trial.user_attrs.get("arm") for trial in runs} == {None, "real-only"}
-    whole = [trial for trial in runs if trial.state is TrialState.COMPLETE]
-    assert len(whole) >= 2
-    assert all(len(trial.intermediate_values) == 3 for trial in whole if not trial.number)
-    assert all(trial.user_attrs["until"] in trial.intermediate_values for trial in runs)
-    assert len(list((storage.folder / "search-1/workers").iterdir())) == 1  # all by the same workers
-    monkeypatch.setattr(results, "chosen_names", lambda trials, config: ["real-only"])
-    stages._confirm(config, spaces, storage, page, {"name": "confirm-1", "kind": "confirm"})
-    saved = json.loads((storage.folder / "confirm/real-only-seed1000.json").read_text())
-    encoder, _ = load_any(storage.folder / saved["checkpoint"])
-    assert encoder.training is False

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from image_files import STREAM, all_pixels, folder_config, one_line, write_classes, write_image
+from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from synthcl import data
 from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
+from synthcl.data.sources import SOURCES
 
 # ---- sources
 
@@ -32,6 +34,18 @@ def test_stl10_adds_its_unlabelled_images(tmp_path, monkeypatch):
     assert sorted(all_pixels(unlabelled)[:, 2, 31, 31].tolist()) == sorted(values.tolist() + list(range(100, 130)))
     half = data.open_split(config.model_copy(update={"image_fraction": 0.5}), "unlabelled", "cpu")
     assert len(half.images) == 35
+
+
+def test_the_digits_that_come_with_the_package_are_those_of_scikit_learn():
+    table, source, config = load_digits(), SOURCES["digits"], DataConfig(source="digits")
+    expected = zip(table.target, np.round(table.images * (255 / 16)).astype(np.uint8), strict=True)
+    found = []
+    for part in (source.train(config), source.test(config)):
+        found += zip(part.labels.numpy(), part.pixels[..., 0], strict=True)
+        assert part.classes == tuple(map(str, table.target_names))
+    assert sorted((label, image.tobytes()) for label, image in found) == sorted(
+        (label, image.tobytes()) for label, image in expected
+    )
 
 
 def test_folder_without_test_is_cut_and_says_so(tmp_path, caplog):

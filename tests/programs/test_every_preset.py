@@ -28,8 +28,8 @@ from synthcl.config.presets import load_preset, preset_names
 from synthcl.search.study import load_study
 
 ray = connect.ray
-WHOLE = {"fashion-mini", "stl10"}
-"""interrupted, scored by all, beside an opponent: a small encoder; a ResNet with images without labels"""
+WHOLE = {"fashion-mini"}
+"""interrupted, scored by all, beside an opponent, as `folder` is, too, in test_folder_commands.py"""
 
 
 class InterruptAtFirstScore(io.StringIO):

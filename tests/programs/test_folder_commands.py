@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
+import ray
 from PIL import Image
-from program import ROOT, run
+from program import ROOT, run, run_script
 from short_budget import SCORED, short_budget
 from strange_images import write_strange_images
 from tiny_run import arguments
@@ -31,22 +34,40 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(ray_address, photos):
-    """Runs a program in a process of its own on the photos; the path has a space, as theirs do."""
+    """Runs a program on the photos; the path has a space, as theirs do."""
     storage = photos.parent / "runs"
     options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage))]
 
-    def typed(*words, interrupt_at=None):
-        environment = os.environ | {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, **pipes) as process:
-            while interrupt_at is not None and (line := process.stdout.readline()):
-                if interrupt_at.search(line):
-                    process.send_signal(signal.SIGINT)
-                    break
-            out, err = process.communicate(timeout=600)
-        return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+    def typed(*words, alone=False, interrupt_at=None):
+        with mock.patch.dict(os.environ, {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}):
+            return in_another(words, interrupt_at) if alone or interrupt_at else in_this(*words)
 
     return typed, options, storage / "folder"
+
+
+def in_this(script, *given):
+    """In this process: importing torch and Ray for each of so many commands takes a minute."""
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("default")
+            for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", hidden)  # as Python does
+            done = run_script(script, *given)
+    finally:
+        ray.shutdown()
+    done.stderr += "".join(f"{each.category.__name__}: {each.message}\n" for each in warned)
+    return done
+
+
+def in_another(words, interrupt_at):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, *words], cwd=ROOT, **pipes) as process:
+        while interrupt_at is not None and (line := process.stdout.readline()):
+            if interrupt_at.search(line):
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=600)
+    return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
 
 
 def unhurt(done):
@@ -103,7 +124,7 @@ def test_two_commands_lead_from_a_flat_folder_without_labels_to_features(command
         "synthetic.gan.discriminator_width": 4,
         "synthetic.gan.warmup_kimg": 0.512,
     }
-    typed, synthcl = command[0], ["-m", "synthcl.programs.command"]
+    typed, synthcl = command[0], ["synthcl/programs/command.py"]
     trained = typed(*synthcl, "train", "--preset", "folder", *arguments(own))
     assert unhurt(trained)
     assert "no labels" in trained.stdout
@@ -128,7 +149,7 @@ def test_the_doctor_finds_strange_images_in_order(command):
 
 def test_a_plan_of_gpus_for_a_folder(command):
     typed, options, _ = command
-    done = typed("-m", "benchmarks.speed.plan", "--gpus", "1,2", *options)
+    done = typed("benchmarks/speed/plan.py", "--gpus", "1,2", *options)
     assert unhurt(done)
     assert "hours a trial" in done.stdout
     assert all(math.isfinite(ratio) for ratio in json.loads(done.stdout.splitlines()[-1]).values())
@@ -154,7 +175,8 @@ def test_the_doctor_and_an_evaluation_name_a_broken_file(encoder, command, photo
     broken = photos / "train" / "Zoë's cats" / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     try:
-        seen, scored = typed("tune/doctor.py", *options), typed("tune/evaluate.py", str(encoder))
+        seen = typed("tune/doctor.py", *options)
+        scored = typed("tune/evaluate.py", str(encoder), alone=True)  # a process keeps the images that it has read
     finally:
         broken.unlink()
     assert seen.returncode == 1

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import ray
 import safetensors.torch
 import timm
 from optuna.trial import TrialState
@@ -26,16 +27,17 @@ from synthcl.search.study import load_study
 SEARCH = [sys.executable, str(ROOT / "tune/search.py")]
 
 
-def search(*more, overrides=TINY, check=True, address=None):
-    """`address`: of a Ray to join; else the search starts one of its own."""
-    return subprocess.run(
-        [*SEARCH, *more, *arguments(overrides)],
-        capture_output=True,
-        text=True,
-        check=check,
-        timeout=600,
-        env=at(address),
-    )
+def search(*more, overrides=TINY, address=None):
+    """What a search prints, joined from this process to the Ray at `address`, or with its own in one of its own."""
+    given = [*more, *arguments(overrides)]
+    if address is None:
+        return subprocess.run([*SEARCH, *given], capture_output=True, text=True, check=True, timeout=600).stdout
+    try:
+        done = run("search", *given, "--address", address)
+    finally:
+        ray.shutdown()
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def at(address):
@@ -213,7 +215,7 @@ def test_a_killed_population_goes_on_and_its_lineages_are_what_they_are_from_the
     killed_in_mid_search(overrides, folder, copied, ray_address)
     before = searched(folder)
 
-    shown = search(overrides=overrides, address=ray_address).stdout
+    shown = search(overrides=overrides, address=ray_address)
     config, after = load_preset(str(folder / "config.json")), searched(folder)
     assert "goes on" in shown
     assert "own score in the search is not a result" in shown
@@ -227,7 +229,7 @@ def test_a_killed_population_goes_on_and_its_lineages_are_what_they_are_from_the
     labels = {trial.user_attrs["label"] for trial in copies}
     assert any(label.removesuffix("-seed1000") in labels for label in confirmed(folder))
     assert "own score, not a result" in (folder / "report.md").read_text()
-    refused = search("--budgets", "+4", overrides=overrides, check=False)
+    refused = run("search", "--budgets", "+4", *arguments(overrides))
     assert (refused.returncode, "last generation" in refused.stderr) == (2, True)
 
 
@@ -236,7 +238,7 @@ def test_a_killed_search_with_two_objectives_goes_on_and_confirms_the_ends_of_it
     overrides |= {"search.objective": "pareto", "search.confirm_top": 2, "search.budgets": 7}
     killed_in_mid_search(overrides, folder, address=ray_address)
     before = searched(folder)
-    done = search(overrides=overrides, address=ray_address).stdout
+    done = search(overrides=overrides, address=ray_address)
     assert "goes on" in done
     assert all(params == searched(folder)[label][0] for label, (params, _) in before.items())
     assert intact.study_problems(folder, load_preset(str(folder / "config.json"))) == dict.fromkeys(
@@ -256,7 +258,7 @@ def test_a_killed_search_with_two_objectives_goes_on_and_confirms_the_ends_of_it
     assert (folder / "figures" / "trade-off.png").is_file()
 
 
-def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path):
+def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_path, ray_address):
     space = tmp_path / "space.yaml"
     space.write_text(
         f"training.learning_rate: {{choices: [0.001, {', '.join(f'1.0e+{power}' for power in range(22, 31))}]}}\n"
@@ -267,7 +269,7 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
     killed_in_mid_search(overrides, folder)
     before = searched(folder)
 
-    assert "goes on" in search(overrides=overrides).stdout
+    assert "goes on" in search(overrides=overrides)
     after = trials(folder)
     config = load_preset(str(folder / "config.json"))
     assert intact.study_problems(folder, config) == {"lost": 0, "orphans": 0, "repeated": 0, "overspent": 0}
@@ -280,7 +282,8 @@ def test_a_killed_search_goes_on_past_diverged_trials_and_can_be_extended(tmp_pa
     assert any(trial.state == TrialState.COMPLETE for trial in after)
 
     first, spent = confirmed(folder), sum(trial.user_attrs["images"] for trial in after)
-    assert "diverged" in search("--budgets", "+2", overrides=overrides).stdout + (folder / "report.md").read_text()
+    shown = search("--budgets", "+2", overrides=overrides, address=ray_address)
+    assert "diverged" in shown + (folder / "report.md").read_text()
     assert spent < sum(trial.user_attrs["images"] for trial in trials(folder)) <= 8 * 1024
     assert first <= confirmed(folder)
 
@@ -298,16 +301,16 @@ def test_a_reference_that_is_added_to_a_finished_search_is_scored_and_changes_no
     frozen = f"evaluation.references.frozen={{kind: timm, backbone: test_vit, weights: {weights}}}"
     more = ("--smoke-test", "--storage", str(tmp_path), frozen, "evaluation.reference_image_size=32")
     done = search(*more, overrides={}, address=ray_address)
-    assert "reference  frozen: test_vit begins with" in done.stdout
-    assert done.stdout.count("reference frozen, seed") == 2
+    assert "reference  frozen: test_vit begins with" in done
+    assert done.count("reference frozen, seed") == 2
     assert "frozen (not trained here)" in (folder / "report.md").read_text()
     after = json.loads((folder / "leaderboard.json").read_text())
     assert [row["name"] for row in after.pop("not trained here")] == ["frozen (not trained here)"]
     assert before.pop("not trained here") == []
     assert after == before
     again = search(*more, overrides={}, address=ray_address)
-    assert "complete" in again.stdout
-    assert "reference frozen, seed" not in again.stdout
+    assert "complete" in again
+    assert "reference frozen, seed" not in again
 
 
 DIES_WHEN_REUSED = """
