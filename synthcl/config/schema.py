@@ -99,7 +99,7 @@ class Config(Section):
     def _families_are_complete(self) -> Config:
         require_views_and_heads(self.views, self.heads)
         require_named(self.synthetic)
-        require_taught(self.terms, self.heads, self.views_on)
+        require_taught(self.terms, self.heads, self.views_on, self.encoder.plugins)
         require_sound(self.closed_loops, self.terms)
         return self
 

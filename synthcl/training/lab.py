@@ -69,8 +69,11 @@ class Lab:
             stages = style.chosen(config.encoder.stages(networks.encoder), config.encoder.called)
             self.style = _initialised(style.build, seed, "encoder style", stages)
             self._own["encoder"] = nn.ModuleDict({"style": self.style}).to(device)
-        self._of_views = {f"views.{name}": view.optimizer for name, view in self.views.items() if view.optimizer}
-        theirs = {id(one) for its in self._of_views.values() for group in its.param_groups for one in group["params"]}
+        learning: dict[str, View | Style] = {f"views.{name}": view for name, view in self.views.items()}
+        learning |= {"encoder.style": self.style} if self.style is not None else {}
+        self._may_join = learning
+        self._of_plugins = {place: one.optimizer for place, one in learning.items() if one.optimizer}
+        theirs = {id(one) for its in self._of_plugins.values() for group in its.param_groups for one in group["params"]}
         others_own = [parameter for parameter in self._own.parameters() if id(parameter) not in theirs]
         self.optimizers = make_optimizers(config, networks, others_own)
         self._looked_at = {loop.measured for loop in config.closed_loops.values()}
@@ -87,17 +90,17 @@ class Lab:
 
     @property
     def all_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """By the network that learns by it, or the place of the view."""
-        return {name: one for name, one in vars(self.optimizers).items() if one is not None} | self._of_views
+        """By the network that learns by it, or the place of the plug-in."""
+        return {name: one for name, one in vars(self.optimizers).items() if one is not None} | self._of_plugins
 
     def learners(self, games: list[tuple[Player, Any]]) -> list[torch.optim.Optimizer]:
         """Who takes part in the update of a step: encoder and heads, and the players that have made something."""
         return [self.optimizers.encoder, *(player.optimizer for player, _ in games)]
 
     def set_learning_rates(self, knobs: Knobs) -> None:
-        """Of encoder and heads, and of the GAN's networks and the views where they learn."""
+        """Of encoder and heads, and of the GAN's networks and of plug-ins where they learn."""
         for name, optimizer in self.all_optimizers.items():
-            field = f"{name}.learning_rate" if name in self._of_views else f"synthetic.gan.{name}_learning_rate"
+            field = f"{name}.learning_rate" if name in self._of_plugins else f"synthetic.gan.{name}_learning_rate"
             rate = knobs.learning_rate if name == "encoder" else knobs.scheduled[field]
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get(RATE_FACTOR, 1.0)
@@ -117,7 +120,7 @@ class Lab:
             if made.own is not None:
                 games.append((source, made.own))  # type: ignore[arg-type]  # what makes something of its own is a player
         ascended = any(term.plays and knobs.own(f"terms.{name}")["weight"] > 0 for name, term in self.terms.items())
-        joined = (view.join(knobs.own(f"views.{name}"), ascended) for name, view in self.views.items())
+        joined = [one.join(knobs.own(place), ascended) for place, one in self._may_join.items()]
         games += [(player, None) for player in joined if player is not None]
         size = self.config.data.image_size
         shown = [(resize(part.float(), size), count) for part, count in zip(parts, counts, strict=True) if count]

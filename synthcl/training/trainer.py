@@ -193,7 +193,7 @@ class Trainer:
         knob = {f"knob/{name}": value for name, value in knobs._asdict().items() if name != "scheduled"}
         knob |= {f"knob/mix.{arm}": share for arm, share in (self.shares or {}).items()}
         moving = self.config.ramps_of_plugins  # rates of the GAN are logged below, in all runs
-        ramps = [path for path in moving if path.startswith("views.") or not path.endswith("learning_rate")]
+        ramps = [path for path in moving if not path.startswith("synthetic.gan.") or not path.endswith("learning_rate")]
         knob |= {f"knob/{path}": knobs.scheduled[path] for path in ramps}
         for name in ("generator", "discriminator"):
             if optimizer := getattr(self.optimizers, name):

@@ -469,7 +469,8 @@ def shared(family: str, kind: str) -> Config:
     """A configuration with it, in which Adam makes no whole steps of rounding errors of tiny gradients."""
     slow = {f"synthetic.gan.{network}_learning_rate": 1e-5 for network in ("generator", "discriminator")}
     config = with_member(family, kind)
-    return config.with_overrides(slow if config.needs_gan else {})
+    slow = slow if config.needs_gan else {}
+    return config.with_overrides(slow | ({"encoder.style.learning_rate": 1e-3} if kind == "advstyle" else {}))
 
 
 def work(rank: int, folder: str) -> None:

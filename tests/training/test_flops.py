@@ -98,7 +98,7 @@ def test_changed_views_are_counted_too(kind):
     assert training_flops(config) == trained(config, "joint")
 
 
-@pytest.mark.parametrize("kind", ["dsu"])
+@pytest.mark.parametrize("kind", ["dsu", "advstyle"])
 def test_perturbed_feature_maps_are_counted_too(kind):
     config = tiny_config({"encoder.style.kind": kind})
     assert training_flops(config) == trained(config, "joint")

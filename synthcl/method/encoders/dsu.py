@@ -33,5 +33,5 @@ class Dsu(Style):
         "coefficient.start": {"low": 0.1, "high": 2.0, "log": True},
     }
 
-    def sizes(self, stage: int, deviations: Tensor) -> Tensor:
+    def sizes(self, stage: int, deviations: Tensor, lot: Tensor) -> Tensor:
         return deviations

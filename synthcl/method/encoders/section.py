@@ -12,13 +12,14 @@ from torch import nn
 from synthcl.core.errors import UserError
 from synthcl.core.plugin import Section, kind_or
 from synthcl.method.encoders import weights as files
+from synthcl.method.encoders.advstyle import AdvStyleConfig
 from synthcl.method.encoders.dsu import DsuConfig
 from synthcl.method.encoders.normalise import HALF, IMAGENET, Normalise, Statistics, normaliser
 from synthcl.method.encoders.style import Stage
 
 TORCHVISION = "torchvision:"
 TIMM = "timm"
-AnyStyle = Annotated[DsuConfig, kind_or("dsu")]
+AnyStyle = Annotated[DsuConfig | AdvStyleConfig, Field(discriminator="kind"), kind_or("dsu")]
 
 
 class EncoderSection(Section):
@@ -37,7 +38,7 @@ class EncoderSection(Section):
         1.0, gt=0, le=1, description="the encoder's learning rate over that of the heads; lower for pretrained weights"
     )
     style: AnyStyle | None = Field(
-        None, description="perturbed statistics of its feature maps, in training alone: dsu, or none"
+        None, description="perturbed statistics of its feature maps, in training alone: dsu, advstyle, or none"
     )
 
     SOURCES: ClassVar[tuple[str, ...]] = ()

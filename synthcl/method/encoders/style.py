@@ -24,7 +24,7 @@ from synthcl.core.plugin import Count, Section
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Within
-from synthcl.method.scene import Own, Plugin
+from synthcl.method.scene import Own, Player, Plugin
 
 FLOOR = 0.1
 """s' over s at least: below 0 it would show a map as its negative, and at 0 nothing of it"""
@@ -103,7 +103,7 @@ class Draw(NamedTuple):
 class _Now(NamedTuple):
     """What a stage does in this pass."""
 
-    chosen: Tensor  # (n,) bool
+    lot: Tensor  # (n,) uniform in [0, 1) of views that are perturbed, 1 and more of the others
     of_mean: Tensor  # (n, channels): coefficient * e1
     of_deviation: Tensor  # (n, channels): coefficient * e2
 
@@ -119,6 +119,9 @@ class Style(Plugin):
         stages: to listen to.
     """
 
+    optimizer: torch.optim.Optimizer | None = None
+    """of a style that learns, as a view does, by which it ascends the terms that play"""
+
     def __init__(self, section: StyleSection, stages: Sequence[Stage]) -> None:
         super().__init__()
         self.section = section
@@ -127,13 +130,18 @@ class Style(Plugin):
         for number, stage in enumerate(stages):
             stage.module.register_forward_hook(partial(self._after, number))
 
+    def join(self, own: Own, ascended: bool) -> Player | None:
+        """Called before every step, as `View.join` is: the player that it is in it; None where it does not learn."""
+        return None
+
     @abstractmethod
-    def sizes(self, stage: int, deviations: Tensor) -> Tensor:
+    def sizes(self, stage: int, deviations: Tensor, lot: Tensor) -> Tensor:
         """How far statistics move at a coefficient of 1.
 
         Args:
             stage: its place among those listened to.
             deviations: (2 * channels,) of means, then of deviations, over the views of all processes.
+            lot: (n,) uniform in [0, 1) of views that are perturbed.
 
         Returns:
             (2 * channels,), or (n, 2 * channels) where views differ.
@@ -164,8 +172,8 @@ class Style(Plugin):
         """
         if draw is not None:
             noise = (own["coefficient"] * draw.noise).split([count for count in self._channels for _ in range(2)], 1)
-            chosen = (draw.chosen < own["share"]).unbind(1)
-            self._now = [_Now(*each) for each in zip(chosen, noise[::2], noise[1::2], strict=True)]
+            lots = (draw.chosen / own["share"]).unbind(1)
+            self._now = [_Now(*each) for each in zip(lots, noise[::2], noise[1::2], strict=True)]
         try:
             yield
         finally:
@@ -177,10 +185,12 @@ class Style(Plugin):
         now = self._now[number]
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))  # autocast's halves are too coarse for moments
         mean, deviation = moments(wide)
-        of_mean, of_deviation = self.sizes(number, over_the_batch(torch.cat([mean, deviation], 1))).chunk(2, dim=-1)
+        of_mean, of_deviation = self.sizes(number, over_the_batch(torch.cat([mean, deviation], 1)), now.lot).chunk(
+            2, dim=-1
+        )
         new_mean, new_deviation = mean + now.of_mean * of_mean, deviation + now.of_deviation * of_deviation
         changed = restyled(wide, mean, deviation, new_mean, new_deviation).to(maps.dtype)
-        return torch.where(now.chosen[:, None, None, None], changed, maps)
+        return torch.where((now.lot < 1)[:, None, None, None], changed, maps)
 
 
 def moments(maps: Tensor) -> tuple[Tensor, Tensor]:

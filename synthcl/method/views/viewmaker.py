@@ -15,6 +15,7 @@ from torch import Tensor
 from synthcl.core.device import to_device
 from synthcl.core.plugin import Count, Fraction
 from synthcl.core.reversal import reverse
+from synthcl.method.budgeted import Budgeted
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.curriculum.schedule import Within
@@ -65,7 +66,7 @@ class Draw(NamedTuple):
         return Draw(to_device(self.chosen, device), to_device(self.noise, device))
 
 
-class Viewmaker(PartialView[ViewmakerConfig]):
+class Viewmaker(Budgeted, PartialView[ViewmakerConfig]):
     """Adds a perturbation on the sphere of L1 norm `budget`, and cuts the sum to [0, 1].
 
     The node that turns the sign sits on the perturbation alone, and the network looks at pixels without their graph: so
@@ -104,15 +105,6 @@ class Viewmaker(PartialView[ViewmakerConfig]):
         acts = own["share"] > 0 and own["budget"] > 0
         self._learns = ascended and acts and own["learning_rate"] > 0 and self._steps % self.section.every == 0
         return self if self._learns else None
-
-    def prepare(self, own: Any) -> None:
-        """Nobody judges what it makes."""
-
-    def restraint(self, own: Any) -> None:
-        """None: the budget is hard."""
-
-    def heed(self, own: Any, slow: Any) -> None:
-        """Its bound is the budget."""
 
     def leaves(self, views: Views, rows: slice) -> bool:
         synthetic = [span for name, span in views.spans.items() if name != "real"]
