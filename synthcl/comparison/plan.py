@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from synthcl.comparison.arms import ARMS, REAL_ONLY, arm_overrides
+from synthcl.config.positives import require_positives_to_weigh
 from synthcl.config.schema import Config
 from synthcl.config.sections import DataConfig
 from synthcl.core.errors import UserError
@@ -62,6 +63,7 @@ def plan(base: Config, arms: Arms, counts: list[int], seeds: int, oracle: Sequen
         raise UserError(
             f"compute.workers_per_trial={base.compute.workers_per_trial}: here a run is one process; set it to 1"
         )
+    require_positives_to_weigh(base)
     total = unlabelled_count(base.data)
     _require_labels(base)
     runs = []

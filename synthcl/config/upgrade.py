@@ -83,7 +83,7 @@ _ADDED_TO_KINDS: dict[str, dict[str, dict[str, Any]]] = {
         "folder": {"views_per_image": 2},
     },
     "heads": {"mlp": {"depth": 2}},
-    "terms": {"ppcl": {"within_source": False}},
+    "terms": {"ppcl": {"within_source": False, "soft_positives": None}},
 }
 """by family and kind: fields that a recorded member may lack, and what was done before there was a choice"""
 _NUMBERS = {

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 
+from synthcl.config.positives import require_positives_to_weigh
 from synthcl.config.schema import Config
 from synthcl.core.device import SLOW_BF16, has_bf16
 from synthcl.core.errors import UserError
@@ -87,10 +88,12 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
         chooses: whether something is chosen by scores, which takes labels; one training does without.
 
     Raises:
-        UserError: on a synthetic fraction that comes to nothing, sizes no generator makes, missing or broken data,
-            missing labels or classes, or fewer images than a real-only step needs.
+        UserError: on a synthetic fraction that comes to nothing, weights of positives where views have one, sizes no
+            generator makes, missing or broken data, missing labels or classes, or fewer images than a real-only step
+            needs.
     """
     require_plugins(config)
+    require_positives_to_weigh(config)
     require_references(config)
     require_panel(config)
     if not config.is_real_only:

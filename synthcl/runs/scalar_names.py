@@ -30,6 +30,8 @@ _MEANINGS = {
     "features, in percent; 50 cannot be told apart.",
     r"encoder/variance": "Total variance of the embeddings, at most 1; 0 is an encoder that has collapsed.",
     r"rotation/accuracy": "Share of turned views whose turn is told from their features; 0.25 is chance.",
+    r"temperature/[^/]+": "Mean learnt temperature of a view with one like it, through this head.",
+    r"temperature/[^/]+/spread": "How far views differ in it: their standard deviation.",
     r"features/std": "Spread of the unit-norm features; 0 where all point one way.",
     r"features/rank": "Effective rank of the features: how many directions they use.",
     r"label_free/.+": "A score without labels; it chooses encoders only where `synthcl calibrate` says that it may.",

@@ -46,6 +46,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term nnclr": {"bank": 24, "hidden": 8},
     "term halp": {"bank": 24, "prototypes": 4, "levels": 2},
     "term mochi": {"hardest": 4, "between": 3, "towards": 3, "beyond": 2},
+    "term adaptive": {"hidden": 8},
     "term implicit": {"strength": 1.0},
     "term dann": {"hidden": 8, "reversal": 0.5},
     "term rotation": {"hidden": 8},

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from synthcl.core.plugin import kind_or
+from synthcl.method.objectives.adaptive import AdaptiveConfig
 from synthcl.method.objectives.barlow import BarlowConfig
 from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
@@ -31,6 +32,7 @@ AnyTerm = Annotated[
     | NnclrConfig
     | HalpConfig
     | MochiConfig
+    | AdaptiveConfig
     | ImplicitConfig
     | DannConfig
     | RotationTermConfig

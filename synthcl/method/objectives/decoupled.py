@@ -15,6 +15,7 @@ from synthcl.core import distributed
 from synthcl.core.plugin import Fraction
 from synthcl.method.curriculum import AnySchedule
 from synthcl.method.curriculum.ramps import Constant
+from synthcl.method.objectives.pairs import by_membership
 from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
@@ -89,10 +90,7 @@ def decoupled(
     with torch.autocast(own.device.type, enabled=False):
         similarity = own @ everyone.T / temperature
     shares = weights / weights.sum(dim=1, keepdim=True)  # (views, m)
-    positives = [
-        ((member[:, None, None] == groups) * belonging).sum(dim=2).masked_fill(itself, 0.0)
-        for member in members.unbind(1)
-    ]  # by membership (views, all)
+    positives = by_membership(members, groups, belonging, itself)
     losses = torch.zeros_like(shares[:, 0])
     for a, member in enumerate(members.unbind(1)):
         others = (members != member[:, None]) & (weights > 0)  # (views, m): memberships in other groups

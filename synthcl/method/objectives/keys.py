@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthcl.core import distributed
+from synthcl.method.objectives.pairs import by_membership
 from synthcl.method.scene import Views
 
 MOST_IMAGES = 4
@@ -52,10 +53,7 @@ def ppcl_to_keys(
     groups, belonging = distributed.gather(members), distributed.gather(weights)  # (all, m)
     rows = torch.arange(len(own), device=own.device) + distributed.rank() * len(own)
     itself = rows[:, None] == torch.arange(len(everyone), device=own.device)  # (views, all)
-    positives = [
-        ((member[:, None, None] == groups) * belonging).sum(dim=2).masked_fill(itself, 0.0)
-        for member in members.unbind(1)
-    ]
+    positives = by_membership(members, groups, belonging, itself)
     of_group = sum((shared * weight[:, None] for shared, weight in zip(positives, weights.unbind(1), strict=True)))
     images = shown(views)
     twins = same_image(images, distributed.gather(images)) & (of_group == 0)

@@ -51,3 +51,21 @@ def together(members: Tensor, weights: Tensor | None) -> Tensor:
             same = (mine[:, None] == others).float()
             shared = shared + (same if weights is None else same * weights[:, a, None] * weights[:, b])
     return shared.fill_diagonal_(0.0)
+
+
+def by_membership(members: Tensor, groups: Tensor, belonging: Tensor, itself: Tensor) -> list[Tensor]:
+    """How far every view belongs to each group of a view: M_iaj = sum_b w_jb [g_jb = g_ia], and 0 for itself.
+
+    Args:
+        members: (views, m) int64, this process's groups.
+        groups: (all, m) int64, those of all processes.
+        belonging: (all, m) float at least 0, how far each view belongs to each of them.
+        itself: (views, all) bool, where both are one view.
+
+    Returns:
+        m tensors (views, all), one for each membership a.
+    """
+    return [
+        ((member[:, None, None] == groups) * belonging).sum(dim=2).masked_fill(itself, 0.0)
+        for member in members.unbind(1)
+    ]

@@ -16,6 +16,8 @@ from torch import Tensor
 from synthcl.core import distributed
 from synthcl.method.curriculum.ramps import Constant
 from synthcl.method.objectives.negatives import of_another_source, share_a_group
+from synthcl.method.objectives.pairs import by_membership
+from synthcl.method.objectives.soft_positives import soft_positives
 from synthcl.method.objectives.term import Temperature, TermSection
 from synthcl.method.scene import Own, Seen, Term
 
@@ -27,6 +29,13 @@ class PpclConfig(TermSection):
     temperature: Temperature = Field(Constant(start=0.2), description="of the softmax over similarities")
     within_source: bool = Field(
         False, description="views repel views of their own source alone: real ones real ones, generated ones their like"
+    )
+    soft_positives: float | None = Field(
+        None,
+        ge=0.05,
+        le=10,
+        description="temperature at which a view near the others of its group attracts them more than one far from "
+        "them, where they are three or more; none weighs all alike",
     )
 
     def build(self, dim: int) -> Ppcl:
@@ -41,41 +50,54 @@ class Ppcl(Term):
     def __init__(self, section: PpclConfig) -> None:
         super().__init__()
         self.head, self.plays, self.within_source = section.head, section.plays, section.within_source
+        self.soft_positives = section.soft_positives
 
     def forward(self, seen: Seen, own: Own) -> Tensor:
         return self.loss(seen, own["temperature"])
 
     def loss(
-        self, seen: Seen, temperature: float, shift: Tensor | None = None, further: Tensor | None = None
+        self,
+        seen: Seen,
+        temperature: float | Tensor,
+        *,
+        shift: Tensor | None = None,
+        further: Tensor | None = None,
+        price: Tensor | None = None,
     ) -> Tensor:
         """PPCL of what is seen, without views of other sources where they do not count; arguments as of `ppcl`."""
-        views, hidden = seen.views, None
+        views, embeddings, hidden, soft = seen.views, seen.embeddings(self.head), None, None
+        if self.soft_positives is not None:
+            soft = soft_positives(embeddings, views.members, views.weights, self.soft_positives)
         if self.within_source:
             mates = share_a_group(views)
             # A view alone in its group has no loss, and might have nothing left in its softmax.
             hidden = of_another_source(views) & ~mates & (mates.sum(dim=1, keepdim=True) > 1)
         return ppcl(
-            seen.embeddings(self.head),
+            embeddings,
             views.members,
             temperature,
             views.weights,
             views.anchors,
+            soft=soft,
             hidden=hidden,
             shift=shift,
             further=further,
+            price=price,
         )
 
 
 def ppcl(
     embeddings: Tensor,
     members: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     weights: Tensor | None = None,
     anchors: Tensor | None = None,
     *,
+    soft: Tensor | None = None,
     hidden: Tensor | None = None,
     shift: Tensor | None = None,
     further: Tensor | None = None,
+    price: Tensor | None = None,
 ) -> Tensor:
     """Partially pseudo-labelled contrastive loss: views of one group attract, all others repel.
 
@@ -92,12 +114,15 @@ def ppcl(
         embeddings: (views, dim) unit-norm, this process's views.
         members: (views,) or (views, m) int64, equal for views of one real image or of one latent; ids are global over
             processes. A view alone in its group attracts nothing and adds 0 to the mean.
-        temperature: above 0.
+        temperature: above 0; one number, or (views, all) of pairs.
         weights: (views, m) at least 0, of the memberships; None means whole ones.
         anchors: (views,) with mean 1, how much each view counts as an anchor; None means all alike.
+        soft: (views, m) at least 0, how much each view counts as a positive of its groups; None means all alike. It
+            stands in M beside w_jb, and changes no view's share of an anchor's loss.
         hidden: (views, all) bool, views of all processes that are no negatives of a view; never its positives.
         shift: (views, all) float, added to z_i . z_a / temperature in the denominator.
         further: (views, k) float, z_i . h / temperature of negatives h from elsewhere; -inf is none.
+        price: (views, all) float, what the pair of a view and a positive costs beside its share of the softmax.
 
     Returns:
         0-dim float32 loss.
@@ -122,21 +147,22 @@ def ppcl(
     logits = logits.masked_fill(itself if hidden is None else itself | hidden, float("-inf"))
     logits = logits if further is None else torch.cat([logits, further], dim=1)
     log_normaliser = logits.logsumexp(dim=1)
+    pull = similarity if price is None else similarity - price
     groups = distributed.gather(members)  # (all, m)
-    if weights is None and members.shape[1] == 1:
+    if weights is None and soft is None and members.shape[1] == 1:
         positives = ((members == groups[:, 0]) & ~itself).float()
         count = positives.sum(dim=1)
-        attraction = (positives * similarity).sum(dim=1) / count.clamp(min=1)
+        attraction = (positives * pull).sum(dim=1) / count.clamp(min=1)
         losses = (log_normaliser - attraction) * (count > 0)
     else:
         weights = torch.ones_like(members, dtype=torch.float32) if weights is None else weights.float()
-        belonging = distributed.gather(weights)  # (all, m)
+        belonging = distributed.gather(weights if soft is None else weights * soft)  # (all, m)
         shares = weights / weights.sum(dim=1, keepdim=True)
         losses = torch.zeros_like(log_normaliser)
-        for member, share in zip(members.unbind(1), shares.unbind(1), strict=True):
-            positives = ((member[:, None, None] == groups) * belonging).sum(dim=2).masked_fill(itself, 0.0)
+        of_members = by_membership(members, groups, belonging, itself)
+        for positives, share in zip(of_members, shares.unbind(1), strict=True):
             count = positives.sum(dim=1)  # below 1 where memberships are
-            attraction = (positives * similarity).sum(dim=1) / torch.where(count > 0, count, 1.0)
+            attraction = (positives * pull).sum(dim=1) / torch.where(count > 0, count, 1.0)
             losses = losses + share * (log_normaliser - attraction) * (count > 0)
     return (losses if anchors is None else anchors * losses).mean()
 
