@@ -15,6 +15,7 @@ import yaml
 from synthcl.config.presets import load_preset, preset_names
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
+from synthcl.method.objectives.distil import taught
 from synthcl.method.synthetic.folder import FolderConfig
 
 DEFAULT_PRESET = "fashion-mini"
@@ -112,6 +113,8 @@ def config_of(
             places[f"synthetic.{name}.path"] = str(_absolute(source.path))
             if source.pairs_in_file and (file := _absolute(source.pairs)).is_file():  # else it lies in the folder
                 places[f"synthetic.{name}.pairs"] = str(file)
+    for name, term in taught(config.terms).items():
+        places[f"terms.{name}.teacher"] = str(_absolute(term.teacher))
     return config.with_overrides(places)
 
 

@@ -21,6 +21,7 @@ from synthcl.method.scene import Seen, Views
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.runs.calibrated import require_calibrated
 from synthcl.runs.encoder_check import describe_encoders, require_encoder, require_references
+from synthcl.runs.teachers import describe_teachers, require_teachers
 from synthcl.training.gan_warmup import budget_kimg
 from synthcl.training.lab import in_order
 from synthcl.training.plan import require_enough_images
@@ -70,7 +71,7 @@ class Data:
         rows += [("synthetic", f"{name}: {found.describe()}") for name, found in self.synthetic.items()]
         rows += [("transfer", f"{target}: {_counts(found)}") for target, found in self.transfer.items()]
         rows.append(("passes", _passes(self.config, own.unlabelled_images, self.synthetic)))
-        rows += describe_encoders(self.config)
+        rows += describe_encoders(self.config) + describe_teachers(self.config, own.unlabelled_images)
         if self.config.training.precision == "bf16" and not has_bf16():
             rows.append(("precision", f"this machine {SLOW_BF16}"))
         rows += [("not read", line) for found in (own, *self.transfer.values()) for line in found.unread]
@@ -89,11 +90,12 @@ def open_data(config: Config, *, test: bool = True, chooses: bool = True) -> Dat
 
     Raises:
         UserError: on a synthetic fraction that comes to nothing, weights of positives where views have one, sizes no
-            generator makes, missing or broken data, missing labels or classes, or fewer images than a real-only step
-            needs.
+            generator makes, teachers that cannot teach, missing or broken data, missing labels or classes, or fewer
+            images than a real-only step needs.
     """
     require_plugins(config)
     require_positives_to_weigh(config)
+    require_teachers(config)
     require_references(config)
     require_panel(config)
     if not config.is_real_only:

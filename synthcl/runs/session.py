@@ -16,6 +16,7 @@ from synthcl.core.report import Report
 from synthcl.data import ImageSource, open_split, open_synthetic
 from synthcl.evaluation import origin, panel, protocol
 from synthcl.runs.checkpoint_store import adopt, keep, resume
+from synthcl.runs.teachers import targets_of
 from synthcl.training.loop import Evaluate, run_to_end
 from synthcl.training.networks import GanState
 from synthcl.training.trainer import Pause, Trainer, never
@@ -34,9 +35,10 @@ def trainer_of(
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
     images = unlabelled_images(config.data, device)
     folders = {name: open_synthetic(config.data, name, section, device) for name, section in config.folders_on.items()}
+    targets = targets_of(config, images)
     if not config.needs_gan:
-        return Trainer(config, images, None, device, folders)
-    return Trainer(config, images, gan(images) if callable(gan) else gan, device, folders)
+        return Trainer(config, images, None, device, folders, targets)
+    return Trainer(config, images, gan(images) if callable(gan) else gan, device, folders, targets)
 
 
 def reports(

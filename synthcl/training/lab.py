@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -35,9 +36,16 @@ class Lab:
         config: the whole configuration.
         gan: the warmed-up GAN; None where none is needed.
         device: where everything lives.
+        targets: of `Trainer`; without them, terms with a teacher show what a step costs, and learn nothing.
     """
 
-    def __init__(self, config: Config, gan: GanState | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        gan: GanState | None,
+        device: torch.device,
+        targets: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         self.config = config
         self.networks = networks = make_networks(config, gan, device)
         seed = config.training.seed
@@ -54,6 +62,7 @@ class Lab:
                 seed,
                 f"terms {name}",
                 networks.encoder.feature_dim if term.on_features else config.heads[term.head].dim,
+                *([targets[name]] if name in targets else []),
             )
             for name, term in sorted(config.terms_on.items())
         }

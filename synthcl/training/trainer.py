@@ -22,6 +22,7 @@ from synthcl.data import ImageSource, ResidentImages, SyntheticImages
 from synthcl.method.curriculum.balance import Balance
 from synthcl.method.curriculum.bandit import State
 from synthcl.method.curriculum.knobs import Knobs
+from synthcl.method.objectives.distil import taught
 from synthcl.training.batch import Fetched, make_batch
 from synthcl.training.clusters import clusters_of
 from synthcl.training.health import Health
@@ -48,6 +49,7 @@ class Trainer:
         gan: `{"generator": state_dict, "discriminator": state_dict}` of the warm-up; None where no GAN is needed.
         device: where the networks live.
         folders: images of every source that is a folder, by name.
+        targets: (images, dim) of every term with a teacher, by name: its features of the unlabelled images.
 
     Raises:
         UserError: when a step needs more real images than there are.
@@ -60,14 +62,17 @@ class Trainer:
         gan: GanState | None,
         device: torch.device,
         folders: Mapping[str, SyntheticImages] = MappingProxyType({}),
+        targets: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
         if {*folders} != {*config.folders_on}:
             raise ValueError(f"a run with folders {[*config.folders_on]} needs the images of each, not {[*folders]}")
+        if {name: len(images) for name in taught(config.terms_on)} != {name: len(of) for name, of in targets.items()}:
+            raise ValueError(f"terms with a teacher need a target for each of {len(images)} images, not {[*targets]}")
         require_enough_images(config, len(images))
         keep_freed_memory()
         self.config, self.images, self.device = config, images, device
         self.shown = Images(images, {name: folders[name] for name in config.folders_on})
-        self.lab = Lab(config, gan, device)
+        self.lab = Lab(config, gan, device, targets)
         self.step = 0
         self.seen = Seen()  # positions of the samplers
         self.steered: dict[str, float] = {}  # what closed loops have decided, by the field that each steers

@@ -11,7 +11,7 @@ import pytest
 import torch
 from optuna.samplers import RandomSampler
 from optuna.study import create_study
-from small_trainer import CPU, continued, tiny_config, trainer_of, untrained_gan
+from small_trainer import CPU, continued, tiny_config, trainer_of, unit, untrained_gan
 from torch import Tensor, nn
 
 from synthcl.config.schema import Config
@@ -50,6 +50,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term implicit": {"strength": 1.0},
     "term dann": {"hidden": 8, "reversal": 0.5},
     "term rotation": {"hidden": 8},
+    "term distil": {"hidden": 8, "teacher": "teacher.safetensors"},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
     "view viewmaker": {"width": 4, "blocks": 1},
@@ -75,10 +76,12 @@ PARTIAL = [kind for kind, section in VIEWS.items() if issubclass(section, Partia
 
 STAND_STILL = {"simsiam", "nnclr", "halp", "mochi"}
 """terms whose targets are the run's own embeddings without gradient; a slope is that of the targets, too"""
-NEVER_PLAYS = {"dann", "rotation"}
+NEVER_PLAYS = {"dann", "rotation", "distil"}
 """terms that generators may not ascend"""
 PRETEXTS = {"rotation"}
 """terms with views of their own"""
+TAUGHT = {"distil"}
+"""terms with a target for each image"""
 NOW = {"weight": 1.0, "temperature": 0.2, "strength": 0.5, "reversal": 0.5}
 """what a term is told of a step"""
 
@@ -152,6 +155,12 @@ def section_of(family: str, kind: str) -> type[Section]:
 
 def lab_of(config: Config) -> Lab:
     return Lab(config, untrained_gan(config) if config.needs_gan else None, CPU)
+
+
+def term_of(kind: str, dim: int) -> Term:
+    """The term, with targets of twelve images where it has a teacher."""
+    section = TERMS[kind](**fields("term", kind))
+    return section.build(dim, unit(12, 3, "targets")) if kind in TAUGHT else section.build(dim)
 
 
 def tensors(state: Any) -> list[Tensor]:
@@ -273,10 +282,19 @@ class Constant(nn.Module):
 
 
 def see(
-    vectors: Tensor, groups: Tensor, slow: SlowCopy | None = None, apart: tuple[Tensor, Tensor] | None = None
+    vectors: Tensor,
+    groups: Tensor,
+    slow: SlowCopy | None = None,
+    apart: tuple[Tensor, Tensor] | None = None,
+    images: Tensor | None = None,
 ) -> Seen:
-    """Views whose features are these vectors, seen through a head that leaves them alone; apart, vectors and rows."""
-    views = Views((torch.zeros(len(vectors), 1, 1, 1),), (len(vectors),), {}, groups[:, None])
+    """Views whose features are these vectors, seen through a head that leaves them alone; apart, vectors and rows.
+
+    With `images`, positions in the data set, they are views of real ones.
+    """
+    spans = {} if images is None else {"real": slice(0, len(vectors))}
+    shown = None if images is None else images[:, None]
+    views = Views((torch.zeros(len(vectors), 1, 1, 1),), (len(vectors),), spans, groups[:, None], images=shown)
     if apart is None:
         return Seen(views, lambda parts: vectors, {"main": nn.Identity()}, slow)
     taken = Apart(torch.zeros(len(apart[0]), 1, 1, 1), apart[1])
@@ -340,33 +358,36 @@ def test_a_view_of_share_0_is_absent_and_one_that_rises_changes_nothing_before(k
 
 @each_term
 def test_a_term_is_a_mean_over_views_whatever_their_order(kind: str) -> None:
-    term = TERMS[kind](**fields("term", kind)).build(5)
+    term = term_of(kind, 5)
     vectors, groups = torch.randn(12, 5, generator=torch.Generator().manual_seed(4)), torch.arange(6).repeat(2)
     numbers, taken = torch.arange(12), kind in PRETEXTS
-    loss = term(see(vectors.requires_grad_(), groups, apart=(vectors, numbers) if taken else None), NOW)
+    images = groups if kind in TAUGHT else None
+    loss = term(see(vectors.requires_grad_(), groups, apart=(vectors, numbers) if taken else None, images=images), NOW)
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     order = torch.randperm(12, generator=torch.Generator().manual_seed(5))
     for rows, names in ((order, groups[order]), (numbers, 10 + 3 * groups)):  # ids are names
-        again = see(vectors[rows], names, apart=(vectors[rows], rows) if taken else None)
+        shown = None if images is None else images[rows]
+        again = see(vectors[rows], names, apart=(vectors[rows], rows) if taken else None, images=shown)
         torch.testing.assert_close(term(again, NOW), loss)
 
 
 @each_term
 def test_a_term_looks_at_no_views_apart_but_its_own(kind: str) -> None:
-    term = TERMS[kind](**fields("term", kind)).build(5)
+    term = term_of(kind, 5)
+    images = torch.arange(8) if kind in TAUGHT else None
     vectors, others = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(4))
     groups, rows = torch.arange(4).repeat(2), torch.arange(8)
     slow = SlowCopy(Constant(vectors), {"main": nn.Identity()}, 0.5)
     shared, apart = vectors.clone().requires_grad_(), others.clone().requires_grad_()
-    loss = term(see(shared, groups, slow, apart=(apart, rows)), NOW)
+    loss = term(see(shared, groups, slow, apart=(apart, rows), images=images), NOW)
     loss.backward()
     of_shared, of_apart = (0.0 if one.grad is None else one.grad.norm().item() for one in (shared, apart))
     if kind in PRETEXTS:
         assert of_apart > 0 == of_shared
     else:
         assert of_apart == 0
-        assert torch.equal(term(see(shared, groups, slow), NOW), loss)
+        assert torch.equal(term(see(shared, groups, slow, images=images), NOW), loss)
 
 
 @each_term
@@ -374,7 +395,7 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
     if kind in STAND_STILL:
         return
     torch.manual_seed(0)
-    term = TERMS[kind](**fields("term", kind)).build(4)
+    term = term_of(kind, 4)
     for name, layer in term.named_modules():
         if isinstance(layer, nn.ReLU):
             term.set_submodule(name, nn.Softplus())  # a slope between two points knows no kinks
@@ -383,11 +404,12 @@ def test_a_terms_gradient_is_its_slope(kind: str) -> None:
     slow = SlowCopy(Constant(vectors.detach().flip(1)), {"main": nn.Identity()}, 0.5)
     rows = torch.arange(8)
     taken = (vectors, rows) if kind in PRETEXTS else None
-    (gradient,) = torch.autograd.grad(term(see(vectors, groups, slow, taken), NOW), vectors)
+    images = rows if kind in TAUGHT else None
+    (gradient,) = torch.autograd.grad(term(see(vectors, groups, slow, taken, images), NOW), vectors)
     direction = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         sides = (vectors + sign * 1e-2 * direction for sign in (1, -1))
-        up, down = (term(see(side, groups, slow, taken and (side, rows)), NOW) for side in sides)
+        up, down = (term(see(side, groups, slow, taken and (side, rows), images), NOW) for side in sides)
     torch.testing.assert_close((up - down) / 2e-2, (gradient * direction).sum(), rtol=2e-2, atol=1e-4)
 
 

@@ -9,6 +9,7 @@ from synthcl.config.schema import Config
 from synthcl.core import rng
 from synthcl.data import ResidentImages, SyntheticImages
 from synthcl.method.curriculum.knobs import Knobs
+from synthcl.method.objectives.distil import taught
 from synthcl.method.synthetic.folder import Twins
 from synthcl.method.synthetic.gan.networks import make_discriminator, make_generator
 from synthcl.training.batch import Batch, make_batch
@@ -66,10 +67,15 @@ def random_folders(config: Config, count: int = 30, real: int = 40) -> dict[str,
     }
 
 
+def random_targets(config: Config, images: int = 40, dim: int = 6) -> dict[str, torch.Tensor]:
+    """What the teachers of terms would make of the images."""
+    return {name: unit(images, dim, "targets", name) for name in taught(config.terms_on)}
+
+
 def trainer_of(config: Config) -> Trainer:
-    """On random images, with an untrained GAN and random folders where the configuration has them."""
+    """On random images, with an untrained GAN, random folders and random targets where the configuration has them."""
     gan = untrained_gan(config) if config.needs_gan else None
-    return Trainer(config, random_images(), gan, CPU, random_folders(config))
+    return Trainer(config, random_images(), gan, CPU, random_folders(config), random_targets(config))
 
 
 def continued(trainer: Trainer) -> Trainer:

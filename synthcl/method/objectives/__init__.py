@@ -11,6 +11,7 @@ from synthcl.method.objectives.byol import ByolConfig
 from synthcl.method.objectives.custom import CustomTerm
 from synthcl.method.objectives.dann import DannConfig
 from synthcl.method.objectives.decoupled import DecoupledConfig
+from synthcl.method.objectives.distil import DistilConfig
 from synthcl.method.objectives.halp import HalpConfig
 from synthcl.method.objectives.implicit import ImplicitConfig
 from synthcl.method.objectives.mochi import MochiConfig
@@ -36,6 +37,7 @@ AnyTerm = Annotated[
     | ImplicitConfig
     | DannConfig
     | RotationTermConfig
+    | DistilConfig
     | CustomTerm,
     Field(discriminator="kind"),
     kind_or("ppcl"),
