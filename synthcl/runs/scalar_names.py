@@ -29,6 +29,7 @@ _MEANINGS = {
     r"synthetic/(.+/)?origin_probe": "Accuracy of a linear probe that tells real from synthetic images by frozen "
     "features, in percent; 50 cannot be told apart.",
     r"encoder/variance": "Total variance of the embeddings, at most 1; 0 is an encoder that has collapsed.",
+    r"hard_views/loss_ratio": "Mean loss of the views that were chosen, over that of the first draws; 1 is no harder.",
     r"rotation/accuracy": "Share of turned views whose turn is told from their features; 0.25 is chance.",
     r"temperature/[^/]+": "Mean learnt temperature of a view with one like it, through this head.",
     r"temperature/[^/]+/spread": "How far views differ in it: their standard deviation.",

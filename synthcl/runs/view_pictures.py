@@ -15,6 +15,7 @@ from synthcl.core.atomic import write_whole
 from synthcl.core.rng import generator
 from synthcl.data import ImageSource
 from synthcl.method.scene import View, Views
+from synthcl.method.views.hard_views import HardViews
 from synthcl.training.lab import views_of
 
 IMAGES = 3
@@ -77,7 +78,7 @@ def rows_of(config: Config, images: Tensor) -> dict[str, Tensor]:
 
     rows = {"as they are": shown(resizing, most, resizing)}
     rows |= {f"views.{name}": shown({name: view}, most) for name, view in resizing.items()}
-    alone = {name: view for name, view in views.items() if name not in resizing}
+    alone = {name: view for name, view in views.items() if name not in resizing and not isinstance(view, HardViews)}
     rows |= {f"views.{name}": shown(resizing | {name: view}, most, resizing) for name, view in alone.items()}
     rows[f"all, strength {strengths[0.0]:.3g}"] = shown(views, 0.0)
     rows[f"all, strength {strengths[1.0]:.3g}"] = shown(views, 1.0)

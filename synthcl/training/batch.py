@@ -18,6 +18,7 @@ from synthcl.method.encoders.style import Draw as StyleDraw
 from synthcl.method.encoders.style import Style
 from synthcl.method.scene import Asked, Draw, Source, View
 from synthcl.method.synthetic.folder import rows_of_slots
+from synthcl.method.views.hard_views import HardViews
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Batch:
     """(views,) int64: position in the data set of the image that is shown, or that it was made from; -1 of others"""
     draws: dict[str, Draw | None]
     """by view: its random numbers, one row a view"""
+    proposed: dict[str, list[Draw]]
+    """by view that chooses: further draws of the base view, one row a view"""
     asked: dict[str, Asked]
     """by source, where it has a part in this step: what it makes its images from"""
     apart: TakenApart | None = None
@@ -167,7 +170,14 @@ def make_batch(
     strength: float | Tensor = knobs.view_strength
     if any(factor != 1 for _, factor in views_and_factors):  # else one number does
         strength = knobs.view_strength * factors.repeat_interleave(counts)
+    proposed: dict[str, list[Draw]] = {}
     for name, view in views.items():
+        for number in range(view.proposals if isinstance(view, HardViews) else 0):
+            further = views["base"].draw(
+                int(counts.sum()), strength, rng.generator(seed, f"views {name} proposal {number}", step)
+            )
+            assert further is not None, "a base view draws"
+            proposed.setdefault(name, []).append(further.rows(order).to(device))
         key = "views" if name == "base" else f"views {name}"
         drawn = view.draw(total, strength, rng.generator(seed, key, step))
         draws[name] = drawn and drawn.rows(order).to(device)
@@ -186,6 +196,7 @@ def make_batch(
         groups=to_device(groups, device),
         images=to_device(shown_images, device),
         draws=draws,
+        proposed=proposed,
         asked=asked,
         apart=apart,
         style=perturbed,

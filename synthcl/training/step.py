@@ -13,6 +13,7 @@ from synthcl.core.updates import update
 from synthcl.method.curriculum.knobs import Knobs
 from synthcl.method.scene import Statistics
 from synthcl.training.batch import Batch
+from synthcl.training.drawn import drawn
 from synthcl.training.lab import Lab
 
 
@@ -33,9 +34,10 @@ def joint_step(lab: Lab, batch: Batch, knobs: Knobs) -> Statistics:
     restraints = [player.restraint(own) for player, own in games]  # realism of G; a view that learns has a hard budget
 
     # Views, site by site. Those of one image, or of one latent, share a group. Views apart are one term's alone. A view
-    # that learns has a reversal node of its own.
+    # that learns has a reversal node of its own. Hard views look first, and choose how the base view is drawn.
+    draws = drawn(lab, views, batch, knobs)
     for name, view in lab.views.items():
-        views = view(views, batch.draws[name], knobs.own(f"views.{name}"))
+        views = view(views, draws[name], knobs.own(f"views.{name}"))
 
     # Losses. `played` reaches encoder, heads and, through the reversal, players; `private` encoder and heads alone.
     seen = lab.look(views, batch, knobs)  # features (views, feature_dim)

@@ -53,6 +53,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "term distil": {"hidden": 8, "teacher": "teacher.safetensors"},
     "term byol": {"hidden": 8},
     "term simsiam": {"hidden": 8},
+    "view hard_views": {"sides": "both"},
     "view viewmaker": {"width": 4, "blocks": 1},
     "mix exp3": {"floor": 0.25},
     "mix ucb1": {"floor": 0.25},

@@ -92,7 +92,7 @@ def test_mixed_views_and_terms_beside_ppcl_are_counted_too(mixer):
     assert training_flops(config) == trained(config, "joint") > trained(tiny_config(), "joint")
 
 
-@pytest.mark.parametrize("kind", ["randaugment", "field", "fill_mask", "viewmaker"])
+@pytest.mark.parametrize("kind", ["randaugment", "field", "fill_mask", "viewmaker", "hard_views"])
 def test_changed_views_are_counted_too(kind):
     config = tiny_config({"views.more.kind": kind})
     assert training_flops(config) == trained(config, "joint")

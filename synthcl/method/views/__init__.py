@@ -10,6 +10,7 @@ from synthcl.method.views.cutmix import CutmixConfig
 from synthcl.method.views.erase import EraseConfig
 from synthcl.method.views.field import FieldConfig
 from synthcl.method.views.fill_mask import FillMaskConfig
+from synthcl.method.views.hard_views import HardViewsConfig
 from synthcl.method.views.mixup import MixupConfig
 from synthcl.method.views.randaugment import RandaugmentConfig
 from synthcl.method.views.resizemix import ResizemixConfig
@@ -29,6 +30,7 @@ AnyView = Annotated[
     | FieldConfig
     | FillMaskConfig
     | ViewmakerConfig
+    | HardViewsConfig
     | MixupConfig
     | CutmixConfig
     | ResizemixConfig
