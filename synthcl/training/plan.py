@@ -19,6 +19,7 @@ from synthcl.data import ImageSource, SyntheticImages, stream
 from synthcl.method.curriculum.balance import Balance
 from synthcl.method.curriculum.bandit import Shares
 from synthcl.method.curriculum.mix import Mix
+from synthcl.method.objectives.distil import taught
 from synthcl.method.scene import Source
 from synthcl.method.synthetic.folder import Folder, choose_twins
 from synthcl.training.batch import Fetched
@@ -151,6 +152,22 @@ def _files(plans: Iterator[Planned], name: str) -> Iterator[Tensor]:
     """Of a folder, the positions that each step fetches."""
     for planned in plans:
         yield planned.files[name][planned.files[name] >= 0]
+
+
+def require_given(
+    config: Config, images: ImageSource, folders: Mapping[str, SyntheticImages], targets: Mapping[str, Tensor]
+) -> None:
+    """Refuse a run without all that it shows, and all that its terms are taught by; arguments as of `Trainer`.
+
+    Raises:
+        UserError: as `require_enough_images`.
+        ValueError: when folders or targets are not those of the configuration.
+    """
+    if {*folders} != {*config.folders_on}:
+        raise ValueError(f"a run with folders {[*config.folders_on]} needs the images of each, not {[*folders]}")
+    if {name: len(images) for name in taught(config.terms_on)} != {name: len(of) for name, of in targets.items()}:
+        raise ValueError(f"terms with a teacher need a target for each of {len(images)} images, not {[*targets]}")
+    require_enough_images(config, len(images))
 
 
 def require_enough_images(config: Config, available: int) -> None:

@@ -22,13 +22,12 @@ from synthcl.data import ImageSource, ResidentImages, SyntheticImages
 from synthcl.method.curriculum.balance import Balance
 from synthcl.method.curriculum.bandit import State
 from synthcl.method.curriculum.knobs import Knobs
-from synthcl.method.objectives.distil import taught
 from synthcl.training.batch import Fetched, make_batch
 from synthcl.training.clusters import clusters_of
 from synthcl.training.health import Health
 from synthcl.training.lab import Lab
 from synthcl.training.networks import GanState, Networks, Optimizers
-from synthcl.training.plan import Images, Planned, Seen, advance, require_enough_images
+from synthcl.training.plan import Images, Planned, Seen, advance, require_given
 from synthcl.training.step import joint_step
 
 Pause = Callable[[], bool]
@@ -64,11 +63,7 @@ class Trainer:
         folders: Mapping[str, SyntheticImages] = MappingProxyType({}),
         targets: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        if {*folders} != {*config.folders_on}:
-            raise ValueError(f"a run with folders {[*config.folders_on]} needs the images of each, not {[*folders]}")
-        if {name: len(images) for name in taught(config.terms_on)} != {name: len(of) for name, of in targets.items()}:
-            raise ValueError(f"terms with a teacher need a target for each of {len(images)} images, not {[*targets]}")
-        require_enough_images(config, len(images))
+        require_given(config, images, folders, targets)
         keep_freed_memory()
         self.config, self.images, self.device = config, images, device
         self.shown = Images(images, {name: folders[name] for name in config.folders_on})
