@@ -21,10 +21,10 @@ from synthcl.method.synthetic.folder import FolderConfig
 DEFAULT_PRESET = "fashion-mini"
 SMOKE_TEST: dict[str, Any] = {
     "data.image_fraction": 0.1,
-    "synthetic.gan.warmup_kimg": 3,
-    "training.kimg": 4,
+    "synthetic.gan.warmup_kimg": 2,
+    "training.kimg": 2,
     "training.batch_images": 64,
-    "training.log_kimg": 1,
+    "training.log_kimg": 0.5,
     "health.diversity_min": 0,  # a GAN of a few seconds is a poor one, and the path is to reach its end
     "health.discriminator_accuracy_max": 1,
     "health.embedding_variance_min": 0,

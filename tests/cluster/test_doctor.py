@@ -137,19 +137,6 @@ def test_healthy_is_a_word_and_exit_code_0(tmp_path, monkeypatch):
     assert done.stdout.splitlines()[-1] == "healthy"
 
 
-def test_a_folder_of_images_is_there_for_the_doctor(tmp_path):
-    write_classes(tmp_path / "train", 100)
-    write_classes(tmp_path / "test", 2)
-    given = ["--preset", "folder", f"data.root={tmp_path}", "--storage", str(tmp_path / "runs")]
-    ask = [sys.executable, str(ROOT / "tune/doctor.py"), *given, "training.batch_images=64"]
-    done = subprocess.run(ask, capture_output=True, text=True, timeout=300)
-    assert done.stderr == ""
-    head, row, *lines = done.stdout.splitlines()
-    assert head.endswith("data")
-    assert row.endswith("there")
-    assert not any(str(tmp_path / "train") in line for line in lines)
-
-
 def test_a_fault_that_a_node_finds_is_told_with_exit_code_1(tmp_path):
     """In a process of its own, as a user runs it: a Ray of this machine starts, looks and ends."""
     given = ["--preset", "cifar10", f"data.root={tmp_path}", "--storage", str(tmp_path / "runs")]
