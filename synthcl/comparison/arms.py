@@ -17,7 +17,8 @@ _NONE = {"kind": "constant", "start": 0.0}
 REAL_ONLY = "real-only"
 """The arm that every other one is compared with."""
 
-_FROZEN = {"synthetic.gan.frozen": True, "synthetic.gan.pair": False, "curriculum.hardness": _NONE}
+_NO_PAIR = {"synthetic.gan.pair": False, "synthetic.gan.walk": _NONE}  # without one there is nowhere to walk to
+_FROZEN = {"synthetic.gan.frozen": True, **_NO_PAIR, "curriculum.hardness": _NONE}
 
 ARMS: dict[str, dict[str, Any]] = {
     # SimCLR: two views of every real image.
@@ -42,7 +43,7 @@ ARMS: dict[str, dict[str, Any]] = {
         "training.restart_at": 0.3,
     },
     # The min-max game alone: two views of G(z), no G_ema.
-    "hard-only": {"synthetic.gan.pair": False},
+    "hard-only": _NO_PAIR,
     # (G(z), G_ema(z)) pairs that drift by GAN training alone.
     "pairs-only": {"curriculum.hardness": _NONE},
     # Folders of images that somebody has made already, as the configuration has them; no GAN, and nobody plays.

@@ -36,6 +36,28 @@ def test_every_arm_encodes_twice_the_batch_at_every_step(arm, mix):
     assert not equal(before.projector, trainer.networks.projector)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"views_per_pair": 2},
+        {"views_per_image": 4},
+        {"walk": 0.3},
+        {"pool": 64},
+        {"candidates": 2},
+        {"view_strength_factor": 0.5},
+        {"hardness_unit": "gradient_ratio"},
+        {"teacher": 0.5},
+        {"penalty_every": 2},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_is_there_beside_every_option_of_the_generator(arm, option):
+    of_gan = {f"synthetic.gan.{name}": value for name, value in option.items()}
+    config = tiny_config(of_gan | (FOLDER if arm == "folder-synthetic" else {}))
+    assert apply_arm(config, arm).training.steps == config.training.steps
+
+
 def test_purely_synthetic_training_needs_no_real_images_for_the_encoder():
     trainer, _, encoded, history = trained("joint", 2, {"curriculum.synthetic_fraction.start": 1.0})
     assert encoded == [32, 32]
