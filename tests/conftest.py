@@ -36,6 +36,9 @@ SLOW = {
     "test_disk",
     "test_documented_commands",
     "test_comparison",
+    "test_compiled",
+    "test_gan_cache",
+    "test_synthetic_folder_recipe",
     "test_references",
     "test_malloc",
     "test_mechanisms",
@@ -44,7 +47,8 @@ SLOW = {
     "test_site",
     "test_skips",
 }
-"""modules that `make test-fast` leaves out: they start Ray or other processes, or train for more than a few steps"""
+"""modules that `make test-fast` leaves out, as it does tests of two processes: they start Ray or other processes,
+compile, or train for more than a few steps"""
 
 
 def module_of(nodeid):
@@ -71,7 +75,7 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by mark
 def pytest_collection_modifyitems(items):
     for item in items:
-        if module_of(item.nodeid) in SLOW:
+        if module_of(item.nodeid) in SLOW or "two_processes" in item.name:
             item.add_marker("slow")
     items.sort(key=lambda item: part(item.nodeid) not in CLUSTERS)  # each of the processes begins with one of those
 

@@ -143,7 +143,8 @@ def _require_trust(path: Path, config: Config, trust_code: bool) -> None:
     if isinstance(config.encoder, CustomEncoder) and not trust_code:
         raise UserError(
             f"encoder {str(path)!r} is made by the code {config.encoder.code!r}, which would be imported and called; "
-            "read that module, then give trust_code=True, or --trust-code on the command line"
+            "read that module, then give trust_code=True, or --trust-code on the command line (of a teacher: "
+            "terms.NAME.trust_code=true)"
         )
 
 

@@ -173,9 +173,8 @@ def make_batch(
     proposed: dict[str, list[Draw]] = {}
     for name, view in views.items():
         for number in range(view.proposals if isinstance(view, HardViews) else 0):
-            further = views["base"].draw(
-                int(counts.sum()), strength, rng.generator(seed, f"views {name} proposal {number}", step)
-            )
+            generator = rng.generator(seed, f"views {name} proposal {number}", step)
+            further = views["base"].draw(total, strength, generator)
             assert further is not None, "a base view draws"
             proposed.setdefault(name, []).append(further.rows(order).to(device))
         key = "views" if name == "base" else f"views {name}"
