@@ -204,7 +204,7 @@ def test_the_page_of_a_real_search_leaves_out_only_what_so_few_trials_cannot_tel
     assert re.fullmatch(r"similarity [01]\.\d{3}", alts[1])
     samples = window.run("return [...document.querySelectorAll('.samples img')].map((image) => image.alt)")
     assert samples[0].startswith("Real images")
-    assert [alt.partition(" after ")[2].partition(" thousand")[0] for alt in samples[1:]] == ["1.0", "2.0", "4.0"]
+    assert [alt.partition(" after ")[2].partition(" thousand")[0] for alt in samples[1:]] == ["0.5", "1.0", "2.0"]
     assert re.search(r"Realism gap \d\.\d\d: .* Diversity \d\.\d\d: .* is right in \d+ % of the cases", words(window))
     assert {"hardness", "learning rate"} < {*texts(window, "#schedules ~ .charts figcaption")}
     works = Now.read(smoke).works
