@@ -67,9 +67,18 @@ def make_networks(config: Config, gan: GanState | None, device: torch.device) ->
             network = synchronise_batch_norm(network.to(device, memory_format=torch.channels_last))
             twice = name == "discriminator" and config.gan.gradient_penalty > 0
             if config.training.compile and not twice:
-                network.compile()  # a penalty differentiates D twice, which compiled code cannot
+                _compile(network)  # a penalty differentiates D twice, which compiled code cannot
             setattr(networks, name, network)
     return networks
+
+
+def _compile(network: nn.Module) -> None:
+    """With hooks as part of what compiled code is looked up by: an encoder with a style has some, and one without would
+    else lend it its own code, in a process that trains one after the other."""
+    if torch._dynamo.config.skip_nnmodule_hook_guards:
+        torch._dynamo.config.skip_nnmodule_hook_guards = False
+        torch.compiler.reset()  # what was compiled until now
+    network.compile()
 
 
 def make_optimizers(config: Config, networks: Networks, others: Iterable[nn.Parameter] = ()) -> Optimizers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from math import sqrt
 from typing import Any
 
@@ -227,11 +228,12 @@ def test_an_exported_encoder_has_no_trace_of_it(tmp_path):
         torch.testing.assert_close(exported(images), trainer.lab.encoder.eval()(images))
 
 
-def test_compiled_code_perturbs_as_much_as_its_knobs_say_at_every_step():
+def test_compiled_code_perturbs_as_much_as_its_knobs_say_also_where_an_encoder_without_style_was_compiled(monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
     moving = {"kind": "piecewise", "start": 0.0, "third": 0.5, "two_thirds": 1.0, "end": 0.0}
     real_only = SOME | {"curriculum.synthetic_fraction": 0.0, "encoder.style.coefficient": moving}
-    plain, compiled = (trainer_of(tiny_config(real_only)) for _ in range(2))
-    compiled.lab.encoder.compile(backend="aot_eager")
+    trainer_of(tiny_config({"curriculum.synthetic_fraction": 0.0, "training.compile": True})).advance(1)
+    plain, compiled = (trainer_of(tiny_config(real_only | {"training.compile": on})) for on in (False, True))
     torch._dynamo.utils.counters.clear()
     for one, other in zip(plain.advance(6), compiled.advance(6), strict=True):
         assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
