@@ -29,7 +29,7 @@ from synthcl.search.study import load_study
 
 ray = connect.ray
 WHOLE = {"fashion-mini"}
-"""interrupted, scored by all, beside an opponent, as `folder` is, too, in test_folder_commands.py"""
+"""interrupted and resumed, scored at a rung and by all, beside an opponent"""
 
 
 class InterruptAtFirstScore(io.StringIO):

@@ -36,7 +36,8 @@ def photos(tmp_path_factory):
 def command(ray_address, photos):
     """Runs a program on the photos; the path has a space, as theirs do."""
     storage = photos.parent / "runs"
-    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage))]
+    few = {"search.budgets": 2, "search.opponent_share": 0}
+    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage) | few)]
 
     def typed(*words, alone=False, interrupt_at=None):
         with mock.patch.dict(os.environ, {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}):

@@ -11,8 +11,12 @@ from image_files import write_idx_images
 from PIL import Image
 from torchvision import datasets
 
-TRAIN_PER_CLASS, TEST_PER_CLASS = 3, 1
-"""images of a class: one is cut for validation, two are left to train on"""
+TEST_PER_CLASS = 1
+
+
+def _train_per_class(classes: int) -> int:
+    """One is cut for validation, the others are left to train on: two, or one where there are many classes."""
+    return 3 if classes < 100 else 2
 
 
 def accept_any_checksum() -> None:
@@ -44,7 +48,7 @@ def _noise(labels: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def _idx(root: Path, name: str) -> None:
-    for prefix, per_class in (("train", TRAIN_PER_CLASS), ("t10k", TEST_PER_CLASS)):
+    for prefix, per_class in (("train", _train_per_class(10)), ("t10k", TEST_PER_CLASS)):
         labels = _labels(10, per_class)
         write_idx_images(root / name / "raw", prefix, _noise(labels, 28, 1)[:, 0], labels)
 
@@ -58,7 +62,7 @@ def _cifar(root: Path, dataset: type[datasets.CIFAR10], classes: int, key: str) 
         for name, (pixels, part) in zip(names, parts, strict=True):
             (folder / name).write_bytes(pickle.dumps({"data": pixels.reshape(len(part), -1), key: part.tolist()}))
 
-    write([name for name, _ in dataset.train_list], _labels(classes, TRAIN_PER_CLASS))
+    write([name for name, _ in dataset.train_list], _labels(classes, _train_per_class(classes)))
     write([name for name, _ in dataset.test_list], _labels(classes, TEST_PER_CLASS))
     names = {dataset.meta["key"]: [f"class {index}" for index in range(classes)]}
     (folder / dataset.meta["filename"]).write_bytes(pickle.dumps(names))
@@ -68,7 +72,7 @@ def _stl10(root: Path) -> None:
     folder = root / datasets.STL10.base_folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "class_names.txt").write_text("\n".join(f"class {index}" for index in range(10)))
-    for part, per_class in (("train", TRAIN_PER_CLASS), ("test", TEST_PER_CLASS), ("unlabeled", 2)):
+    for part, per_class in (("train", _train_per_class(10)), ("test", TEST_PER_CLASS), ("unlabeled", 2)):
         labels = _labels(10, per_class)
         (folder / f"{part}_X.bin").write_bytes(_noise(labels, 96, 3).tobytes())
         if part != "unlabeled":
@@ -76,7 +80,7 @@ def _stl10(root: Path) -> None:
 
 
 def _jpegs(root: Path, held_out: str, classes: int, size: int) -> None:
-    for part, per_class in (("train", TRAIN_PER_CLASS), (held_out, TEST_PER_CLASS)):
+    for part, per_class in (("train", _train_per_class(classes)), (held_out, TEST_PER_CLASS)):
         labels = _labels(classes, per_class)
         for index, (label, pixels) in enumerate(zip(labels, _noise(labels, size, 3), strict=True)):
             file = root / part / f"n{label:08d}" / f"{index}.JPEG"
