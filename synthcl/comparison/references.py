@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from synthcl.comparison.records import Record, digest, read_all
 from synthcl.config.schema import Config
 from synthcl.core.device import device_name
-from synthcl.core.errors import UserError
+from synthcl.core.errors import named
 from synthcl.data.splits import lies_in_files
 from synthcl.evaluation import protocol
 from synthcl.runs import checkpoint
@@ -127,10 +127,8 @@ def score(config: Config, name: str, seed: int) -> Record:
     torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own, began = of_seed(config, name, seed), time.monotonic()
-    try:
+    with named(f"evaluation.references.{name}"):
         network = own.encoder.begin(REFERENCE_CHANNELS, config.evaluation.reference_image_size)
-    except UserError as error:
-        raise UserError(f"evaluation.references.{name}: {error}") from None
     encoder = Enlarged(network, config.evaluation.reference_image_size).to(device).eval()
     metrics = protocol.score(encoder, own, device, quick=False, test=True)
     if protocol.is_scored(own):

@@ -22,10 +22,6 @@ def require_views_and_heads(views: Mapping[str, AnyView], heads: Collection[str]
         raise ValueError(f"heads has {sorted(heads)}; it needs an entry named main")
 
 
-_ASCENDING = ("viewmaker", "advstyle")
-"""kinds that learn by the terms that play"""
-
-
 def require_taught(
     terms: Mapping[str, AnyTerm], heads: Collection[str], views: Mapping[str, AnyView], styles: Mapping[str, AnyStyle]
 ) -> None:
@@ -42,7 +38,7 @@ def require_taught(
     sections = {f"views.{name}": view for name, view in views.items()} | {
         f"encoder.{name}": style for name, style in styles.items() if style.is_on
     }
-    learning = [(place, one.kind) for place, one in sections.items() if one.kind in _ASCENDING]
+    learning = [(place, one.kind) for place, one in sections.items() if one.ascends]
     if learning and not any(term.plays and term.weight.bounds[1] > 0 for term in terms.values()):
         raise ValueError(
             f"{learning[0][0]} of kind {learning[0][1]} ascends the terms that play, and none of {sorted(terms)} does; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -39,6 +41,25 @@ class Diverged(UserError):
     """
 
     history: tuple[dict[str, Any], ...] = ()
+
+
+@contextmanager
+def named(field: str) -> Iterator[None]:
+    """Inside, what a user can mend is said with the field that it comes from in front.
+
+    Args:
+        field: dotted, such as `evaluation.references.frozen`.
+
+    Example:
+        >>> with named("terms.taught.teacher"):
+        ...     raise UserError("encoder 'x' is missing")
+        Traceback (most recent call last):
+        synthcl.core.errors.UserError: terms.taught.teacher: encoder 'x' is missing
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -22,6 +22,9 @@ class Section(BaseModel):
     """A frozen group of knobs that refuses unknown names, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ascends: ClassVar[bool] = False
+    """whether it is a view or a style that learns by ascending the terms that play"""
 
 
 def kind_or(default: str) -> BeforeValidator:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from synthcl.config.schema import Config
-from synthcl.core.errors import UserError, first_line
+from synthcl.core.errors import UserError, first_line, named
 from synthcl.method.encoders import AnyEncoder
 from synthcl.method.encoders.style import Stage
 
@@ -78,10 +78,8 @@ def require_references(config: Config) -> None:
         UserError: naming the reference, and what is wrong with it.
     """
     for name, section in config.evaluation.references.items():
-        try:
+        with named(f"evaluation.references.{name}"):
             require_encoder(section, REFERENCE_CHANNELS, config.evaluation.reference_image_size)
-        except UserError as error:
-            raise UserError(f"evaluation.references.{name}: {error}") from None
 
 
 def describe_encoders(config: Config) -> list[tuple[str, str]]:

@@ -148,9 +148,10 @@ def require_plugins(config: Config) -> None:
         heads = {name: head.build(width) for name, head in config.heads.items()}
         features = torch.randn(len(groups), width)
         seen = Seen(views, lambda parts: features, heads)
+        head_dims = {name: head.dim for name, head in config.heads.items()}
         for name, term in config.terms.items():
             with _named(f"terms.{name}"):
-                term.build(config.heads[term.head].dim)(seen, knobs.own(f"terms.{name}"))
+                term.build(term.looks_at(width, head_dims))(seen, knobs.own(f"terms.{name}"))
 
 
 @contextmanager

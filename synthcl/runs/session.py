@@ -36,9 +36,10 @@ def trainer_of(
     images = unlabelled_images(config.data, device)
     folders = {name: open_synthetic(config.data, name, section, device) for name, section in config.folders_on.items()}
     targets = targets_of(config, images)
-    if not config.needs_gan:
-        return Trainer(config, images, None, device, folders, targets)
-    return Trainer(config, images, gan(images) if callable(gan) else gan, device, folders, targets)
+    state = None
+    if config.needs_gan:
+        state = gan(images) if callable(gan) else gan
+    return Trainer(config, images, state, device, folders, targets)
 
 
 def reports(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from synthcl.config.schema import Config
-from synthcl.core.errors import UserError
+from synthcl.core.errors import UserError, named
 from synthcl.core.progress import Progress
 from synthcl.data import ImageSource, stream
 from synthcl.data.images import ResidentImages
@@ -41,7 +39,7 @@ def targets_of(config: Config, images: ImageSource) -> dict[str, Tensor]:
     batch, workers = config.evaluation.batch_images, config.data.loader_workers
     found = {}
     for name, term in taught(config.terms_on).items():
-        with _named(name):
+        with named(f"terms.{name}.teacher"):
             asked = term.teacher, term.trust_code, config.data.channels
             found[name] = _features(*asked, images, batch, workers)  # type: ignore[arg-type]  # by its identity
     return found
@@ -56,7 +54,7 @@ def require_teachers(config: Config) -> None:
     data = config.data
     blank = torch.zeros(_TRIED_IMAGES, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
     for name, term in taught(config.terms_on).items():
-        with _named(name):
+        with named(f"terms.{name}.teacher"):
             teacher = _opened(term.teacher, term.trust_code, data.channels)
             _look(term.teacher, teacher, ResidentImages(blank, "cpu"), _TRIED_IMAGES, 0)
 
@@ -100,11 +98,3 @@ def _look(teacher: str, encoder: nn.Module, images: ImageSource, batch_images: i
     if not found.isfinite().all():
         raise UserError(f"encoder {teacher!r} gives features that are not finite; give another teacher")
     return found
-
-
-@contextmanager
-def _named(term: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"terms.{term}.teacher: {error}") from None

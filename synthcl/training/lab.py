@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,14 @@ class Lab:
         }
         self.heads: dict[str, nn.Module] = {"main": networks.projector, **others}
         self.views = views_of(config, config.views_on)
+        feature_dim = cast(int, networks.encoder.feature_dim)
+        head_dims = {name: head.dim for name, head in config.heads.items()}
         self.terms: dict[str, Term] = {
             name: _initialised(
                 term.build,
                 seed,
                 f"terms {name}",
-                networks.encoder.feature_dim if term.on_features else config.heads[term.head].dim,
+                term.looks_at(feature_dim, head_dims),
                 *([targets[name]] if name in targets else []),
             )
             for name, term in sorted(config.terms_on.items())

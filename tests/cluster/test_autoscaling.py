@@ -1,5 +1,6 @@
 """A search on a cluster that has no worker yet: Ray's own autoscaler launches the nodes, in cluster.yaml's shape."""
 
+import json
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from program import ROOT
 from tiny_run import TINY, arguments
 
 from synthcl import load_encoder
+from synthcl.runs.export import load_any
 from synthcl.search.study import load_study
 
 SECONDS = 500
@@ -53,3 +55,6 @@ def test_trials_whose_two_workers_need_a_node_each_report_to_the_search_and_leav
     assert all(trial.user_attrs["until"] in trial.intermediate_values for trial in ended)
     assert len(list((run / "search-1/workers").iterdir())) == 1  # all by the same workers
     assert len(list((run / "confirm").glob("*.json"))) == 5
+    saved = json.loads((run / "confirm/real-only-seed1000.json").read_text())
+    encoder, _ = load_any(run / saved["checkpoint"])
+    assert encoder.training is False

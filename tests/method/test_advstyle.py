@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trainer import continued, tiny_config, trainer_of
+from small_trainer import tiny_config, trainer_of, whole_and_continued
 from torch import Tensor, nn
 
 from synthcl.core import rng
@@ -118,13 +118,8 @@ def test_it_stands_still_in_steps_in_which_no_term_plays():
 
 
 def test_a_run_that_stopped_goes_on_with_its_weights_and_their_optimiser():
-    config = tiny_config(ADVSTYLE)
-    whole, first = trainer_of(config), trainer_of(config)
-    history = whole.advance(6)
-    first.advance(3)
-    second = continued(first)
+    whole, second = whole_and_continued(tiny_config(ADVSTYLE), stop=3, steps=6)
     assert isinstance(second.lab.style, AdvStyle)
-    assert second.advance(6) == history[3:]
     assert same(weights(whole), weights(second))
 
 

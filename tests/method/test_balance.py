@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from small_trainer import CPU, continued, random_folders, random_images, tiny_config, trainer_of, untrained_gan
+from small_trainer import (
+    CPU,
+    random_folders,
+    random_images,
+    tiny_config,
+    trainer_of,
+    untrained_gan,
+    whole_and_continued,
+)
 
 from synthcl.core import rng
 from synthcl.core.errors import UserError
@@ -114,11 +122,7 @@ def test_a_run_is_as_without_balance_until_it_begins_and_tells_what_it_does():
 @pytest.mark.parametrize("stop", [2, 4, 6])
 def test_a_balanced_run_goes_on_from_its_state_bit_for_bit(begin, stop):
     config = tiny_config(HALF | {"curriculum.balance.begin": begin})
-    whole, first = trainer_of(config), trainer_of(config)
-    history = whole.advance(8)
-    first.advance(stop)
-    second = continued(first)
-    assert second.advance(8) == history[stop:]
+    whole, second = whole_and_continued(config, stop, steps=8)
     assert torch.equal(second.shown.balance.clusters, whole.shown.balance.clusters)
 
 

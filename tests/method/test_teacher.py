@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trainer import continued, tiny_config, trainer_of
+from small_trainer import tiny_config, trainer_of, whole_and_continued
 from torch import Tensor, nn
 
 from synthcl.core import rng
@@ -141,12 +141,7 @@ def slow_gan() -> dict[str, Any]:
 
 
 def test_a_bounded_run_goes_on_from_its_state_bit_for_bit():
-    config = tiny_config(BOUNDED)
-    whole, first = trainer_of(config), trainer_of(config)
-    history = whole.advance(4)
-    first.advance(2)
-    second = continued(first)
-    assert second.advance(4) == history[2:]
+    whole, second = whole_and_continued(tiny_config(BOUNDED), stop=2, steps=4)
     for one, other in zip(whole.lab.slow.state_dict().values(), second.lab.slow.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trainer import continued, tiny_config, trainer_of
+from small_trainer import tiny_config, trainer_of, whole_and_continued
 from torch import Tensor
 
 from synthcl.core import rng
@@ -188,12 +188,7 @@ def test_it_learns_in_one_step_of_so_many_stops_where_its_rate_is_0_and_acts_all
 
 
 def test_a_run_that_stopped_between_two_steps_of_it_goes_on_bit_for_bit():
-    config = tiny_config(maker(every=3, origins="all"))
-    whole, first = trainer_of(config), trainer_of(config)
-    history = whole.advance(7)
-    first.advance(2)
-    second = continued(first)
-    assert second.advance(7) == history[2:]
+    whole, second = whole_and_continued(tiny_config(maker(every=3, origins="all")), stop=2, steps=7)
     assert same(weights(whole), weights(second))
 
 

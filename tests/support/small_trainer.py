@@ -88,6 +88,16 @@ def continued(trainer: Trainer) -> Trainer:
     return other
 
 
+def whole_and_continued(config: Config, stop: int, steps: int) -> tuple[Trainer, Trainer]:
+    """A run of so many steps, logged at each, and one that stopped and went on, which has logged the same since."""
+    whole, first = trainer_of(config), trainer_of(config)
+    history = whole.advance(steps)
+    first.advance(stop)
+    second = continued(first)
+    assert second.advance(steps) == history[stop:]
+    return whole, second
+
+
 def batch_of(lab: Lab, at: Knobs | None = None, step: int = 0) -> Batch:
     """A step's batch of random images as half-way through a run, with the knobs of then unless they are given."""
     config, pixels = lab.config, random_images().pixels

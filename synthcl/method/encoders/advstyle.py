@@ -27,6 +27,7 @@ class AdvStyleConfig(StyleSection):
     """An adversary moves the noise of DSU to the statistics where it raises the terms that play most."""
 
     kind: Literal["advstyle"] = "advstyle"
+    ascends: ClassVar[bool] = True
     share: Annotated[AnySchedule, Within(ge=0, le=1)] = Field(
         Constant(start=2 / 3), description="chance of a view to be perturbed after a stage; 0 all along perturbs none"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -37,6 +38,10 @@ class TermSection(Section):
     def apart(self) -> float:
         """Share of a step's real images that it takes from all other terms, above 0 of a pretext alone."""
         return 0.0
+
+    def looks_at(self, feature_dim: int, head_dims: Mapping[str, int]) -> int:
+        """Dimensions of what it looks at: the encoder's features, or the output of its head."""
+        return feature_dim if self.on_features else head_dims[self.head]
 
     @abstractmethod
     def build(self, dim: int) -> Term:

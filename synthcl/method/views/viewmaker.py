@@ -28,6 +28,7 @@ class ViewmakerConfig(PartialConfig):
     """A network adds to each view what raises the terms that play most, of a size that the budget sets."""
 
     kind: Literal["viewmaker"] = "viewmaker"
+    ascends: ClassVar[bool] = True
     budget: Annotated[AnySchedule, Within(ge=0, le=0.5)] = Field(
         Constant(start=0.05),
         description="mean absolute change of a pixel in [0, 1], before it is cut to that range: how hard views become; "
