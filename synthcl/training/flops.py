@@ -16,8 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from synthcl.config.compatibility import LEARNED
 from synthcl.config.schema import Config
+from synthcl.config.sections import DataConfig
 from synthcl.core.work import count
+from synthcl.method.synthetic.gan.settings import GanConfig
 from synthcl.training.batch import Fetched, make_batch
 from synthcl.training.gan_warmup import GanWarmUp, budget_kimg, warmup_networks
 from synthcl.training.lab import Lab
@@ -39,7 +42,10 @@ def training_flops(config: Config) -> int | None:
     Returns:
         None where a step cannot be run on fake tensors, as code of the user's own may ask for numbers.
     """
-    return _training_flops(_without_seeds(config))
+    try:
+        return _training_flops(_of_same_cost(config))
+    except Exception:  # code of the user's own, asked for what fake tensors do not have, can raise anything
+        return None
 
 
 def warmup_flops(config: Config, available_images: int) -> int | None:
@@ -54,7 +60,8 @@ def warmup_flops(config: Config, available_images: int) -> int | None:
     """
     if not config.needs_gan:
         return 0
-    one = _warmup_step_flops(_without_seeds(config))
+    gan = GanConfig(**config.gan.warmup_reads())
+    one = _warmup_step_flops(Config(name="one-step", data=_shape(config), synthetic={"gan": gan}))
     steps = round(1000 * budget_kimg(config.gan, available_images) / config.gan.warmup_batch_images)
     penalised = -(-steps // config.gan.warmup_penalty_every)
     return None if one is None else penalised * one[0] + (steps - penalised) * one[1]
@@ -73,19 +80,27 @@ def shown(flops: float | None) -> str:
     return f"{flops / 1000**power:.4g} {' kMGTPEZ'[power]}".strip()
 
 
-def _without_seeds(config: Config) -> Config:
-    data = {"data.split_seed": 0, "data.image_fraction": 1.0}
-    return config.with_overrides(data | {"training.seed": 0, "training.compile": False, "encoder.weights": None})
+def _of_same_cost(config: Config) -> Config:
+    """Without what changes numbers and no operations: seeds, rates, and values of schedules that stay above 0.
+
+    Counting takes a second or more; the runs that a search confirms mostly differ in those, and are counted once.
+    """
+    read = {name: getattr(config, name) for name in (*LEARNED, "compute")}  # a step's latents are shared by workers
+    alike = {path: {"kind": "constant", "start": 0.5} for path, each in config.schedules.items() if each.bounds[0] > 0}
+    alike.pop("curriculum.synthetic_fraction", None)  # it says how many latents a step has
+    numbers = {"training.seed": 0, "training.learning_rate": 1e-3, "training.compile": False, "encoder.weights": None}
+    return Config(name="one-step", data=_shape(config), **read).with_overrides(numbers | alike)
+
+
+def _shape(config: Config) -> DataConfig:
+    return DataConfig(image_size=config.data.image_size, channels=config.data.channels)
 
 
 @lru_cache(maxsize=64)
-def _training_flops(config: Config) -> int | None:
+def _training_flops(config: Config) -> int:
     steps, every = range(config.training.steps), config.gan.penalty_every
     penalised, others = steps[::every], [step for step in steps if step % every]
-    try:
-        return sum(_flops_of(config, alike) for alike in (penalised, others))
-    except Exception:  # code of the user's own, asked for what fake tensors do not have, can raise anything
-        return None
+    return sum(_flops_of(config, alike) for alike in (penalised, others))
 
 
 def _flops_of(config: Config, steps: Sequence[int]) -> int:
@@ -154,7 +169,7 @@ def _warmup_step_flops(config: Config) -> tuple[int, int] | None:
         with fake:
             first, second = (count(lambda: run.advance(_Blank(config), check=False)).flops for _ in range(2))
             return first, second
-    except Exception:  # as above
+    except Exception:  # as in training_flops
         return None
 
 

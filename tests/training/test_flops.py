@@ -63,6 +63,22 @@ def test_operations_grow_with_the_steps_and_do_not_depend_on_the_seed():
     assert whole == 2 * half == 2 * other
 
 
+def test_runs_that_differ_in_rates_and_in_the_values_of_schedules_are_counted_once(monkeypatch):
+    known = training_flops(tiny_config())
+    monkeypatch.setattr("synthcl.training.flops.joint_step", None)  # counting again would fail
+    others = {"terms.contrast.temperature": 0.3, "synthetic.gan.generator_learning_rate": 3e-4}
+    others |= {"curriculum.hardness": RAMP, "training.learning_rate": 0.02, "data.split_seed": 3}
+    assert training_flops(tiny_config(others)) == known
+    assert training_flops(tiny_config({"curriculum.synthetic_fraction.start": 0.25})) is None
+
+
+def test_workers_share_whole_latents():
+    share = {"curriculum.synthetic_fraction": {"kind": "constant", "start": 2 / 3}}
+    one, four = (tiny_config(share | {"compute.workers_per_trial": number}) for number in (1, 4))
+    assert one.mix_at(0.0).latents != four.mix_at(0.0).latents
+    assert training_flops(one) == trained(one, "joint") != training_flops(four)
+
+
 def test_a_lazy_penalty_is_counted_in_the_steps_that_have_it():
     def flops(**gan):
         changes = {"training.kimg": 0.128} | {f"synthetic.gan.{name}": value for name, value in gan.items()}
