@@ -6,7 +6,7 @@ from benchmarks.reliability import chaos
 def test_a_search_ends_as_an_unbroken_one_after_kills_of_a_trial_and_of_the_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(chaos, "NODE_CPUS", (1, 1))  # trials that share a core take no less time together
     ledger = chaos.Ledger(tmp_path / "runs", seed=0)
-    few = {"search.budgets": 4, "search.startup_trials": 2, "training.kimg": 4}
+    few = {"search.budgets": 3, "search.startup_trials": 2, "search.opponent_share": 0, "training.kimg": 4}
     hunt = chaos.Hunt(ledger, kinds=["trial", "driver"], overrides=few)
     hunt.run()
 

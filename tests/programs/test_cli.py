@@ -39,19 +39,22 @@ def test_a_dry_run_prints_the_config_and_the_plan_and_writes_nothing(program, tm
     assert not (tmp_path / "runs").exists()
 
 
-def refused(*given, environment=None):
-    """The one line of a program in a process of its own, on real Ray."""
-    small = [word for word in arguments(TINY) if not word.startswith("training.batch_images")]
-    program = [sys.executable, str(ROOT / "tune/train.py"), *small, "training.batch_images=128", *given]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=120, env=os.environ | (environment or {}))
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+SMALL = [*arguments(TINY | {"training.batch_images": 128})]
 
 
-def test_a_cluster_that_is_too_small_is_found_before_any_training(tmp_path):
-    line = refused("--storage", str(tmp_path / "runs"), "compute.workers_per_trial=32")
+def the_line_of(refused):
+    assert refused.returncode == 2, refused.stderr
+    assert refused.stderr.startswith("error: ")
+    assert refused.stderr.count("\n") == 1
+    return refused.stderr
+
+
+def test_a_cluster_that_is_too_small_is_found_before_any_training(tmp_path, ray_address):
+    here = ["--storage", str(tmp_path / "runs"), "--address", ray_address]
+    try:
+        line = the_line_of(run("train", *SMALL, *here, "compute.workers_per_trial=32"))
+    finally:
+        connect.ray.shutdown()
     assert "compute.workers_per_trial=32 needs 32 CPUs" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -74,8 +77,10 @@ def test_a_cluster_with_another_token_refuses_at_once(tmp_path):
                 socket.create_connection(("127.0.0.1", int(address.partition(":")[2])), timeout=1).close()
                 break
             time.sleep(0.2)
-        given = ["--storage", str(tmp_path / "runs"), "--address", address]
-        line = refused(*given, environment=token | {"RAY_AUTH_TOKEN": "b" * 32})
+        train = [sys.executable, str(ROOT / "tune/train.py"), *SMALL, "--storage", str(tmp_path / "runs")]
+        environment = os.environ | token | {"RAY_AUTH_TOKEN": "b" * 32}
+        given = {"capture_output": True, "text": True, "timeout": 120, "env": environment}
+        line = the_line_of(subprocess.run([*train, "--address", address], **given))
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait()

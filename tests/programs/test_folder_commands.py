@@ -1,5 +1,6 @@
 """The whole path of the preset `folder`, as typed, on images as users have them: strange files, one of them broken."""
 
+import io
 import json
 import math
 import os
@@ -8,7 +9,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -17,12 +17,11 @@ import pytest
 import ray
 from PIL import Image
 from program import ROOT, run, run_script
-from short_budget import SCORED, short_budget
+from short_budget import short_budget
 from strange_images import write_strange_images
 from tiny_run import arguments
 
 from synthcl import load_encoder
-from synthcl.config.presets import load_preset
 
 
 @pytest.fixture(scope="module")
@@ -36,39 +35,45 @@ def photos(tmp_path_factory):
 def command(ray_address, photos):
     """Runs a program on the photos; the path has a space, as theirs do."""
     storage = photos.parent / "runs"
-    few = {"search.budgets": 2, "search.opponent_share": 0}
-    options = ["--preset", "folder", *arguments(short_budget(load_preset("folder"), photos, storage) | few)]
+    scored_twice = {"evaluation.rungs": [0.5, 1.0], "evaluation.label_fractions": [1.0, 0.1]}
+    options = ["--preset", "folder", *arguments(short_budget(photos, storage) | scored_twice)]
 
-    def typed(*words, alone=False, interrupt_at=None):
-        with mock.patch.dict(os.environ, {"RAY_ADDRESS": ray_address, "PYTHONUNBUFFERED": "1"}):
-            return in_another(words, interrupt_at) if alone or interrupt_at else in_this(*words)
+    def typed(*words, alone=False, out=None):
+        with mock.patch.dict(os.environ, {"RAY_ADDRESS": ray_address}):
+            return in_another(*words) if alone else in_this(*words, out=out)
 
     return typed, options, storage / "folder"
 
 
-def in_this(script, *given):
+class InterruptAtFirstScore(io.StringIO):
+    """Standard output that sends this process Ctrl-C as soon as a run's first score is printed."""
+
+    interrupted = False
+
+    def write(self, text):
+        written = super().write(text)
+        if not self.interrupted and re.search(r"kimg +\d+%  +\d", text):
+            self.interrupted = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return written
+
+
+def in_this(script, *given, out):
     """In this process: importing torch and Ray for each of so many commands takes a minute."""
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("default")
             for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
                 warnings.simplefilter("ignore", hidden)  # as Python does
-            done = run_script(script, *given)
+            done = run_script(script, *given, out=out)
     finally:
         ray.shutdown()
     done.stderr += "".join(f"{each.category.__name__}: {each.message}\n" for each in warned)
     return done
 
 
-def in_another(words, interrupt_at):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, *words], cwd=ROOT, **pipes) as process:
-        while interrupt_at is not None and (line := process.stdout.readline()):
-            if interrupt_at.search(line):
-                process.send_signal(signal.SIGINT)
-                break
-        out, err = process.communicate(timeout=600)
-    return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+def in_another(*words):
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def unhurt(done):
@@ -87,7 +92,7 @@ def encoder(command):
     assert unhurt(plan)
     assert re.search(r"^unlabelled +\d+ images to pretrain on", plan.stdout, re.MULTILINE)
     assert not folder.exists()
-    assert typed("tune/search.py", *options, interrupt_at=SCORED).returncode == 130
+    assert typed("tune/search.py", *options, out=InterruptAtFirstScore()).returncode == 130
     assert not list((folder / "confirm").glob("*"))
     assert unhurt(typed("tune/search.py", *options))
     return folder / "encoder.safetensors"
@@ -162,8 +167,8 @@ def test_a_broken_file_among_them_is_named_in_a_line_before_anything_runs(progra
     write_strange_images(tmp_path / "photos")
     whole = broken.with_name("turned.JPG").read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
-    overrides = short_budget(load_preset("folder"), tmp_path / "photos", tmp_path / "runs")
-    done = run(program, "--preset", "folder", *arguments(overrides))
+    overrides = arguments(short_budget(tmp_path / "photos", tmp_path / "runs"))
+    done = run(program, "--preset", "folder", *overrides)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"error: image {str(broken)!r} cannot be read: " in done.stderr
