@@ -62,20 +62,21 @@ def dropped(runs: list[FrozenTrial], *, all_go_on: bool = False) -> set[str]:
     complete = {run.user_attrs["label"]: run.value for run in runs if run.state is TrialState.COMPLETE}
     labels -= {max(complete, key=lambda label: complete[label] or 0.0, default="")}
     for arm in {run.user_attrs.get("arm") for run in runs} - ({None} if all_go_on else set()):
-        own = [run for run in runs if run.user_attrs.get("arm") == arm and "diverged" not in run.user_attrs]
-        for rung in {images for run in own for images in run.intermediate_values}:
-            there = best_first([run for run in own if rung in run.intermediate_values], rung)
-            worse = there[(len(there) + 1) // 2 :] if len(there) >= FEWEST else []
-            labels |= {run.user_attrs["label"] for run in worse if run.user_attrs.get("until") == rung}
+        by_rung: dict[int, list[FrozenTrial]] = {}
+        for run in runs:
+            if run.user_attrs.get("arm") == arm and "diverged" not in run.user_attrs:
+                for rung in run.intermediate_values:
+                    by_rung.setdefault(rung, []).append(run)
+        for rung, there in by_rung.items():
+            if len(there) >= FEWEST:
+                worse = best_first(there, rung)[(len(there) + 1) // 2 :]
+                labels |= {run.user_attrs["label"] for run in worse if run.user_attrs.get("until") == rung}
     return labels
 
 
 def best_first(runs: list[FrozenTrial], rung: int) -> list[FrozenTrial]:
     """Runs that have reached a rung, as the search ranks them there: by score, or by two objectives."""
-    scores = [run.intermediate_values[rung] for run in runs]
-    transfer = [transfer_by_rung(run).get(rung) for run in runs]
-    if None in transfer:
-        order = sorted(range(len(runs)), key=lambda at: -scores[at])
-    else:
-        order = pareto.ranked(np.array([scores, transfer], dtype=float).T)
-    return [runs[at] for at in order]
+    if not all(rung in transfer_by_rung(run) for run in runs):  # of one objective: no run has any
+        return sorted(runs, key=lambda run: -run.intermediate_values[rung])
+    points = [(run.intermediate_values[rung], transfer_by_rung(run)[rung]) for run in runs]
+    return [runs[at] for at in pareto.ranked(np.array(points, dtype=float).reshape(-1, 2))]

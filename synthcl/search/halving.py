@@ -6,6 +6,8 @@ run is promoted as soon as it belongs to the best of its rung, however late; Ray
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from synthcl.search.legs import Game, Leg, Run, rung_after
 
 
@@ -14,24 +16,23 @@ def next_leg(game: Game) -> Leg | None:
 
     A leg is only given out while what it leaves still completes `game.finish` runs.
     """
+    left = game.left
     for leg in _due(game):
-        if game.cost(leg) + game.needed(leg) <= game.left:
+        if game.cost(leg) + game.needed(leg) <= left:
             return leg
     return sprint(game)
 
 
-def _due(game: Game) -> list[Leg]:
+def _due(game: Game) -> Iterator[Leg]:
     """Promotions from the highest rung down, then a new run."""
-    legs = []
     for rung in reversed(game.rungs[:-1]):
         ratings = game.ratings(rung)
         best = sorted(ratings, key=lambda number: -ratings[number])[: int(len(ratings) / game.keep_one_in)]
-        legs += [
-            Leg(number, rung_after(game.rungs, rung))
-            for number in best
-            if game.runs[number].standing == "paused" and game.runs[number].reached == rung
-        ]
-    return [*legs, Leg(None, game.rungs[0])] if game.may_begin else legs
+        for number in best:
+            if game.runs[number].standing == "paused" and game.runs[number].reached == rung:
+                yield Leg(number, rung_after(game.rungs, rung))
+    if game.may_begin:
+        yield Leg(None, game.rungs[0])
 
 
 def sprint(game: Game) -> Leg | None:

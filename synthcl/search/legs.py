@@ -6,7 +6,7 @@ one pure function that names the next leg (and, where runs are given up for good
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -149,7 +149,7 @@ class Game:
 
     def paused(self) -> list[Run]:
         """Runs between two legs, the best of the highest rung first."""
-        return self.furthest_first(run for run in self.runs if run.standing == "paused")
+        return [*self.furthest_first(run for run in self.runs if run.standing == "paused")]
 
     def ratings(self, rung: int) -> dict[int, float]:
         """How good every run is that has reached a rung, by number, higher is better: its score, or its rank by two."""
@@ -161,11 +161,17 @@ class Game:
             values = [run.scores[rung] for run in there]
         return {run.number: value for run, value in zip(there, values, strict=True)}
 
-    def furthest_first(self, runs: Iterable[Run]) -> list[Run]:
-        """These runs, all with a score, by the rung they have reached and then by how good they are there."""
-        some = list(runs)
-        rated = {rung: self.ratings(rung) for rung in {run.reached for run in some}}
-        return sorted(some, key=lambda run: (-run.reached, -rated[run.reached][run.number]))
+    def furthest_first(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Runs with a score, by the rung that they have reached, complete ones first, then by how good they are.
+
+        What is not taken is not ranked: of a thousand runs, a proposal looks at the best two dozen.
+        """
+        by_rung: dict[int, list[Run]] = {}
+        for run in runs:
+            by_rung.setdefault(run.reached, []).append(run)
+        for rung in sorted(by_rung, reverse=True):
+            rated = self.ratings(rung)
+            yield from sorted(by_rung[rung], key=lambda run: (run.standing != "complete", -rated[run.number]))
 
 
 NextLeg = Callable[[Game], Leg | None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,8 @@ Pair = tuple[float, float]
 
 def laid_out(game: Game) -> list[Run]:
     """The best runs, complete ones first and then those of the higher rung, and the latest; in the order they began."""
-    furthest = game.furthest_first(run for run in game.runs if run.scores)
-    ranked = sorted(furthest, key=lambda run: run.standing != "complete")
-    shown = {run.number for run in [*ranked[:BEST], *game.runs[-LATEST:]]}
+    best = islice(game.furthest_first(run for run in game.runs if run.scores), BEST)
+    shown = {run.number for run in [*best, *game.runs[-LATEST:]]}
     return [run for run in game.runs if run.number in shown and not run.failed]
 
 
