@@ -38,6 +38,7 @@ SLOW = {
     "test_comparison",
     "test_compiled",
     "test_gan_cache",
+    "test_invert",
     "test_synthetic_folder_recipe",
     "test_references",
     "test_malloc",

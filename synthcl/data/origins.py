@@ -77,6 +77,25 @@ def find_origins(
     return {name: origins[identity] for key, identity in matches.items() for name in asked[key]}, unlabelled
 
 
+def unlabelled_names(config: DataConfig) -> list[str]:
+    """A name that stands for each unlabelled image alone, in their order: of files the path inside `data.root`.
+
+    Args:
+        config: the data set and its cut.
+    """
+    names = []
+    for split, prefix, _, part in _splits(config):
+        if split == UNLABELLED:
+            names += [_inside(identity, config) for identity, _ in _identities(part, prefix, config)]
+    return names
+
+
+def _inside(identity: str, config: DataConfig) -> str:
+    """A path as it is below the root of the data set, which may be moved; other names, and paths elsewhere, stay."""
+    base = _base(config)
+    return os.path.relpath(identity, base) if identity.startswith(base + os.sep) else identity
+
+
 def held_out(config: DataConfig) -> list[Part]:
     """The labelled images that encoders are scored on, validation then test; none of a set without labels."""
     source = source_of(config)
@@ -134,14 +153,18 @@ def _identities(part: Part, prefix: str, config: DataConfig) -> Iterator[tuple[s
         for row in part.pixels[:, 0].tolist():
             yield f"{prefix}-{row}", {f"{prefix}-{row}"}
         return
-    root = Path(config.root)
-    base = os.path.abspath(root.parent if is_list(root) else root)
-    folder = os.path.abspath(part.pixels.folder)
+    base, folder = _base(config), os.path.abspath(part.pixels.folder)
     for name in part.pixels.names:
         path = os.path.normpath(os.path.join(folder, name))
         pieces = os.path.relpath(path, base).split(os.sep)
         ends = ["/".join(pieces[begin:]) for begin in range(len(pieces))]
         yield path, {path, *ends, *(os.path.splitext(end)[0] for end in ends)}
+
+
+def _base(config: DataConfig) -> str:
+    """Absolute path of the folder that names are relative to."""
+    root = Path(config.root)
+    return os.path.abspath(root.parent if is_list(root) else root)
 
 
 def _as_written(name: str) -> str:

@@ -14,6 +14,7 @@ PROGRAMS = {
     "calibrate": "which scores without labels may choose encoders",
     "embed": "write the features of a folder of images",
     "neighbours": "a page of images beside those an encoder finds alike",
+    "invert": "write twins of your images, made by the GAN",
     "export": "write an encoder as ONNX or TorchScript",
     "doctor": "look at this machine, or at every node of a cluster",
     "fields": "what can be set, with types, bounds, defaults and a line each",

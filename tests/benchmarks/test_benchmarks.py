@@ -268,36 +268,9 @@ def test_settings_of_the_generator_are_compared_on_several_draws_and_a_second_co
     assert ratios_of(generator, given, monkeypatch, capsys) == found
 
 
-@pytest.fixture
-def spaces():
-    """Of random images, seen by a random projection."""
-    torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(16 * 16, 5))
-    return inversion.Spaces.of(encoder.requires_grad_(False), torch.rand(30, 1, 16, 16))
-
-
-def test_the_latents_of_images_that_the_generator_made_are_found(spaces):
-    config = tiny_config()
-    state = generator.make_generator(config.gan, 1, 16).state_dict()
-    made = generator.samples(config, state)[:6]
-    near = inversion.inverted(config, state, spaces, made, steps=150)
-    far = inversion.inverted(config, state, spaces, 1 - made, steps=150)
-    assert all(found < 0.02 * other for found, other in zip(near, far, strict=True))
-
-
-def test_the_nearest_other_image_is_that_of_all_pairs(spaces):
-    images = torch.rand(7, 1, 16, 16)
-    for found, vectors in zip(
-        inversion.nearest_others(spaces, images[:3], images), spaces.vectors(images), strict=True
-    ):
-        among = [min((vectors[i] - vectors[j]).square().sum().item() for j in range(7) if j != i) for i in range(3)]
-        assert found == pytest.approx(sorted(among)[1], rel=1e-3)
-
-
 def test_the_gate_of_inverted_images_gives_a_ratio_in_both_spaces(monkeypatch, capsys):
     for name, value in (("SAMPLES", 60), ("STEPS", 30), ("BATCH_IMAGES", 16)):
         monkeypatch.setattr(generator, name, value)
-    monkeypatch.setattr(inversion, "INVERTED", 6)
     given = ["--quick", "--preset", "fashion-mini", "--images", "40", *TINY, "data.source=digits"]
     found = ratios_of(inversion, [*given, "synthetic.gan.warmup_kimg=0.5"], monkeypatch, capsys)
     assert list(found) == [f"{space} of inverted over nearest, 40 images" for space in inversion.SPACES]
