@@ -95,8 +95,8 @@ def test_a_training_goes_on_while_nodes_join_and_leave_and_after_an_interrupt(no
     sizes = [size for index, (size, _) in enumerate(heard) if index == 0 or heard[index - 1][0] != size]
     assert sizes == [1, 2, 1]
     left = max(index for index, (size, _) in enumerate(heard) if size == 2)
-    again, logged = heard[left + 1][1] - heard[left][1], round(1000 * config.training.log_kimg)
-    assert again in (0, logged)  # told again, or kept and never told: nothing of the drained node's work was lost
+    further, logged = heard[left + 1][1] - heard[left][1], round(1000 * config.training.log_kimg)
+    assert further in (0, logged)  # told again, or kept and never told: nothing of the drained node's work was lost
     assert heard[-1][1] < 3200
     assert "goes on with 1 workers, the same batch" in capsys.readouterr().out
 
