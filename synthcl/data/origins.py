@@ -78,7 +78,7 @@ def find_origins(
 
 
 def unlabelled_names(config: DataConfig) -> list[str]:
-    """A name that stands for each unlabelled image alone, in their order: of files the path inside `data.root`.
+    """What `find_origins` finds each unlabelled image by, in their order: of files the path inside `data.root`.
 
     Args:
         config: the data set and its cut.

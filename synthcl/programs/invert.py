@@ -38,8 +38,8 @@ def main() -> None:
 
     from synthcl.runs.inversion import PAIRS, require_settings, write_twins
 
-    require_settings(config, arguments.out, **settings)
     if arguments.dry_run:
+        require_settings(config, arguments.out, **settings)
         show_data(config, None, test=False, chooses=False)
         return
     twins = write_twins(config, arguments.out, **settings)

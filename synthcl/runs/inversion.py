@@ -51,7 +51,7 @@ class Inverted(NamedTuple):
     distances: Tensor
 
 
-class Twins(NamedTuple):
+class WrittenTwins(NamedTuple):
     """What was written.
 
     Attributes:
@@ -116,7 +116,7 @@ def nearest_others(images: Tensor) -> Tensor:
     return torch.cat(nearest)
 
 
-def write_twins(config: Config, folder: Path, *, per_image: int, distance: float, steps: int) -> Twins:
+def write_twins(config: Config, folder: Path, *, per_image: int, distance: float, steps: int) -> WrittenTwins:
     """Invert the unlabelled images of a configuration, and write twins of them and `pairs.csv`.
 
     The GAN is that of the configuration, from the cache of its storage, or is warmed up now. An image that some other
@@ -167,7 +167,7 @@ def write_twins(config: Config, folder: Path, *, per_image: int, distance: float
         table = io.StringIO(newline="")
         csv.writer(table).writerows(rows)
         write_whole(folder / PAIRS, table.getvalue())
-    return Twins(len(images), len(paired), over_nearest)
+    return WrittenTwins(len(images), len(paired), over_nearest)
 
 
 def _all(images: ImageSource, size: int) -> Tensor:
