@@ -42,12 +42,12 @@ def searched(cluster, tmp_path, overrides):
 def test_a_search_that_finds_no_worker_gets_nodes_and_ends_with_report_and_encoder(cluster, tmp_path):
     _, ended = searched(cluster, tmp_path, {"search.budgets": 2, "search.opponent_share": 0, "evaluation.rungs": [1.0]})
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 2
-    assert cluster.launches()[0] == 2  # at once: the second does not wait for the first trial to begin
+    assert cluster.launches()[0] == 2, cluster.autoscaler_log()  # the second does not wait for the first trial to begin
 
 
 def test_trials_whose_two_workers_need_a_node_each_report_to_the_search_and_leave_checkpoints(cluster, tmp_path):
     run, ended = searched(cluster, tmp_path, {"compute.workers_per_trial": 2, "training.kimg": 0.256})
-    assert sum(cluster.launches()) == 2
+    assert cluster.nodes_kept() == 2, cluster.autoscaler_log()
     assert {trial.user_attrs.get("arm") for trial in ended} == {None, "real-only"}
     whole = [trial for trial in ended if trial.state is TrialState.COMPLETE]
     assert len(whole) >= 2

@@ -75,10 +75,22 @@ class AutoscaledCluster:
         """What the head printed."""
         return self._log.read_text()
 
+    def autoscaler_log(self):
+        """What the autoscaler did, and why."""
+        (monitor,) = self._session.glob("session_2*/logs/monitor.log")
+        return monitor.read_text()
+
     def launches(self):
         """How many nodes of a type the autoscaler launched at a time, in order."""
-        (monitor,) = self._session.glob("session_2*/logs/monitor.log")
-        return [int(count) for count in re.findall(r"Launching (\d+) nodes", monitor.read_text())]
+        return [int(count) for count in re.findall(r"Launching (\d+) nodes", self.autoscaler_log())]
+
+    def nodes_kept(self):
+        """How many nodes were launched and not taken back at once.
+
+        On a busy machine Ray 2.60 asks for a node again while the first ones start, where its provider of nodes of one
+        machine counts them neither as coming nor as there, and takes it back as one above max_workers.
+        """
+        return sum(self.launches()) - len(re.findall(r"Terminating the node .*max_workers", self.autoscaler_log()))
 
     def workers(self):
         """How many nodes run beside the head."""
