@@ -1,9 +1,10 @@
-"""The GAN warm-up on a cluster's GPU, on whichever node has one free: followed by the driver, continued elsewhere."""
+"""GAN warm-ups as tasks of Ray, side by side where nodes have room: followed by the driver, continued elsewhere."""
 
 from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -16,86 +17,111 @@ from synthcl.cluster import preemption
 from synthcl.config.schema import Config
 from synthcl.core.errors import Leaving, UserError
 from synthcl.data import open_split
-from synthcl.runs.gan_cache import ShowProgress, warm_up
+from synthcl.runs.gan_cache import CacheEntry, ShowProgress, total_images, warm_up
 from synthcl.training.gan_warmup import Statistics
 from synthcl.training.networks import GanState
 
 DEVICE = "cuda"
+"""of a task that holds a share of a GPU"""
 LOOK_SECONDS = 0.5
-"""between two looks of the driver at how far the warm-up is"""
+"""between two looks of the driver at how far the warm-ups are"""
 TELL_SECONDS = 1.0
 """between two messages to the driver"""
 ATTEMPTS = 3
-"""that end in a crash at the same place before the warm-up is given up"""
+"""that end in a crash at the same place before a warm-up is given up"""
 
 
-def warm_up_on_gpu(config: Config, gpus: float, place: str, progress: ShowProgress) -> tuple[GanState, Statistics]:
-    """`warm_up` as a Ray task. Where its node dies or drains, another one continues from the state that was kept.
+def warm_up_on_ray(entries: Sequence[CacheEntry], gpus: float, progress: ShowProgress) -> None:
+    """`warm_up` as a task of Ray for each entry, which is written as soon as its own ends.
+
+    Where a node dies or drains, another one continues from the state that was kept. As many run at a time as the
+    cluster has room for.
 
     Args:
-        config: of the warm-up and the images.
-        gpus: that the task holds.
-        place: path or URI of the unfinished warm-up's state, which every node reaches.
-        progress: told in this process.
-
-    Returns:
-        As `warm_up`, on the CPU.
+        entries: that are not made yet, no two the same; every node reaches their `place`.
+        gpus: that each task holds; with 0 it trains on `compute.cpus_per_worker` CPUs.
+        progress: told in this process, of all together: the images are sums, the statistics means.
 
     Raises:
-        UserError: when the training diverges, or its process dies again and again at the same place.
-        KeyboardInterrupt: on notice to this process; the state has been kept.
+        UserError: when a training diverges, or its process dies again and again at the same place.
+        KeyboardInterrupt: on notice to this process; the states have been kept.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    train = ray.remote(num_gpus=gpus, max_retries=0)(_train)
-    furthest, seen, crashes = -1, 0, 0
-
-    def show(done_images: int, total_images: int, statistics: Statistics) -> None:
-        nonlocal seen
-        seen = done_images
-        progress(done_images, total_images, statistics)
-
+    followed = [_Followed(number, entry, gpus, told) for number, entry in enumerate(entries)]
+    total = sum(total_images(entry.config, entry.images) for entry in entries)
+    waiting: dict[Any, _Followed] = {}
+    deadline = float("inf")
     try:
         with preemption.catching_signals(signal.SIGINT, signal.SIGTERM):
-            while True:
-                try:
-                    return _followed(train.remote(config, place, told, DEVICE), told, show)
-                except RayTaskError as error:
-                    if not isinstance(error.cause, Leaving):
-                        raise error.cause from None
-                    if preemption.signalled():
-                        raise KeyboardInterrupt from None
-                except RayError as error:  # its process or node is gone
-                    crashes = 1 if seen > furthest else crashes + 1
-                    furthest = max(furthest, seen)
-                    if crashes == ATTEMPTS:
-                        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                        raise UserError(
-                            f"GAN warm-up failed again and again at {furthest} images: {reason}; "
-                            "the same command continues it"
-                        ) from None
+            waiting = {each.begin(): each for each in followed}
+            while waiting:
+                ended, _ = ray.wait(list(waiting), timeout=LOOK_SECONDS)
+                for number, *point in told.get_nowait_batch(told.size()):
+                    followed[number].seen = point
+                progress(sum(each.images for each in followed), total, _means(followed))
+                for task in ended:
+                    each = waiting.pop(task)
+                    if not each.has_ended(task):
+                        waiting[each.begin()] = each
+                if preemption.signalled() and deadline == float("inf"):
+                    preemption.tell_job()
+                    deadline = time.monotonic() + preemption.LEAVE_SECONDS
+                if time.monotonic() > deadline:
+                    raise KeyboardInterrupt
+            if preemption.signalled():
+                raise KeyboardInterrupt
     finally:
+        for task in waiting:
+            ray.cancel(task, force=True)
         told.shutdown()
 
 
-def _followed(task: Any, told: Queue, progress: ShowProgress) -> tuple[GanState, Statistics]:
-    """Wait for the task and show what it tells; pass on notice to leave, once."""
-    deadline = float("inf")
-    while True:
-        ended = ray.wait([task], timeout=LOOK_SECONDS)[0]
-        if points := told.get_nowait_batch(told.size()):
-            progress(*points[-1])
-        if ended:
-            result: tuple[GanState, Statistics] = ray.get(task)
-            return result
-        if preemption.signalled() and deadline == float("inf"):
-            preemption.tell_job()
-            deadline = time.monotonic() + preemption.LEAVE_SECONDS
-        if time.monotonic() > deadline:
-            raise KeyboardInterrupt
+class _Followed:
+    """One warm-up of several, through all its tasks."""
+
+    def __init__(self, number: int, entry: CacheEntry, gpus: float, told: Queue) -> None:
+        self.number, self.entry, self.told = number, entry, told
+        self.seen: list[Any] = []
+        """images done, images in all and the statistics, as last told"""
+        self._furthest, self._crashes = -1, 0
+        self._device = DEVICE if gpus else "cpu"
+        self._train = ray.remote(num_cpus=entry.config.compute.cpus_per_worker, num_gpus=gpus, max_retries=0)(_train)
+
+    @property
+    def images(self) -> int:
+        return self.seen[0] if self.seen else 0
+
+    def begin(self) -> Any:
+        return self._train.remote(self.number, self.entry.config, self.entry.place, self.told, self._device)
+
+    def has_ended(self, task: Any) -> bool:
+        """Whether nothing of it is left to do now: it is written, or kept because this process must leave."""
+        try:
+            self.entry.write(*ray.get(task))
+        except RayTaskError as error:
+            if not isinstance(error.cause, Leaving):
+                raise error.cause from None
+            return preemption.signalled()  # else its node drains
+        except RayError as error:  # its process or node is gone
+            self._crashes = 1 if self.images > self._furthest else self._crashes + 1
+            self._furthest = max(self._furthest, self.images)
+            if self._crashes == ATTEMPTS:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise UserError(
+                    f"GAN warm-up failed again and again at {self._furthest} images: {reason}; "
+                    "the same command continues it"
+                ) from None
+            return False
+        return True
 
 
-def _train(config: Config, place: str, told: Queue, device_name: str) -> tuple[GanState, Statistics]:
+def _means(followed: Sequence[_Followed]) -> Statistics:
+    known = [each.seen[2] for each in followed if each.seen and each.seen[2]]
+    return {name: sum(each[name] for each in known) / len(known) for name in known[0]} if known else {}
+
+
+def _train(number: int, config: Config, place: str, told: Queue, device_name: str) -> tuple[GanState, Statistics]:
     """The task."""
     device = torch.device(device_name)
     next_time = 0.0
@@ -104,7 +130,7 @@ def _train(config: Config, place: str, told: Queue, device_name: str) -> tuple[G
         nonlocal next_time
         if time.monotonic() >= next_time or done_images == total_images:
             next_time = time.monotonic() + TELL_SECONDS
-            told.put((done_images, total_images, statistics))
+            told.put((number, done_images, total_images, statistics))
 
     with preemption.catching_signals(signal.SIGTERM):
         images = open_split(config.data, "unlabelled", device).images

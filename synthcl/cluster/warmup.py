@@ -1,23 +1,29 @@
-"""The GAN that all trials share, warmed up once: on this machine, or on a node with a GPU."""
+"""The GANs that trials share, warmed up once each: on this machine, or side by side on the nodes of the cluster."""
 
 from __future__ import annotations
 
+import math
 import signal
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 
 from synthcl.cluster import preemption
-from synthcl.cluster.remote_warmup import warm_up_on_gpu
-from synthcl.cluster.resources import gpus_per_worker, resources
+from synthcl.cluster.remote_warmup import warm_up_on_ray
+from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources
 from synthcl.config.schema import Config
 from synthcl.core.errors import Leaving
 from synthcl.data import ImageSource, open_split
-from synthcl.runs.gan_cache import ShowProgress, cached_gan, warm_up
+from synthcl.runs.gan_cache import CacheEntry, ShowProgress, bar, warm_up
 from synthcl.runs.location import below
 from synthcl.runs.storage import Storage
 from synthcl.training.gan_warmup import Statistics
 from synthcl.training.networks import GanState
+
+WORTH_SECONDS = 20.0
+"""warm-ups that take less are sooner made here, one after the other, than processes start that can make them"""
+
+CPU = torch.device("cpu")
 
 
 def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanState | None:
@@ -30,20 +36,49 @@ def warmed_gan(config: Config, images: ImageSource, storage: Storage) -> GanStat
         UserError: when the images or the cached file are unusable, or the warm-up diverges.
         KeyboardInterrupt: on notice to leave; the state has been kept.
     """
-    if not config.needs_gan:
-        return None
-    gpus = min(1.0, gpus_per_worker(config, resources()))
-    train = partial(warm_up_on_gpu, config, gpus) if gpus else partial(_warm_up_here, config)
+    return warmed_gans([(config, images)], storage)[0]
+
+
+def warmed_gans(
+    wanted: Sequence[tuple[Config, ImageSource]], storage: Storage, each_seconds: float = 0.0
+) -> list[GanState | None]:
+    """`warmed_gan` for several sets of images; what is not there is trained side by side where that is sooner.
+
+    Args:
+        wanted: configurations, which differ in their images only, with these.
+        storage: of the run.
+        each_seconds: what a warm-up takes, from `WORTH_SECONDS` on side by side; on GPUs they always are.
+    """
     root = below(storage.root, "gan") if storage.is_uri else None
-    gan = cached_gan(config, images, storage.shared / "gan", torch.device("cpu"), train=train, root=root)
-    storage.push()
-    return gan
+    entries = [
+        CacheEntry(config, images, storage.shared / "gan", root) if config.needs_gan else None
+        for config, images in wanted
+    ]
+    if missing := list({entry.path: entry for entry in entries if entry and not entry.made}.values()):
+        (storage.shared / "gan").mkdir(parents=True, exist_ok=True)
+        gpus = min(1.0, gpus_per_worker(missing[0].config, resources()))
+        try:
+            if gpus or (len(missing) > 1 and each_seconds > WORTH_SECONDS):
+                with bar(True, len(missing)) as show:
+                    warm_up_on_ray(missing, gpus, show)
+            else:
+                for entry in missing:
+                    entry.write(*_warm_up_here(entry))
+        finally:
+            storage.push()
+    return [entry.read(CPU) if entry else None for entry in entries]
 
 
-def _warm_up_here(config: Config, place: str, progress: ShowProgress) -> tuple[GanState, Statistics]:
-    images = open_split(config.data, "unlabelled", "cpu").images  # decoded once, where preflight only counts
+def warm_up_seconds(config: Config, each_seconds: float, count: int) -> float:
+    """How long `count` warm-ups take, of which one takes `each_seconds`."""
+    together = concurrent_trials(config) if each_seconds > WORTH_SECONDS else 1
+    return math.ceil(count / together) * each_seconds
+
+
+def _warm_up_here(entry: CacheEntry, progress: bool | ShowProgress = True) -> tuple[GanState, Statistics]:
+    images = open_split(entry.config.data, "unlabelled", "cpu").images  # decoded once, where preflight only counts
     with preemption.catching_signals(signal.SIGINT, signal.SIGTERM):
         try:
-            return warm_up(config, images, torch.device("cpu"), progress, place, preemption.signalled)
+            return warm_up(entry.config, images, CPU, progress, entry.place, preemption.signalled)
         except Leaving:
             raise KeyboardInterrupt from None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from synthcl.comparison.records import Record, digest, read_all
 from synthcl.config.schema import Config
-from synthcl.core.device import device_name
+from synthcl.core.device import device_name, use_threads
 from synthcl.core.errors import named
 from synthcl.data.splits import lies_in_files
 from synthcl.evaluation import protocol
@@ -124,7 +124,7 @@ def score(config: Config, name: str, seed: int) -> Record:
     Raises:
         UserError: as of `score_left`.
     """
-    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
+    use_threads(config.compute.cpus_per_worker)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own, began = of_seed(config, name, seed), time.monotonic()
     with named(f"evaluation.references.{name}"):

@@ -75,7 +75,6 @@ def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     """
     if time.time() >= stop_at:
         return False
-    torch.set_num_threads(max(1, int(run.config.compute.cpus_per_worker)))
     device = _device()
     images = unlabelled_images(run.config.data, device)
     try:

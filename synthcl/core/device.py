@@ -1,4 +1,4 @@
-"""How images lie in memory, and how tensors reach a GPU."""
+"""How images lie in memory, how tensors reach a GPU, and how many threads a CPU gives."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def resize(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size or not len(images):
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
+def use_threads(cpus: float) -> None:
+    """Give torch a thread for every whole CPU that this process holds, at least one: sums depend on the number."""
+    torch.set_num_threads(max(1, int(cpus)))
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from synthcl.config.schema import Config
 from synthcl.core import rng
 from synthcl.core.atomic import write_whole
+from synthcl.core.device import use_threads
 from synthcl.core.errors import Leaving, UserError
 from synthcl.core.image_grid import grid_png
 from synthcl.core.malloc import keep_freed_memory
@@ -37,48 +38,76 @@ ShowProgress = Callable[[int, int, Statistics], None]
 """told of images done, images in all and the last statistics, which are empty at first"""
 
 
+class CacheEntry:
+    """Where the warmed-up GAN of a configuration lies: `folder/<key>.safetensors`.
+
+    Beside it lie `<key>.png`, a grid of 64 samples, and `<key>.json`, the settings and the last statistics. The key
+    covers the images' content and everything the warm-up reads. Processes that make the same file at once each
+    write a temporary one and rename it, so a reader never meets half a file.
+
+    Args:
+        config: the gan section and the image sizes.
+        images: the unlabelled images.
+        folder: of the cache.
+        root: folder or URI in which an unfinished warm-up has its state; none means the cache's own folder.
+    """
+
+    def __init__(self, config: Config, images: ImageSource, folder: Path, root: str | None = None) -> None:
+        self.config, self.images = config, images
+        self._key = cache_key(config, images)
+        self.path = folder / f"{self._key}.safetensors"
+        self.place = below(root or str(folder), f".{self._key}.unfinished")
+        """path or URI of the state of an unfinished warm-up"""
+
+    @property
+    def made(self) -> bool:
+        """Whether it is there."""
+        return self.path.is_file()
+
+    def write(self, state: GanState, statistics: Statistics) -> None:
+        """Keep what `warm_up` returned, and forget the state of the unfinished one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        device = next(iter(state["generator"].values())).device
+        samples = _samples(self.config, state["generator"], device)
+        record = {"settings": _settings(self.config, self.images), "statistics": statistics}
+        write_whole(self.path.with_suffix(".png"), grid_png(samples, columns=8))
+        write_whole(self.path.with_suffix(".json"), json.dumps(record, indent=2))
+        tensors = {
+            f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()
+        }
+        write_whole(self.path, safetensors.torch.save(tensors))  # last: where it lies, the others do
+        warmup_checkpoint.forget(self.place)
+
+    def read(self, device: torch.device) -> GanState:
+        """What was written.
+
+        Raises:
+            UserError: on an unreadable or foreign file.
+        """
+        return _read(self.path, self.config, device)
+
+
 def cached_gan(
     config: Config,
     images: ImageSource,
     folder: Path,
     device: torch.device,
     progress: bool | ShowProgress = True,
-    train: Callable[[str, ShowProgress], tuple[GanState, Statistics]] | None = None,
-    root: str | None = None,
 ) -> GanState:
-    """The warmed-up GAN, from `folder/<key>.safetensors` or else trained and written there.
-
-    Beside it lie `<key>.png`, a grid of 64 samples, and `<key>.json`, the settings and the last statistics. The key
-    covers the images' content and everything the warm-up reads. Processes that make the same file at once each
-    write a temporary one and rename it, so a reader never meets half a file. A warm-up that was interrupted continues.
+    """The warmed-up GAN, from its `CacheEntry` or else trained and written there; one that was interrupted continues.
 
     Args:
         folder: of the cache; made if missing.
         progress: as of `warm_up`.
-        train: does the work of `warm_up` elsewhere, on a node with a GPU say, given `place` and `progress`; none
-            trains here.
-        root: folder or URI in which an unfinished warm-up has its state; none means the cache's own folder.
 
     Raises:
         UserError: on an unreadable or foreign file, or when the training diverges.
     """
-    key = cache_key(config, images)
-    path = folder / f"{key}.safetensors"
-    if not path.is_file():
+    entry = CacheEntry(config, images, folder)
+    if not entry.made:
         folder.mkdir(parents=True, exist_ok=True)
-        place = below(root or str(folder), f".{key}.unfinished")
-        with bar(progress) as show:
-            state, statistics = train(place, show) if train else warm_up(config, images, device, show, place)
-        samples = _samples(config, state["generator"], device)
-        record = {"settings": _settings(config, images), "statistics": statistics}
-        write_whole(folder / f"{key}.png", grid_png(samples, columns=8))
-        write_whole(folder / f"{key}.json", json.dumps(record, indent=2))
-        tensors = {
-            f"{name}.{field}": value.contiguous() for name, part in state.items() for field, value in part.items()
-        }
-        write_whole(path, safetensors.torch.save(tensors))  # last: where it lies, the others do
-        warmup_checkpoint.forget(place)
-    return _read(path, config, device)
+        entry.write(*warm_up(config, images, device, progress, entry.place))
+    return entry.read(device)
 
 
 def cache_key(config: Config, images: ImageSource) -> str:
@@ -98,6 +127,12 @@ def _settings(config: Config, images: ImageSource) -> dict[str, Any]:
     }
 
 
+def total_images(config: Config, images: ImageSource) -> int:
+    """How many real images a warm-up shows: whole steps of the budget."""
+    batch = config.gan.warmup_batch_images
+    return round(1000 * budget_kimg(config.gan, len(images)) / batch) * batch
+
+
 def warm_up(
     config: Config,
     images: ImageSource,
@@ -109,7 +144,8 @@ def warm_up(
     """Train G and D on the unlabelled images alone for `budget_kimg` thousand real images.
 
     Args:
-        config: the gan section and the image sizes; of the training section only how often to keep the state.
+        config: the gan section and the image sizes; besides, how often to keep the state, and on how many CPU threads
+            to train, as a trial has: so the GAN does not depend on how many the machine has.
         images: the unlabelled images.
         device: where to train.
         progress: whether to show a bar, or what is told instead.
@@ -124,11 +160,27 @@ def warm_up(
         UserError: when the training diverges.
         Leaving: when `pause` says so; the state has been kept.
     """
+    threads = torch.get_num_threads()
+    use_threads(config.compute.cpus_per_worker)
+    try:
+        return _warmed_up(config, images, device, progress, place, pause)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _warmed_up(
+    config: Config,
+    images: ImageSource,
+    device: torch.device,
+    progress: bool | ShowProgress,
+    place: str | None,
+    pause: Pause,
+) -> tuple[GanState, Statistics]:
     keep_freed_memory()
     key = cache_key(config, images) if place else ""
     run = _resumed(config, device, place, key)
     batch = config.gan.warmup_batch_images
-    steps = round(1000 * budget_kimg(config.gan, len(images)) / batch)
+    steps = total_images(config, images) // batch
     looked = kept = time.monotonic()
     with bar(progress) as show:
         show(run.step * batch, steps * batch, run.statistics)
@@ -148,8 +200,8 @@ def warm_up(
 
 
 @contextmanager
-def bar(progress: bool | ShowProgress) -> Iterator[ShowProgress]:
-    """What shows how far the warm-up is, here or on another machine: a bar, nothing, or what is given."""
+def bar(progress: bool | ShowProgress, count: int = 1) -> Iterator[ShowProgress]:
+    """What shows how far a warm-up is, or `count` together, here or elsewhere: a bar, nothing, or what is given."""
     if callable(progress):
         yield progress
         return
@@ -160,8 +212,9 @@ def bar(progress: bool | ShowProgress) -> Iterator[ShowProgress]:
         def show(done_images: int, total_images: int, statistics: Statistics) -> None:
             nonlocal shown, done
             if shown is None:
+                what = "GAN warm-up" if count == 1 else f"{count} GAN warm-ups"
                 shown = ends.enter_context(
-                    Progress("GAN warm-up", total_images, "img", percent=True, done=done_images, shown=progress)
+                    Progress(what, total_images, "img", percent=True, done=done_images, shown=progress)
                 )
                 done = done_images
             if statistics:

@@ -11,6 +11,7 @@ import torch
 from synthcl.config.schema import Config
 from synthcl.config.sections import DataConfig
 from synthcl.core import distributed
+from synthcl.core.device import use_threads
 from synthcl.core.errors import Diverged, Leaving
 from synthcl.core.report import Report
 from synthcl.data import ImageSource, open_split, open_synthetic
@@ -32,7 +33,7 @@ def trainer_of(
         gan: the warmed-up GAN, or what gives it for these images; not every run needs one.
         device: where the networks live.
     """
-    torch.set_num_threads(max(1, int(config.compute.cpus_per_worker)))
+    use_threads(config.compute.cpus_per_worker)
     images = unlabelled_images(config.data, device)
     folders = {name: open_synthetic(config.data, name, section, device) for name, section in config.folders_on.items()}
     targets = targets_of(config, images)

@@ -28,7 +28,7 @@ from synthcl.cluster import preemption, train_workers
 from synthcl.cluster.capacity import HEAD
 from synthcl.cluster.connect import connect, require_storage
 from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources, trials_to_start
-from synthcl.cluster.warmup import warmed_gan
+from synthcl.cluster.warmup import warm_up_seconds, warmed_gan, warmed_gans
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.runs.disk import require_space
@@ -122,7 +122,7 @@ def _run(storage: Storage, config: Config, spaces: Spaces, fresh: bool, extend: 
                 _search(config, spaces, storage, page, gans, stage, first["warm_up_seconds"], preset)
                 page.make_slow_parts()
             elif stage["kind"] == "confirm":
-                _confirm(config, spaces, storage, page, stage)
+                _confirm(config, spaces, storage, page, stage, first["warm_up_seconds"])
             else:
                 report.write(config, storage, quiet=True)  # that its failure costs nobody the report
                 refit.refit(config, storage, stage["name"])
@@ -140,15 +140,16 @@ def _search(
     page: LivePage,
     gans: Gans,
     stage: dict[str, Any],
-    warm_up_seconds: float,
+    each_warm_up_seconds: float,
     preset: str = "",
 ) -> None:
     journal = storage.folder / results.JOURNAL
     both = contests(config, spaces, stage["budgets"])
     whole = both[0].rungs[-1]
     limit = None
-    warm_ups, at_a_time = config.search.confirm_seeds * warm_up_seconds, concurrent_trials(config)
-    again = warm_up_seconds if config.search.refit == "all" else 0.0
+    at_a_time = concurrent_trials(config)
+    warm_ups = warm_up_seconds(config, each_warm_up_seconds, config.search.confirm_seeds)
+    again = each_warm_up_seconds if config.search.refit == "all" else 0.0
     if config.search.hours:
         limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups + again)
     searcher = StudySearch(both, journal, limit)
@@ -173,17 +174,24 @@ def _search(
         )
 
 
-def _confirm(config: Config, spaces: Spaces, storage: Storage, page: LivePage, stage: dict[str, Any]) -> None:
+def _confirm(
+    config: Config,
+    spaces: Spaces,
+    storage: Storage,
+    page: LivePage,
+    stage: dict[str, Any],
+    each_warm_up_seconds: float,
+) -> None:
     trials = results.trials_frame(results.open_study(storage.folder), config)
     recorder = confirm.Recorder(storage.folder, stage["name"], config, len(open_data(config).images))
     fit = partial(_fit, config, storage, page, stage["name"], test=True, searched=spaces.fields)
     if plan := confirm.left(trials, config, storage.folder):
         images = len(plan) * rung_images(config)[-1]
         real = sum(is_real_only(run["name"]) for run in plan) * rung_images(config)[-1]
-        gans: Gans = {}  # a seed is a whole repetition
-        for seed in sorted({run["overrides"]["data.split_seed"] for run in plan}):
-            own = config.with_overrides({"data.split_seed": seed})
-            gans[seed] = warmed_gan(own, open_data(own).images, storage)
+        seeds = sorted({run["overrides"]["data.split_seed"] for run in plan})  # a seed is a whole repetition
+        own = [config.with_overrides({"data.split_seed": seed}) for seed in seeds]
+        wanted = [(each, open_data(each).images) for each in own]
+        gans: Gans = dict(zip(seeds, warmed_gans(wanted, storage, each_warm_up_seconds), strict=True))
         following = {"equal time": (equal_time_images(config), 0.0)} if config.search.equal_time else {}
         following |= refit_images(config, concurrent_trials(config))
         outlook = Outlook({"confirm": (images - real, real), **following}, ["confirm"], concurrent_trials(config))

@@ -17,7 +17,7 @@ class TimeLimit:
         hours: of this command, from now on.
         following_images: of the confirm runs.
         at_a_time: runs beside each other.
-        following_seconds: of what precedes them, one after the other: the GAN warm-ups of their seeds.
+        following_seconds: of what precedes them: the GAN warm-ups of their seeds.
     """
 
     hours: float

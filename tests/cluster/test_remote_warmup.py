@@ -1,4 +1,4 @@
-"""The GAN warm-up as a Ray task: followed by the driver, continued where its process ends. The GPU is Ray's word."""
+"""GAN warm-ups as tasks of Ray: followed by the driver, continued where a process ends. The GPU is Ray's word."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from synthcl import load_preset
 from synthcl.cluster import preemption, remote_warmup, warmup
 from synthcl.core.errors import UserError
 from synthcl.data import open_split
-from synthcl.runs.gan_cache import warm_up
+from synthcl.runs.gan_cache import CacheEntry, warm_up
 from synthcl.runs.storage import Storage
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ IMAGES = 32 * 500
 
 @pytest.fixture(scope="module")
 def one_gpu():
-    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -44,6 +44,14 @@ def config(tmp_path, **overrides):
 
 def images(settings):
     return open_split(settings.data, "unlabelled", CPU).images
+
+
+def on_ray(settings, place, progress=lambda *told: None, gpus=1.0):
+    """One warm-up as a task, its cache and state under a folder: what is then in the cache."""
+    entry = CacheEntry(settings, images(settings), place)
+    place.mkdir(exist_ok=True)
+    remote_warmup.warm_up_on_ray([entry], gpus, progress)
+    return entry.read(CPU)
 
 
 def send(number):
@@ -76,17 +84,16 @@ def test_a_warm_up_whose_process_ends_continues_bit_by_bit_and_its_progress_reac
             send(number)
 
     disturbed = []
-    state, statistics = remote_warmup.warm_up_on_gpu(config(tmp_path), 1.0, str(tmp_path / "unfinished"), progress)
-    assert (equal(state, unbroken[0]), statistics) == (True, unbroken[1])
+    assert equal(on_ray(config(tmp_path), tmp_path / "gan", progress), unbroken[0])
     again = [done for done, _, _ in told[disturbed[0] :]]
     assert min(again) > 0, "it did not begin anew"
-    assert told[-1] == (IMAGES, IMAGES, statistics)
+    assert told[-1] == (IMAGES, IMAGES, unbroken[1])
     assert all(0 <= done <= total == IMAGES for done, total, _ in told)
 
 
 def test_a_notice_to_the_driver_ends_it_with_its_state(on_a_cpu, unbroken, tmp_path):
-    place = str(tmp_path / "unfinished")
     settings = config(tmp_path, **{"training.checkpoint_minutes": 60})
+    place = CacheEntry(settings, images(settings), tmp_path).place
 
     def progress(done_images, total_images, statistics):
         if done_images > 0 and not raised:
@@ -96,7 +103,7 @@ def test_a_notice_to_the_driver_ends_it_with_its_state(on_a_cpu, unbroken, tmp_p
     raised = []
     try:
         with pytest.raises(KeyboardInterrupt):
-            remote_warmup.warm_up_on_gpu(settings, 1.0, place, progress)
+            on_ray(settings, tmp_path, progress)
     finally:
         preemption.remove_note(preemption._key())  # this driver stays
     assert len(raised) == 1
@@ -122,7 +129,7 @@ def test_what_the_user_can_mend_stays_one_line(on_a_cpu, tmp_path):
         ("synthetic.gan.warmup_generator_learning_rate", "synthetic.gan.warmup_discriminator_learning_rate"), 1e30
     )
     with pytest.raises(UserError) as caught:
-        remote_warmup.warm_up_on_gpu(config(tmp_path, **rates), 1.0, str(tmp_path / "unfinished"), lambda *told: None)
+        on_ray(config(tmp_path, **rates), tmp_path)
     assert str(caught.value).startswith("GAN warm-up diverged")
     assert "\n" not in str(caught.value)
 
@@ -130,12 +137,12 @@ def test_what_the_user_can_mend_stays_one_line(on_a_cpu, tmp_path):
 def test_a_process_that_dies_at_the_same_place_again_and_again_is_given_up(on_a_cpu, tmp_path, monkeypatch):
     monkeypatch.setattr(remote_warmup, "_train", lambda *given: os._exit(1))
     with pytest.raises(UserError, match="again and again at 0 images"):
-        remote_warmup.warm_up_on_gpu(config(tmp_path), 1.0, str(tmp_path / "unfinished"), lambda *told: None)
+        on_ray(config(tmp_path), tmp_path)
 
 
 def test_a_notice_to_a_driver_that_warms_up_itself_ends_it_with_its_state(tmp_path):
     settings = config(tmp_path, **{"training.checkpoint_minutes": 60})
-    place = str(tmp_path / "unfinished")
+    entry = CacheEntry(settings, images(settings), tmp_path)
     told = []
 
     def progress(done_images, total_images, statistics):
@@ -144,8 +151,52 @@ def test_a_notice_to_a_driver_that_warms_up_itself_ends_it_with_its_state(tmp_pa
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        warmup._warm_up_here(settings, place, progress)
+        warmup._warm_up_here(entry, progress)
     assert not preemption.signalled()
     done = []
-    warm_up(settings, images(settings), CPU, lambda images, total, statistics: done.append(images), place)
+    warm_up(settings, images(settings), CPU, lambda images, total, statistics: done.append(images), entry.place)
     assert done[0] == told[-1] > 0
+
+
+def seeds_of(settings, *seeds):
+    """Configurations of several draws of images, with their images."""
+    own = [settings.with_overrides({"data.split_seed": seed}) for seed in seeds]
+    return [(each, images(each)) for each in own]
+
+
+def test_warm_ups_that_take_long_run_side_by_side_on_cpus_and_are_those_that_are_made_here(
+    one_gpu, tmp_path, monkeypatch, capsys
+):
+    settings = config(tmp_path, **{"synthetic.gan.warmup_kimg": 1.0, "compute.gpus_per_worker": 0})
+    storage = Storage(settings.compute.storage, settings.name)
+    wanted = seeds_of(settings, 0, 1, 1)  # two draws may be the same images
+    with monkeypatch.context() as patched:
+        patched.setattr(warmup, "_warm_up_here", None)
+        patched.setattr(remote_warmup, "DEVICE", None)
+        first, second, again = warmup.warmed_gans(wanted, storage, each_seconds=2 * warmup.WORTH_SECONDS)
+    assert re.search(r"^2 GAN warm-ups 100%, D in order \d\.\d\d, took ", capsys.readouterr().err, re.MULTILINE)
+    assert equal(second, again)
+    assert not equal(first, second)
+    monkeypatch.setattr(warmup, "warm_up_on_ray", None)
+    elsewhere = Storage(str(tmp_path / "elsewhere"), settings.name)
+    here = warmup.warmed_gans(wanted, elsewhere, each_seconds=warmup.WORTH_SECONDS / 2)
+    assert equal(here[0], first)
+    assert equal(here[1], second)
+
+
+def test_of_warm_ups_side_by_side_what_ended_is_kept_when_another_one_diverges(one_gpu, tmp_path):
+    settings = config(tmp_path, **{"synthetic.gan.warmup_kimg": 0.128})
+    rates = dict.fromkeys(
+        ("synthetic.gan.warmup_generator_learning_rate", "synthetic.gan.warmup_discriminator_learning_rate"), 1e30
+    )
+    diverges = settings.with_overrides(rates | {"synthetic.gan.warmup_kimg": 30})
+    first, other = (CacheEntry(each, images(each), tmp_path) for each in (settings, diverges))
+    with pytest.raises(UserError, match="diverged"):
+        remote_warmup.warm_up_on_ray([first, other], 0.0, lambda *told: None)
+    assert (first.made, other.made) == (True, False)
+
+
+def test_the_time_of_warm_ups_counts_those_that_run_together(one_gpu, tmp_path):
+    settings = config(tmp_path, **{"compute.gpus_per_worker": 0})
+    assert warmup.warm_up_seconds(settings, 100.0, 3) == 200.0  # two at a time
+    assert warmup.warm_up_seconds(settings, 10.0, 3) == 30.0  # one after the other

@@ -77,6 +77,14 @@ def test_warm_up_is_a_function_of_its_settings_and_leaves_the_global_generator_a
     assert equal(first, gan_cache.warm_up(config(), Images(), DEVICE, progress=False)[0])
 
 
+def test_a_warm_up_trains_on_the_threads_of_a_worker_and_leaves_the_processes_own_alone():
+    threads = []
+    settings = config().with_overrides({"compute.cpus_per_worker": 2.5})
+    gan_cache.warm_up(settings, Images(), DEVICE, lambda *told: threads.append(torch.get_num_threads()))
+    assert {*threads} == {2}
+    assert torch.get_num_threads() == 1
+
+
 def test_averaged_generator_lags_behind():
     untrained = gan_cache.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False)[0]["generator"]
 
@@ -235,14 +243,12 @@ def test_a_checkpoint_is_due_after_the_minutes_of_the_config_which_change_nothin
 
 
 def test_a_finished_warm_up_leaves_no_checkpoint(tmp_path, hasty):
-    def train(place, progress):
-        with pytest.raises(Leaving):
-            gan_cache.warm_up(config(), Images(), DEVICE, progress, place, at(2))
-        assert [path.name for path in tmp_path.iterdir()] == [f".{key}.unfinished"]
-        return gan_cache.warm_up(config(), Images(), DEVICE, progress, place)
-
     key = gan_cache.cache_key(config(), Images())
-    state = gan_cache.cached_gan(config(), Images(), tmp_path, DEVICE, progress=False, train=train)
+    place = gan_cache.CacheEntry(config(), Images(), tmp_path).place
+    with pytest.raises(Leaving):
+        gan_cache.warm_up(config(), Images(), DEVICE, False, place, at(2))
+    assert [path.name for path in tmp_path.iterdir()] == [f".{key}.unfinished"]
+    state = gan_cache.cached_gan(config(), Images(), tmp_path, DEVICE, progress=False)
     assert equal(state, gan_cache.warm_up(config(), Images(), DEVICE, progress=False)[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{key}.json", f"{key}.png", f"{key}.safetensors"]
 
@@ -298,20 +304,17 @@ def test_a_disk_that_is_away_fails_the_warm_up_rather_than_beginning_anew(tmp_pa
 
 def test_a_bucket_keeps_the_state_of_an_unfinished_warm_up_for_other_machines(bucket, hasty, unbroken, tmp_path):
     first = storage.Storage(bucket.uri, "run")
-    root = location.below(bucket.uri, "gan")
-    leave = lambda place, progress: gan_cache.warm_up(  # noqa: E731
-        config(**LONGER), Images(), DEVICE, progress, place, at(7)
-    )
+    entry = gan_cache.CacheEntry(config(**LONGER), Images(), first.shared / "gan", location.below(bucket.uri, "gan"))
     with pytest.raises(Leaving):
-        gan_cache.cached_gan(config(**LONGER), Images(), first.shared / "gan", DEVICE, False, leave, root)
+        gan_cache.warm_up(config(**LONGER), Images(), DEVICE, False, entry.place, at(7))
     key = gan_cache.cache_key(config(**LONGER), Images())
     assert bucket.names() == [f"gan/.{key}.unfinished"]
 
     storage.Storage(bucket.uri, "run").pull()  # on another machine: nobody needs its copy there
-    assert list((first.shared / "gan").iterdir()) == []
+    assert not entry.path.parent.exists() or list(entry.path.parent.iterdir()) == []
     told = Told()
-    go_on = lambda place, progress: gan_cache.warm_up(config(**LONGER), Images(), DEVICE, told, place)  # noqa: E731
-    state = gan_cache.cached_gan(config(**LONGER), Images(), first.shared / "gan", DEVICE, False, go_on, root)
+    entry.write(*gan_cache.warm_up(config(**LONGER), Images(), DEVICE, told, entry.place))
+    state = entry.read(DEVICE)
     assert told[0] == 16 * 7
     assert equal(state, unbroken[0])
     assert bucket.names() == []
