@@ -16,22 +16,27 @@ from synthcl.comparison.tuned import FIRST_SEED, Asked, stages
 from synthcl.config.presets import load_preset
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "benchmarks/recorded/cifar10-weak-views-evidence.json"
-RECORDS = ROOT / "benchmarks/recorded/cifar10-weak-views-records.tar.xz"
+RECORDED = ROOT / "benchmarks/recorded"
+COMPARISONS = {"cifar10-weak-views": "hand-set=hand-set", "lazy": "lazy4=lazy-4,lazy16=lazy-16"}
+"""of preset cifar10-weak-views, by name: their arms of files in benchmarks/arms"""
 TUNED = "tuned-cifar10-weak-views-100"
 UNLABELLED_IMAGES = 45_000
 """of CIFAR-10's 50,000 for training, less the preset's validation split"""
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Where the published records have been unpacked, as RESULTS.md says."""
-    folder = str(tmp_path_factory.mktemp("runs"))
-    place = Place(load_preset("cifar10-weak-views").with_overrides({"compute.storage": folder}))
+def unpacked(name, folder, **own):
+    """The published records of this name where RESULTS.md unpacks them."""
+    own = {"name": name, "compute.storage": str(folder)} | own
+    place = Place(load_preset("cifar10-weak-views").with_overrides(own))
     place.records.mkdir(parents=True)
-    with tarfile.open(RECORDS) as archive:
+    with tarfile.open(RECORDED / f"{name}-records.tar.xz") as archive:
         archive.extractall(place.records, filter="data")
     return place
+
+
+@pytest.fixture(scope="module", params=COMPARISONS)
+def place(request, tmp_path_factory):
+    return unpacked(request.param, tmp_path_factory.mktemp("runs"))
 
 
 def rounded(text):
@@ -39,17 +44,17 @@ def rounded(text):
 
 
 def test_the_published_figures_follow_from_the_published_records(place):
-    assert rounded(json.dumps(summarise(read_all(place.records, place.config)).as_json())) == rounded(
-        PUBLISHED.read_text()
-    )
+    published = (RECORDED / f"{place.config.name}-evidence.json").read_text()
+    assert rounded(json.dumps(summarise(read_all(place.records, place.config)).as_json())) == rounded(published)
 
 
 def test_every_published_run_is_one_of_the_preset_as_it_is(place):
     preset = load_preset("cifar10-weak-views")
-    hand_set = read_arms(f"hand-set={ROOT / 'benchmarks/arms/hand-set.yaml'}")
+    of_files = dict(arm.split("=") for arm in COMPARISONS[place.config.name].split(","))
+    own_arms = read_arms(",".join(f"{arm}={ROOT}/benchmarks/arms/{file}.yaml" for arm, file in of_files.items()))
     for record in read_all(place.records, place.config):
         arm, images, seed = record.arm, record.images, record.seed
-        base = preset.with_overrides(hand_set[arm]) if arm in hand_set else apply_arm(preset, arm)
+        base = preset.with_overrides(own_arms[arm]) if arm in own_arms else apply_arm(preset, arm)
         own = {"data.image_fraction": images / UNLABELLED_IMAGES, "data.split_seed": seed, "training.seed": seed}
         assert is_finished(Run(arm, images, seed, base.with_overrides(own)), place)
 
@@ -71,18 +76,12 @@ def test_records_that_an_earlier_version_wrote_give_the_same_figures(place, tmp_
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """Where the published runs of tuned families have been unpacked, as RESULTS.md says."""
-    own = {"name": TUNED, "compute.storage": str(tmp_path_factory.mktemp("tuned")), "training.seed": FIRST_SEED}
-    place = Place(load_preset("cifar10-weak-views").with_overrides(own))
-    place.records.mkdir(parents=True)
-    with tarfile.open(ROOT / f"benchmarks/recorded/{TUNED}-records.tar.xz") as archive:
-        archive.extractall(place.records, filter="data")
-    return place
+    return unpacked(TUNED, tmp_path_factory.mktemp("tuned"), **{"training.seed": FIRST_SEED})
 
 
 def test_the_published_figures_of_tuned_families_follow_from_their_records(tuned):
     records = read_all(tuned.records, tuned.config)
-    published = (ROOT / f"benchmarks/recorded/{TUNED}.json").read_text()
+    published = (RECORDED / f"{TUNED}.json").read_text()
     assert rounded(json.dumps(tuned_report.as_json(tuned_report.read(tuned.config, records)))) == rounded(published)
 
 
