@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from synthcl.core.device import to_device
@@ -16,14 +18,19 @@ S = TypeVar("S", bound=Section)
 
 
 class Numbers(NamedTuple):
-    """Uniform numbers in [0, 1), (n, k), and the strength they were drawn for, of all rows or (n,) on the CPU."""
+    """Uniform numbers in [0, 1), (n, k), and the strength they were drawn for, of all rows or (n,).
+
+    Strengths decide what is computed, so they are NumPy's: tensors have no values where a step is only counted.
+    """
 
     uniform: Tensor
-    strength: float | Tensor
+    strength: float | NDArray[np.float32]
 
     def rows(self, indices: Tensor | slice) -> Numbers:
         strength = self.strength
-        return Numbers(self.uniform[indices], strength[indices] if isinstance(strength, Tensor) else strength)
+        if not isinstance(strength, float):
+            strength = strength[indices.numpy() if isinstance(indices, Tensor) else indices]
+        return Numbers(self.uniform[indices], strength)
 
     def to(self, device: torch.device | str) -> Numbers:
         return Numbers(to_device(self.uniform, device), self.strength)
@@ -31,9 +38,9 @@ class Numbers(NamedTuple):
     @property
     def one_strength(self) -> float:
         """Of rows that share it, such as those of one part of the views."""
-        if isinstance(self.strength, Tensor):
-            return self.strength[0].item() if len(self.strength) else 0.0
-        return self.strength
+        if isinstance(self.strength, float):
+            return self.strength
+        return float(self.strength[0]) if len(self.strength) else 0.0
 
     def chosen(self, probability: float) -> Tensor:
         """Which views are changed, by their first number, (n,) bool: a share that grows up to strength 1."""
@@ -60,7 +67,8 @@ class UniformView(View, Generic[S]):
         """Views (n, C, s, s) in [0, 1] -> the same, differentiable, from their own rows of the draw alone."""
 
     def draw(self, views: int, strength: float | Tensor, generator: torch.Generator) -> Numbers:
-        return Numbers(torch.rand(views, self.numbers, generator=generator), strength)
+        uniform = torch.rand(views, self.numbers, generator=generator)
+        return Numbers(uniform, strength.numpy() if isinstance(strength, Tensor) else float(strength))
 
     def forward(self, views: Views, draw: Numbers, own: Own) -> Views:
         parts, start = [], 0
