@@ -14,10 +14,14 @@ from small_trainer import CPU, SMALL, tiny_config
 from torch import nn
 
 from benchmarks.search import generator, inversion
-from benchmarks.speed import bounds, gpu, plan, probes, scale, startup, step
+from benchmarks.speed import bounds, gpu, mechanisms, plan, probes, scale, startup, step
 from benchmarks.support import harness
 from synthcl.config.presets import load_preset, preset_names
 from synthcl.core.errors import UserError
+from synthcl.core.plugin import members
+from synthcl.method.encoders import AnyHead, AnyStyle
+from synthcl.method.objectives import AnyTerm
+from synthcl.method.views import AnyView
 
 TINY = [f"{field}={value}" for field, value in SMALL.items() if field != "training.kimg"]
 
@@ -80,6 +84,40 @@ def test_step_benchmark_compares_lazy_penalties_in_turns(monkeypatch, capsys):
     ratios = ratios_of(step, [*arguments, "synthetic.gan.gradient_penalty=1.0"], monkeypatch, capsys)
     assert ratios.keys() == {f"fashion-mini joint, penalty_every {every}" for every in (1, 2)}
     assert all(value > 0 for value in ratios.values())
+
+
+def test_every_kind_of_view_term_style_and_head_is_timed_or_named():
+    timed = {
+        value if isinstance(value, str) else value["kind"]
+        for mechanism in mechanisms.MECHANISMS.values()
+        for path, value in mechanism.fields.items()
+        if path.endswith(".kind") or isinstance(value, dict)
+    }
+    kinds = {kind for family in (AnyView, AnyTerm, AnyStyle, AnyHead) for kind in members(family)}
+    assert kinds - timed == {"simclr", "custom", "distil"}
+
+
+def test_mechanisms_are_timed_on_real_images_and_with_the_generator_beside_plain_steps(monkeypatch, capsys):
+    monkeypatch.setattr(mechanisms, "STEPS", 1)
+    arguments = ["--quick", "--preset", "fashion-mini", "--only", "byol,decoupled,dann", *TINY]
+    ratios = ratios_of(mechanisms, arguments, monkeypatch, capsys)
+    both = [f"{name} {arm}" for name in ("byol", "decoupled") for arm in ("real-only", "joint")]
+    assert [*ratios] == [*both, "dann joint"]
+    assert all(value > 0 for value in ratios.values())
+
+
+def test_a_mechanism_that_is_unknown_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mechanisms", "--only", "moco,moko"])
+    with pytest.raises(UserError, match="--only 'moko': choose vertical_flip, "):
+        mechanisms.main()
+
+
+@pytest.mark.parametrize("name", ["byol", "hard_views"])
+def test_operations_of_a_mechanism_have_the_passes_of_the_encoder_that_its_page_says(name):
+    """A plain step of real images is three passes of encoder and head; the pages leave out what is small."""
+    mechanism = mechanisms.MECHANISMS[name]
+    more = mechanisms.operations(mechanism, load_preset("cifar10-weak-views"), "real-only") - 1
+    assert 1 <= more / (mechanism.passes / 3) < 1.2
 
 
 def test_gpu_benchmark_runs_its_steps_compiled_and_not_with_a_gradient_penalty_anywhere(monkeypatch, capsys):

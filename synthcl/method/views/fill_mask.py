@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -114,7 +113,7 @@ def filled(images: Tensor, mask: Tensor, reach: int = 1) -> Tensor:
 
 
 def _sums(images: Tensor, reach: int) -> Tensor:
-    """Of each pixel's box, along one axis after the other."""
-    for kernel, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
-        images = F.avg_pool2d(images, kernel, stride=1, padding=padding, divisor_override=1)
-    return images
+    """Of each pixel's box: products with a band matrix along both axes, several times as fast as pooling."""
+    at = torch.arange(images.shape[3], device=images.device)
+    band = ((at[:, None] - at).abs() <= reach).to(images.dtype)  # (s, s)
+    return band @ (images.contiguous() @ band)
