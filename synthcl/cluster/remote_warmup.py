@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from synthcl.cluster import preemption
 from synthcl.config.schema import Config
+from synthcl.core.device import use_threads
 from synthcl.core.errors import Leaving, UserError
 from synthcl.data import open_split
 from synthcl.runs.gan_cache import CacheEntry, ShowProgress, total_images, warm_up
@@ -31,7 +32,7 @@ ATTEMPTS = 3
 """that end in a crash at the same place before a warm-up is given up"""
 
 
-def warm_up_on_ray(entries: Sequence[CacheEntry], gpus: float, progress: ShowProgress) -> None:
+def warm_up_on_ray(entries: Sequence[CacheEntry], cpus: float, gpus: float, progress: ShowProgress) -> None:
     """`warm_up` as a task of Ray for each entry, which is written as soon as its own ends.
 
     Where a node dies or drains, another one continues from the state that was kept. As many run at a time as the
@@ -39,7 +40,8 @@ def warm_up_on_ray(entries: Sequence[CacheEntry], gpus: float, progress: ShowPro
 
     Args:
         entries: that are not made yet, no two the same; every node reaches their `place`.
-        gpus: that each task holds; with 0 it trains on `compute.cpus_per_worker` CPUs.
+        cpus: that each task holds, and threads that it has; some node has as many.
+        gpus: that each task holds; with 0 it trains on its CPUs.
         progress: told in this process, of all together: the images are sums, the statistics means.
 
     Raises:
@@ -48,7 +50,7 @@ def warm_up_on_ray(entries: Sequence[CacheEntry], gpus: float, progress: ShowPro
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    followed = [_Followed(number, entry, gpus, told) for number, entry in enumerate(entries)]
+    followed = [_Followed(number, entry, cpus, gpus, told) for number, entry in enumerate(entries)]
     total = sum(total_images(entry.config, entry.images) for entry in entries)
     waiting: dict[Any, _Followed] = {}
     deadline = float("inf")
@@ -80,20 +82,20 @@ def warm_up_on_ray(entries: Sequence[CacheEntry], gpus: float, progress: ShowPro
 class _Followed:
     """One warm-up of several, through all its tasks."""
 
-    def __init__(self, number: int, entry: CacheEntry, gpus: float, told: Queue) -> None:
+    def __init__(self, number: int, entry: CacheEntry, cpus: float, gpus: float, told: Queue) -> None:
         self.number, self.entry, self.told = number, entry, told
         self.seen: list[Any] = []
         """images done, images in all and the statistics, as last told"""
         self._furthest, self._crashes = -1, 0
-        self._device = DEVICE if gpus else "cpu"
-        self._train = ray.remote(num_cpus=entry.config.compute.cpus_per_worker, num_gpus=gpus, max_retries=0)(_train)
+        self._where = cpus, DEVICE if gpus else "cpu"
+        self._train = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_train)
 
     @property
     def images(self) -> int:
         return self.seen[0] if self.seen else 0
 
     def begin(self) -> Any:
-        return self._train.remote(self.number, self.entry.config, self.entry.place, self.told, self._device)
+        return self._train.remote(self.number, self.entry.config, self.entry.place, self.told, *self._where)
 
     def has_ended(self, task: Any) -> bool:
         """Whether nothing of it is left to do now: it is written, or kept because this process must leave."""
@@ -121,8 +123,11 @@ def _means(followed: Sequence[_Followed]) -> Statistics:
     return {name: sum(each[name] for each in known) / len(known) for name in known[0]} if known else {}
 
 
-def _train(number: int, config: Config, place: str, told: Queue, device_name: str) -> tuple[GanState, Statistics]:
+def _train(
+    number: int, config: Config, place: str, told: Queue, cpus: float, device_name: str
+) -> tuple[GanState, Statistics]:
     """The task."""
+    use_threads(cpus)
     device = torch.device(device_name)
     next_time = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Sequence
 
@@ -10,8 +9,9 @@ import torch
 
 from synthcl.cluster import preemption
 from synthcl.cluster.remote_warmup import warm_up_on_ray
-from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources
+from synthcl.cluster.resources import gpus_per_worker, resources
 from synthcl.config.schema import Config
+from synthcl.core.device import use_threads
 from synthcl.core.errors import Leaving
 from synthcl.data import ImageSource, open_split
 from synthcl.runs.gan_cache import CacheEntry, ShowProgress, bar, warm_up
@@ -44,6 +44,9 @@ def warmed_gans(
 ) -> list[GanState | None]:
     """`warmed_gan` for several sets of images; what is not there is trained side by side where that is sooner.
 
+    On CPUs several share those of this machine, whether they run at the same time or not, and each has as many as a
+    trial at least: so a GAN does not depend on how many of the others are there already.
+
     Args:
         wanted: configurations, which differ in their images only, with these.
         storage: of the run.
@@ -56,29 +59,31 @@ def warmed_gans(
     ]
     if missing := list({entry.path: entry for entry in entries if entry and not entry.made}.values()):
         (storage.shared / "gan").mkdir(parents=True, exist_ok=True)
-        gpus = min(1.0, gpus_per_worker(missing[0].config, resources()))
+        config, available = missing[0].config, resources()
+        gpus = min(1.0, gpus_per_worker(config, available))
+        cpus = config.compute.cpus_per_worker
+        if not gpus and not config.compute.address:
+            cpus = max(cpus, available["CPU"] // len(wanted))
         try:
             if gpus or (len(missing) > 1 and each_seconds > WORTH_SECONDS):
                 with bar(True, len(missing)) as show:
-                    warm_up_on_ray(missing, gpus, show)
+                    warm_up_on_ray(missing, cpus, gpus, show)
             else:
                 for entry in missing:
-                    entry.write(*_warm_up_here(entry))
+                    entry.write(*_warm_up_here(entry, cpus if len(wanted) > 1 else torch.get_num_threads()))
         finally:
             storage.push()
     return [entry.read(CPU) if entry else None for entry in entries]
 
 
-def warm_up_seconds(config: Config, each_seconds: float, count: int) -> float:
-    """How long `count` warm-ups take, of which one takes `each_seconds`."""
-    together = concurrent_trials(config) if each_seconds > WORTH_SECONDS else 1
-    return math.ceil(count / together) * each_seconds
-
-
-def _warm_up_here(entry: CacheEntry, progress: bool | ShowProgress = True) -> tuple[GanState, Statistics]:
+def _warm_up_here(entry: CacheEntry, cpus: float, progress: bool | ShowProgress = True) -> tuple[GanState, Statistics]:
     images = open_split(entry.config.data, "unlabelled", "cpu").images  # decoded once, where preflight only counts
+    threads = torch.get_num_threads()
+    use_threads(cpus)
     with preemption.catching_signals(signal.SIGINT, signal.SIGTERM):
         try:
             return warm_up(entry.config, images, CPU, progress, entry.place, preemption.signalled)
         except Leaving:
             raise KeyboardInterrupt from None
+        finally:
+            torch.set_num_threads(threads)

@@ -16,6 +16,7 @@ from synthcl.comparison.plan import Run
 from synthcl.comparison.records import Place, Record
 from synthcl.config.schema import Config
 from synthcl.core.atomic import write_whole
+from synthcl.core.device import use_threads
 from synthcl.core.report import Report
 from synthcl.runs.gan_cache import ShowProgress, cached_gan
 from synthcl.runs.session import evaluation, reports, trainer_of, unlabelled_images
@@ -75,6 +76,7 @@ def warm_up_gan(run: Run, place: Place, stop_at: float = math.inf) -> bool:
     """
     if time.time() >= stop_at:
         return False
+    use_threads(run.config.compute.cpus_per_worker)
     device = _device()
     images = unlabelled_images(run.config.data, device)
     try:

@@ -19,7 +19,6 @@ from torch import Tensor
 from synthcl.config.schema import Config
 from synthcl.core import rng
 from synthcl.core.atomic import write_whole
-from synthcl.core.device import use_threads
 from synthcl.core.errors import Leaving, UserError
 from synthcl.core.image_grid import grid_png
 from synthcl.core.malloc import keep_freed_memory
@@ -144,8 +143,7 @@ def warm_up(
     """Train G and D on the unlabelled images alone for `budget_kimg` thousand real images.
 
     Args:
-        config: the gan section and the image sizes; besides, how often to keep the state, and on how many CPU threads
-            to train, as a trial has: so the GAN does not depend on how many the machine has.
+        config: the gan section and the image sizes; of the training section only how often to keep the state.
         images: the unlabelled images.
         device: where to train.
         progress: whether to show a bar, or what is told instead.
@@ -160,22 +158,6 @@ def warm_up(
         UserError: when the training diverges.
         Leaving: when `pause` says so; the state has been kept.
     """
-    threads = torch.get_num_threads()
-    use_threads(config.compute.cpus_per_worker)
-    try:
-        return _warmed_up(config, images, device, progress, place, pause)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _warmed_up(
-    config: Config,
-    images: ImageSource,
-    device: torch.device,
-    progress: bool | ShowProgress,
-    place: str | None,
-    pause: Pause,
-) -> tuple[GanState, Statistics]:
     keep_freed_memory()
     key = cache_key(config, images) if place else ""
     run = _resumed(config, device, place, key)

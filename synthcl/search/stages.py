@@ -28,7 +28,7 @@ from synthcl.cluster import preemption, train_workers
 from synthcl.cluster.capacity import HEAD
 from synthcl.cluster.connect import connect, require_storage
 from synthcl.cluster.resources import concurrent_trials, gpus_per_worker, resources, trials_to_start
-from synthcl.cluster.warmup import warm_up_seconds, warmed_gan, warmed_gans
+from synthcl.cluster.warmup import warmed_gan, warmed_gans
 from synthcl.config.schema import Config
 from synthcl.core.errors import UserError
 from synthcl.runs.disk import require_space
@@ -148,7 +148,7 @@ def _search(
     whole = both[0].rungs[-1]
     limit = None
     at_a_time = concurrent_trials(config)
-    warm_ups = warm_up_seconds(config, each_warm_up_seconds, config.search.confirm_seeds)
+    warm_ups = config.search.confirm_seeds * each_warm_up_seconds  # at most: they may run side by side
     again = each_warm_up_seconds if config.search.refit == "all" else 0.0
     if config.search.hours:
         limit = TimeLimit(config.search.hours, following_runs(config) * whole, at_a_time, warm_ups + again)

@@ -50,7 +50,7 @@ def on_ray(settings, place, progress=lambda *told: None, gpus=1.0):
     """One warm-up as a task, its cache and state under a folder: what is then in the cache."""
     entry = CacheEntry(settings, images(settings), place)
     place.mkdir(exist_ok=True)
-    remote_warmup.warm_up_on_ray([entry], gpus, progress)
+    remote_warmup.warm_up_on_ray([entry], 1.0, gpus, progress)
     return entry.read(CPU)
 
 
@@ -151,7 +151,7 @@ def test_a_notice_to_a_driver_that_warms_up_itself_ends_it_with_its_state(tmp_pa
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        warmup._warm_up_here(entry, progress)
+        warmup._warm_up_here(entry, 1.0, progress)
     assert not preemption.signalled()
     done = []
     warm_up(settings, images(settings), CPU, lambda images, total, statistics: done.append(images), entry.place)
@@ -192,11 +192,30 @@ def test_of_warm_ups_side_by_side_what_ended_is_kept_when_another_one_diverges(o
     diverges = settings.with_overrides(rates | {"synthetic.gan.warmup_kimg": 30})
     first, other = (CacheEntry(each, images(each), tmp_path) for each in (settings, diverges))
     with pytest.raises(UserError, match="diverged"):
-        remote_warmup.warm_up_on_ray([first, other], 0.0, lambda *told: None)
+        remote_warmup.warm_up_on_ray([first, other], 1.0, 0.0, lambda *told: None)
     assert (first.made, other.made) == (True, False)
 
 
-def test_the_time_of_warm_ups_counts_those_that_run_together(one_gpu, tmp_path):
-    settings = config(tmp_path, **{"compute.gpus_per_worker": 0})
-    assert warmup.warm_up_seconds(settings, 100.0, 3) == 200.0  # two at a time
-    assert warmup.warm_up_seconds(settings, 10.0, 3) == 30.0  # one after the other
+@pytest.mark.parametrize(("address", "threads"), [(None, 4), ("auto", 2)])
+def test_warm_ups_share_the_threads_of_this_machine_and_have_those_of_a_trial_elsewhere(
+    one_gpu, tmp_path, monkeypatch, address, threads
+):
+    """Of three, one is there the second time: that changes nothing for the two others."""
+    settings = config(tmp_path, **{"compute.cpus_per_worker": 2, "compute.address": address})
+    settings = settings.with_overrides({"compute.gpus_per_worker": 0, "synthetic.gan.warmup_kimg": 0.128})
+    storage = Storage(settings.compute.storage, settings.name)
+    seen = []
+
+    def train(entry, cpus):
+        seen.append(cpus)
+        return warm_up(entry.config, entry.images, CPU, progress=False)
+
+    monkeypatch.setattr(warmup, "_warm_up_here", train)
+    monkeypatch.setattr(warmup, "resources", lambda: {"CPU": 13.0, "GPU": 0.0})
+    warmup.warmed_gans(seeds_of(settings, 0, 1, 2), storage)
+    for entry in list((storage.shared / "gan").glob("*.safetensors"))[:2]:
+        entry.unlink()
+    warmup.warmed_gans(seeds_of(settings, 0, 1, 2), storage)
+    assert seen == [threads] * 5
+    warmup.warmed_gan(*seeds_of(settings, 3)[0], storage)
+    assert seen[5:] == [torch.get_num_threads()]  # alone it has all that this process has

@@ -77,14 +77,6 @@ def test_warm_up_is_a_function_of_its_settings_and_leaves_the_global_generator_a
     assert equal(first, gan_cache.warm_up(config(), Images(), DEVICE, progress=False)[0])
 
 
-def test_a_warm_up_trains_on_the_threads_of_a_worker_and_leaves_the_processes_own_alone():
-    threads = []
-    settings = config().with_overrides({"compute.cpus_per_worker": 2.5})
-    gan_cache.warm_up(settings, Images(), DEVICE, lambda *told: threads.append(torch.get_num_threads()))
-    assert {*threads} == {2}
-    assert torch.get_num_threads() == 1
-
-
 def test_averaged_generator_lags_behind():
     untrained = gan_cache.warm_up(config(warmup_kimg=0.0), Images(), DEVICE, progress=False)[0]["generator"]
 
