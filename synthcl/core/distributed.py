@@ -7,10 +7,11 @@ have no second path.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed
-import torch.distributed.nn.functional
+from torch.autograd.function import once_differentiable
 
 
 def world_size() -> int:
@@ -39,7 +40,23 @@ def gather_with_gradient(tensor: torch.Tensor) -> torch.Tensor:
     """Concatenate the tensors of all processes along dim 0; the gradient flows back to each owner."""
     if world_size() == 1:
         return tensor
-    return torch.cat(torch.distributed.nn.functional.all_gather(tensor.contiguous()))
+    gathered: torch.Tensor = _Gather.apply(tensor)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """`gather`; backwards every owner has the sum of what all processes ask of its rows."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return gather(tensor)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        asked = gradients[0].clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(asked)
+        return asked[rows(len(asked))]
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
