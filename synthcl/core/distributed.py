@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.distributed
-from torch.autograd.function import once_differentiable
 
 
 def world_size() -> int:
@@ -52,11 +51,30 @@ class _Gather(torch.autograd.Function):
         return gather(tensor)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        asked = gradients[0].clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(asked)
+        asked: torch.Tensor = _Sum.apply(gradients[0])
         return asked[rows(len(asked))]
+
+
+def sum_with_gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum over processes; a process's gradient is that of the sum of all processes' losses."""
+    if world_size() == 1:
+        return tensor
+    total: torch.Tensor = _Sum.apply(tensor)
+    return total
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        asked: torch.Tensor = _Sum.apply(gradients[0])
+        return asked
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from synthcl.core.distributed import sum_with_gradient
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
@@ -46,11 +47,11 @@ class GlooBatchNorm(_BatchNorm):
         shape = [1, -1] + [1] * (images.dim() - 2)
 
         count = images.new_tensor([images.numel() / images.shape[1]])
-        sums = all_reduce(torch.cat([images.sum(axes), count]))  # (channels + 1,)
+        sums = sum_with_gradient(torch.cat([images.sum(axes), count]))  # (channels + 1,)
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = images - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / total  # (channels,)
+        variance = sum_with_gradient(centred.square().sum(axes)) / total  # (channels,)
         output = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             output = output * self.weight.view(shape) + self.bias.view(shape)
