@@ -6,7 +6,7 @@ RECORDINGS holds wav files named DIGIT_SPEAKER_NUMBER.wav, as the Free Spoken Di
 https://github.com/Jakobovski/free-spoken-digit-dataset). IMAGES becomes a data set of class folders: test/ has the
 speakers that train/ lacks. `benchmarks/data/spoken-digits.yaml` is a preset for it:
 
-    python tune/compare.py --tuned --preset benchmarks/data/spoken-digits.yaml --images 500 --no-ray data.root=IMAGES
+    python tune/compare.py --tuned --preset benchmarks/data/spoken-digits.yaml --images 100 --no-ray data.root=IMAGES
 """
 
 from __future__ import annotations

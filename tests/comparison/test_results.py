@@ -19,15 +19,19 @@ ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "benchmarks/recorded"
 COMPARISONS = {"cifar10-weak-views": "hand-set=hand-set", "lazy": "lazy4=lazy-4,lazy16=lazy-16"}
 """of preset cifar10-weak-views, by name: their arms of files in benchmarks/arms"""
-TUNED = "tuned-cifar10-weak-views-100"
 UNLABELLED_IMAGES = 45_000
 """of CIFAR-10's 50,000 for training, less the preset's validation split"""
+TUNED = {
+    "tuned-cifar10-weak-views-100": ("cifar10-weak-views", UNLABELLED_IMAGES),
+    "tuned-spoken-digits-100": (str(ROOT / "benchmarks/data/spoken-digits.yaml"), 1_600),
+}
+"""comparisons of tuned families with 100 images: their presets, and how many unlabelled images there are"""
 
 
-def unpacked(name, folder, **own):
+def unpacked(name, folder, preset="cifar10-weak-views", **own):
     """The published records of this name where RESULTS.md unpacks them."""
     own = {"name": name, "compute.storage": str(folder)} | own
-    place = Place(load_preset("cifar10-weak-views").with_overrides(own))
+    place = Place(load_preset(preset).with_overrides(own))
     place.records.mkdir(parents=True)
     with tarfile.open(RECORDED / f"{name}-records.tar.xz") as archive:
         archive.extractall(place.records, filter="data")
@@ -74,19 +78,21 @@ def test_records_that_an_earlier_version_wrote_give_the_same_figures(place, tmp_
     )
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
-    return unpacked(TUNED, tmp_path_factory.mktemp("tuned"), **{"training.seed": FIRST_SEED})
+@pytest.fixture(scope="module", params=TUNED)
+def tuned(request, tmp_path_factory):
+    preset, _ = TUNED[request.param]
+    return unpacked(request.param, tmp_path_factory.mktemp("tuned"), preset, **{"training.seed": FIRST_SEED})
 
 
 def test_the_published_figures_of_tuned_families_follow_from_their_records(tuned):
     records = read_all(tuned.records, tuned.config)
-    published = (RECORDED / f"{TUNED}.json").read_text()
+    published = (RECORDED / f"{tuned.config.name}.json").read_text()
     assert rounded(json.dumps(tuned_report.as_json(tuned_report.read(tuned.config, records)))) == rounded(published)
 
 
 def test_every_published_run_of_tuned_families_is_one_that_the_documented_command_asks_for(tuned, monkeypatch):
-    monkeypatch.setattr(plan, "unlabelled_count", lambda data: UNLABELLED_IMAGES)  # the data set is not here
+    _, count = TUNED[tuned.config.name]
+    monkeypatch.setattr(plan, "unlabelled_count", lambda data: count)  # the data sets are not here
     monkeypatch.setattr(plan, "_require_labels", lambda config: None)
     families = [Family.read(name) for name in ("real-only", "real-only+imix", "joint", "joint+imix")]
     planned = [run for stage in stages(tuned.config, Asked(families, images=100, budget=9)) for run in stage.runs]
