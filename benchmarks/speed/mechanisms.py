@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.speed.bounds import finite, make_trainer
 from benchmarks.speed.step import STEPS, advance
-from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
+from benchmarks.support.harness import arguments, comma_separated, finish, interleave, middle_half, ratio, table
 from synthcl.comparison.arms import OWN, REAL_ONLY, apply_arm
 from synthcl.config.cli import main as with_one_line_errors
 from synthcl.config.cli import parse_overrides
@@ -41,6 +41,11 @@ class Mechanism:
     arms: tuple[str, ...] = ARMS
     beside: Mapping[str, Any] = field(default_factory=dict)
     """what it cannot do without, in the plain step, too"""
+
+    def steps(self, base: Config) -> tuple[Config, Config]:
+        """The configurations of a plain step and of one with the mechanism."""
+        plain = base.with_overrides(dict(self.beside))
+        return plain, plain.with_overrides(dict(self.fields))
 
 
 def _view(kind: str, passes: float = 0.0) -> Mechanism:
@@ -90,15 +95,9 @@ MECHANISMS = {
 """`folder` and `distil` read files, and what steers a schedule or draws images is no part of a step."""
 
 
-def configurations(mechanism: Mechanism, base: Config, arm: str) -> tuple[Config, Config]:
-    """A plain step's and that with the mechanism."""
-    plain = apply_arm(base.with_overrides(dict(mechanism.beside)), arm)
-    return plain, apply_arm(base.with_overrides({**mechanism.beside, **mechanism.fields}), arm)
-
-
 def operations(mechanism: Mechanism, base: Config, arm: str) -> float | None:
     """Of a run with the mechanism over those without; None where they cannot be counted."""
-    plain, own = map(training_flops, configurations(mechanism, base, arm))
+    plain, own = (training_flops(apply_arm(config, arm)) for config in mechanism.steps(base))
     return own / plain if own and plain else None
 
 
@@ -108,12 +107,9 @@ def times(chosen: Mapping[str, Mechanism], base: Config, device: torch.device, r
     trainers = {}
     for name, mechanism in chosen.items():
         for arm in mechanism.arms:
-            for label, fields in (
-                (_plain(mechanism, arm), mechanism.beside),
-                (f"{name} {arm}", {**mechanism.beside, **mechanism.fields}),
-            ):
+            for label, config in zip((_plain(mechanism, arm), f"{name} {arm}"), mechanism.steps(base), strict=True):
                 if label not in calls:
-                    trainers[label] = make_trainer(base.with_overrides(dict(fields)), arm, device)
+                    trainers[label] = make_trainer(config, arm, device)
                     calls[label] = partial(advance, trainers[label], STEPS)
     timings = interleave(calls, repeats, clock=time.process_time if device.type == "cpu" else time.perf_counter)
     for label, trainer in trainers.items():
@@ -142,12 +138,6 @@ def times(chosen: Mapping[str, Mechanism], base: Config, device: torch.device, r
 
 def _plain(mechanism: Mechanism, arm: str) -> str:
     return f"{arm} {dict(mechanism.beside)}" if mechanism.beside else arm
-
-
-def middle_half(own: Timing, plain: Timing) -> str:
-    """From the first to the third quartile of the rounds."""
-    rounds = sorted(one / other for one, other in zip(own.seconds, plain.seconds, strict=True))
-    return f"{rounds[len(rounds) // 4]:.2f} to {rounds[-1 - len(rounds) // 4]:.2f}"
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 
 from benchmarks.speed.bounds import finite, make_trainer, networks_alone, of_step, over_real_only, parts
-from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, ratio, table
+from benchmarks.support.harness import Timing, arguments, comma_separated, finish, interleave, middle_half, ratio, table
 from synthcl.config.cli import parse_overrides
 from synthcl.config.presets import load_preset
 from synthcl.config.schema import Config
@@ -113,9 +113,8 @@ def time_penalties(config: Config, device: torch.device, repeats: int, every: li
     rows, ratios = [], {}
     for (name, timing), trainer in zip(timings.items(), trainers.values(), strict=True):
         assert finite(trainer), f"{name} diverged"
-        rounds = sorted(one / other for one, other in zip(timing.seconds, timings["real-only"].seconds, strict=True))
         measured, bound = ratio(timing, timings["real-only"]), over_real_only(parts(trainer))
-        spread = f"{rounds[len(rounds) // 4]:.2f} to {rounds[-1 - len(rounds) // 4]:.2f}"
+        spread = middle_half(timing, timings["real-only"])
         rows.append((name, 1e3 * timing.per(steps).median, measured, spread, bound, measured / bound))
         if name != "real-only":
             ratios[f"{config.name} {name}"] = measured

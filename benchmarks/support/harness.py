@@ -65,6 +65,12 @@ def ratio(slower: Timing, faster: Timing) -> float:
     return statistics.median(one / other for one, other in zip(slower.seconds, faster.seconds, strict=True))
 
 
+def middle_half(slower: Timing, faster: Timing) -> str:
+    """From the first to the third quartile of what `ratio` is the median of."""
+    rounds = sorted(one / other for one, other in zip(slower.seconds, faster.seconds, strict=True))
+    return f"{rounds[len(rounds) // 4]:.2f} to {rounds[-1 - len(rounds) // 4]:.2f}"
+
+
 def wait_for_gpu() -> None:
     """Return when everything queued on the GPU, if there is one in use, is done."""
     if torch.cuda.is_initialized():
