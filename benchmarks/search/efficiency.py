@@ -200,7 +200,7 @@ def compare(
     surface: Surface,
     yard: Yardstick,
     space: Space,
-    budgets: Sequence[int],
+    budgets: Sequence[float],
     seeds: int,
     workers: int,
     cores: int,
@@ -213,7 +213,7 @@ def compare(
     )
     jobs = [(method, budget, seed) for method in METHODS for budget in budgets for seed in range(seeds)]
     fork = multiprocessing.get_context("fork")  # the children start with everything imported
-    found: dict[tuple[str, int], list[Found]] = {}
+    found: dict[tuple[str, float], list[Found]] = {}
     with ProcessPoolExecutor(cores, mp_context=fork) as pool, Progress("searches", len(jobs), "search") as progress:
         begun = [
             pool.submit(search, surface, space, method, budget, seed, workers, yard.target)
@@ -234,7 +234,7 @@ def compare(
         for runs in (16, 64):
             reached = [budget for budget, mean in zip(budgets, means, strict=True) if mean >= yard.worth[runs]]
             figures[f"{name}: {method}, budgets to random-of-{runs}"] = float(reached[0]) if reached else math.inf
-    table(["worth at budgets of", *map(str, budgets), "runs begun", "old"], rows)
+    table(["worth at budgets of", *(f"{budget:g}" for budget in budgets), "runs begun", "old"], rows)
     print()
     return {what: value for what, value in figures.items() if value < math.inf}
 
@@ -264,7 +264,7 @@ def main() -> None:
         "--record", type=int, metavar="N", help="train until there are N configurations' curves, and stop"
     )
     parser.add_argument("--seeds", type=int, help="searches a method and budget: 60, or 4 with --quick")
-    parser.add_argument("--budgets", type=comma_separated(int), help="of the searches: 2,4,8,16, or 2,4 with --quick")
+    parser.add_argument("--budgets", type=comma_separated(float), help="of the searches: 2,4,8,16, or 2,4 with --quick")
     parser.add_argument("--workers", type=int, default=4, help="legs at a time")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("overrides", nargs="*", metavar="field=value")

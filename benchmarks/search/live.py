@@ -1,10 +1,11 @@
 """Does promoting pay on the real trainer? Searches by halving and by stopping, with the same seeds and budgets.
 
-The product's searcher plays, without Ray and with one worker, on real runs of a recorded preset; the method alone is
-searched. What a search hands over is trained anew on fresh seeds, and the mean of their scores is its result. Both
-algorithms begin with the same random configurations, so results are compared by pairs: Student's t over searches.
+The product's searcher plays, without Ray, on real runs of a recorded preset; the method alone is searched. Workers are
+played too: legs are trained one after the other, in the order in which so many workers would end them. What a search
+hands over is trained anew on fresh seeds, and the mean of their scores is its result. Both algorithms begin with the
+same random configurations, so results are compared by pairs: Student's t over searches.
 
-    python -m benchmarks.search.live --storage runs-live [--surface cifar16] [--budgets 4,8] [--seeds N]
+    python -m benchmarks.search.live --storage runs-live [--surface cifar16] [--budgets 4,8] [--seeds N] [--workers N]
 
 Scores of runs are kept in the storage: searches with the same seed share runs, and the same command resumes.
 """
@@ -86,7 +87,9 @@ class Runs:
         yield from ((rung, 0.0) for rung in rungs)
 
 
-def search(runs: Runs, config: Config, space: Space, method: str, budgets: float, seed: int) -> dict[str, Any]:
+def search(
+    runs: Runs, config: Config, space: Space, method: str, budgets: float, seed: int, workers: int
+) -> dict[str, Any]:
     """The overrides of what one search hands over."""
     contest = contest_of(space, method, tuple(rung_images(config)), budgets, seed)
 
@@ -94,7 +97,8 @@ def search(runs: Runs, config: Config, space: Space, method: str, budgets: float
         return runs.score(overrides, seed, images)
 
     with tempfile.TemporaryDirectory() as folder:
-        return handed_over(play(StudySearch([contest], Path(folder, "study.journal")), score, whole=contest.rungs[-1]))
+        searcher = StudySearch([contest], Path(folder, "study.journal"))
+        return handed_over(play(searcher, score, workers, whole=contest.rungs[-1]))
 
 
 def main() -> None:
@@ -103,6 +107,7 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, required=True, help="keeps the scores of all runs")
     parser.add_argument("--seeds", type=int, help="searches a method and budget: 6, or 1 with --quick")
     parser.add_argument("--budgets", type=comma_separated(int), help="of the searches: 4,8, or 2 with --quick")
+    parser.add_argument("--workers", type=int, default=1, help="legs at a time, each as fast as its images")
     parser.add_argument("overrides", nargs="*", metavar="field=value")
     options = parser.parse_intermixed_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -117,7 +122,7 @@ def main() -> None:
     jobs = [(seed, budget, method) for seed in range(1, seeds + 1) for budget in budgets for method in COMPARED]
     with Progress("searches", len(jobs), "search") as progress:
         for seed, budget, method in jobs:
-            found = search(runs, config, space, method, budget, seed)
+            found = search(runs, config, space, method, budget, seed, options.workers)
             fresh = statistics.fmean(runs.score(found, each, whole) for each in FRESH_SEEDS)
             results.setdefault((method, budget), []).append(fresh)
             progress.advance()

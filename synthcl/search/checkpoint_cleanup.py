@@ -19,6 +19,8 @@ from synthcl.search.study import load_study, transfer_by_rung
 
 FEWEST = 4
 """runs at a rung before any of its checkpoints is dropped"""
+LATE_SHARE = 100
+"""of so many runs, one checkpoint more may stay for a while"""
 
 
 class CheckpointCleanup(Callback):
@@ -37,13 +39,24 @@ class CheckpointCleanup(Callback):
         self._all_go_on = all_go_on
         self._study, self._root = load_study(journal), root  # kept open: it reads on where it stopped
         self._gone: set[str] = set()
+        self._legs_until_next = 1
         self._told = False
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        for label in dropped(self._study.trials, all_go_on=self._all_go_on) - self._gone:
+        self._legs_until_next -= 1
+        if self._legs_until_next == 0:
+            self._delete()
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        self._delete()
+
+    def _delete(self) -> None:
+        runs = self._study.trials
+        self._legs_until_next = 1 + len(runs) // LATE_SHARE  # looking at all of them takes longer the more there are
+        for label in dropped(runs, all_go_on=self._all_go_on) - self._gone:
             try:
                 checkpoint_store.forget(below(self._root, label))
-            except OSError as error:  # it is tried again when the next leg ends
+            except OSError as error:  # it is tried again the next time
                 if not self._told:
                     say(f"checkpoints may stay: that of {label} cannot be deleted now ({first_line(error)})")
                 self._told = True

@@ -74,6 +74,20 @@ def test_the_journal_is_read_on_and_not_again_when_a_trial_ends(tmp_path, monkey
     assert min(begun) > 0
 
 
+def test_of_hundreds_of_runs_a_few_wait_for_each_other_and_none_is_left_in_the_end(tmp_path, monkeypatch):
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
+    cleanup, gone = CheckpointCleanup(tmp_path / "study.journal", str(tmp_path)), []
+    monkeypatch.setattr(checkpoint_store, "forget", gone.append)
+    for number in range(307):
+        study.add_trial(optuna.trial.create_trial(value=1 / (1 + number), user_attrs={"label": f"trial-{number:03d}"}))
+        cleanup.on_trial_complete(number, [], SimpleNamespace())
+        late = number - len(gone)  # the first is the best
+        assert late <= number // 100
+        assert number > 99 or not late
+    cleanup.on_experiment_end([])
+    assert len(gone) == len(set(gone)) == 306
+
+
 def test_a_checkpoint_that_cannot_be_deleted_is_told_once_and_deleted_later(tmp_path, monkeypatch, capsys):
     study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path / "study.journal"), direction="maximize")
     for number, value in enumerate((50.0, 40.0, 30.0)):

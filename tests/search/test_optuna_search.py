@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import replace
 
@@ -204,6 +205,32 @@ def test_paused_runs_are_shown_to_tpe_as_pruned_at_their_rung(contest, journal):
     seen = [proposals.view_of(field._frozen[run.number], run) for run in proposals.laid_out(field.game)]
     assert [trial.state for trial in seen] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
     assert [trial.intermediate_values for trial in seen] == [{125: 60.0}, {125: 50.0}, {}]
+
+
+@pytest.mark.parametrize("pareto", [False, True])
+def test_runs_that_are_shared_and_not_copied_are_proposed_from_alike_and_stay_as_they_are(contest, journal, pareto):
+    contest = replace(contest, pareto=pareto)
+    play(StudySearch([contest], journal), easy, transfer=opposed if pareto else None)
+    field = StudySearch([contest], journal)._fields[0]
+    shown = proposals.laid_out(field.game)
+    values = proposals.levels(shown) if pareto else {}
+    seen = [field._view(run, values.get(run.number)) for run in shown]
+    plain = [
+        optuna.trial.create_trial(
+            state=view.state,
+            values=view.values,
+            params=dict(view.params),
+            distributions=dict(view.distributions),
+            intermediate_values=dict(view.intermediate_values),
+        )
+        for view in seen
+    ]
+    before = [copy.deepcopy(vars(view)) for view in seen]
+    given = (contest.space, seen, ("a", 1, 2), 2, {})
+    drawn = proposals.propose(*given, pareto=pareto)
+    assert drawn == proposals.propose(contest.space, plain, *given[2:], pareto=pareto)
+    assert drawn != proposals.propose(contest.space, [], *given[2:], pareto=pareto)  # they matter
+    assert [vars(view) for view in seen] == before
 
 
 def test_tpe_is_asked_on_the_best_and_the_latest_alone(contest):
