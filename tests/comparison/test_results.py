@@ -1,19 +1,23 @@
 """The published evidence: its figures follow from its records, and its records are of the preset as it is."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 
 from synthcl.comparison import plan, tuned_report
 from synthcl.comparison.arms import apply_arm
 from synthcl.comparison.families import Family
+from synthcl.comparison.intervals import paired_difference
 from synthcl.comparison.plan import Run, read_arms
 from synthcl.comparison.records import Place, is_finished, read_all
 from synthcl.comparison.table import summarise
 from synthcl.comparison.tuned import FIRST_SEED, Asked, stages
 from synthcl.config.presets import load_preset
+from synthcl.search import leaderboard, results
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "benchmarks/recorded"
@@ -41,6 +45,37 @@ def unpacked(name, folder, preset="cifar10-weak-views", **own):
 @pytest.fixture(scope="module", params=COMPARISONS)
 def place(request, tmp_path_factory):
     return unpacked(request.param, tmp_path_factory.mktemp("runs"))
+
+
+def test_the_verdicts_of_the_default_searches_follow_from_their_confirm_records(tmp_path):
+    with tarfile.open(RECORDED / "default-searches-records.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    text, differences = (ROOT / "RESULTS.md").read_text(), []
+    for seed in (0, 100, 200, 300, 400):
+        config = load_preset("fashion-mini").with_overrides({"training.seed": seed})
+        records = results.confirm_records(tmp_path / f"default-{seed}", config)
+        board = leaderboard.compare(records, config, [], results.confirm_seeds(config))
+        said = leaderboard.verdict(board)[0].removesuffix(" points on test (linear, 3 seeds).")
+        assert re.search(rf"\| {seed} \| {re.escape(said)} \| \**{board.winner.name}\** \|", text)
+        differences.append(board.contender.difference[board.headline].value)
+    mean = paired_difference(differences, [0.0] * len(differences))
+    assert f"| mean of the five | **{mean}** |" in text
+
+
+def test_the_figures_of_few_embedded_images_follow_from_their_records(tmp_path):
+    place = unpacked("few", tmp_path, "fashion-mini", **{"training.batch_images": 64})
+    text, scores = (ROOT / "RESULTS.md").read_text(), {}
+    for record in read_all(place.records, place.config):
+        key = record.arm, record.images, record.seed
+        scores[key] = record.metrics["test/linear/fashion-mini@100"]
+
+    def of(arm, images):
+        return [scores[arm, images, seed] for seed in (2000, 2001, 2002)]
+
+    for images in (100, 8000):
+        assert f"{fmean(of('real-only', images)):.2f}±{stdev(of('real-only', images)):.2f}" in text
+    for images in (100, 300):
+        assert str(paired_difference(of("joint", images), of("real-only", images))) in " ".join(text.split())
 
 
 def rounded(text):
