@@ -83,7 +83,7 @@ def test_a_training_goes_on_while_nodes_join_and_leave_and_after_an_interrupt(no
         # Sums in another order change the last digit; before step 10 that grows to 0.3 by the end, later to nothing.
         wait_for(lambda: heard and heard[-1] >= (1, 10 * 32))
         nodes.join(1)
-        wait_for(lambda: heard[-1][0] == 2)
+        wait_for(lambda: heard[-1][0] == 2 and in_checkpoint()[0] == 2)
         nodes.drain(nodes.nodes[-1], 20)
         wait_for(lambda: kept.append(in_checkpoint()) or heard[-1][0] == 1)
         nodes.kill(nodes.nodes[-1])
