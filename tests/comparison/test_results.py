@@ -78,6 +78,25 @@ def test_the_figures_of_few_embedded_images_follow_from_their_records(tmp_path):
         assert str(paired_difference(of("joint", images), of("real-only", images))) in " ".join(text.split())
 
 
+def test_what_is_said_of_the_unfinished_factorial_of_mechanisms_follows_from_its_records(tmp_path):
+    place = unpacked("mechanisms", tmp_path)
+    page, scores = (ROOT / "docs/mechanisms.md").read_text(), {}
+    for record in read_all(place.records, place.config):
+        part = "val" if record.seed >= 4500 else "test"
+        scores.setdefault((part, record.arm), {})[record.seed] = record.metrics[f"{part}/linear/cifar10@10000-labels"]
+    for strength in ("0.3", "1"):
+        real, joint = ([*scores["test", f"{arm}@{strength}"].values()] for arm in ("real-only", "joint"))
+        cells = (f"{fmean(real):.2f}±{stdev(real):.2f}", f"{fmean(joint):.2f}±{stdev(joint):.2f}")
+        assert f"| view strength {strength} | {' | '.join(cells)} | {paired_difference(joint, real)} |" in page
+    tried = {arm: each for (part, arm), each in scores.items() if part == "val"}
+    assert len(tried) == 21
+    for arm, each in tried.items():
+        mechanism, _, strength = arm.removeprefix("real-only+").removesuffix("@0.3").rpartition("=")
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{mechanism}`, "))
+        assert f" {strength}: {fmean(each.values()):.2f}" in row
+        assert len(each) == 2
+
+
 def rounded(text):
     return json.loads(text, parse_float=lambda digits: round(float(digits), 6))
 
