@@ -19,7 +19,7 @@ from synthcl.search.study import load_study, transfer_by_rung
 
 FEWEST = 4
 """runs at a rung before any of its checkpoints is dropped"""
-LATE_SHARE = 100
+RUNS_PER_LATE_CHECKPOINT = 100
 """of so many runs, one checkpoint more may stay for a while"""
 
 
@@ -52,7 +52,8 @@ class CheckpointCleanup(Callback):
 
     def _delete(self) -> None:
         runs = self._study.trials
-        self._legs_until_next = 1 + len(runs) // LATE_SHARE  # looking at all of them takes longer the more there are
+        # To look at all of them takes longer the more there are.
+        self._legs_until_next = 1 + len(runs) // RUNS_PER_LATE_CHECKPOINT
         for label in dropped(runs, all_go_on=self._all_go_on) - self._gone:
             try:
                 checkpoint_store.forget(below(self._root, label))

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from synthcl.core.report import Report
 from synthcl.evaluation.names import transfer
 from synthcl.search.legs import NO_EXCHANGE, Exchange, Game, IsOut, Leg, NextLeg, Run
-from synthcl.search.proposals import Pair, laid_out, levels, propose, view_of, view_of_two
+from synthcl.search.proposals import Pair, Shown, laid_out, levels, propose, view_of, view_of_two
 from synthcl.search.space import Space
 from synthcl.search.study import OPPONENT_STUDY, STUDY, TRANSFER, changed_by, name_in, taken_up, transfer_by_rung
 
@@ -96,7 +96,6 @@ class Field:
         self.seconds_an_image: float | None = None
         self._closed_at: float | None = None
         self._frozen: dict[int, FrozenTrial] = {}
-        self._views: dict[int, tuple[tuple[str, int, Pair | None], FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             self._frozen[trial.number] = trial
             self.runs.append(_run_of(trial, own=self._is_own(trial)))
@@ -196,14 +195,10 @@ class Field:
         key = contest.study, contest.seed, number
         return *propose(contest.space, seen, key, startup, first, pareto=contest.pareto), {}
 
-    def _view(self, run: Run, values: Pair | None) -> FrozenTrial:
-        """As TPE sees it; made anew when it has changed, since making one takes a third of what a proposal does."""
-        state = run.standing, len(run.scores), values
-        if self._views.get(run.number, (None,))[0] != state:
-            trial = self._frozen[run.number]
-            view = view_of_two(trial, values, run) if self.contest.pareto else view_of(trial, run)
-            self._views[run.number] = state, view
-        return self._views[run.number][1]
+    def _view(self, run: Run, values: Pair | None) -> Shown:
+        """As TPE sees it."""
+        trial = self._frozen[run.number]
+        return view_of_two(trial, values, run) if self.contest.pareto else view_of(trial, run)
 
     def hear(self, run: Run, report: Report) -> None:
         """Keep a score; one that is told again is known."""

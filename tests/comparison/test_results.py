@@ -84,8 +84,9 @@ def test_what_is_said_of_the_unfinished_factorial_of_mechanisms_follows_from_its
     for record in read_all(place.records, place.config):
         part = "val" if record.seed >= 4500 else "test"
         scores.setdefault((part, record.arm), {})[record.seed] = record.metrics[f"{part}/linear/cifar10@10000-labels"]
+    seeds = range(4000, 4005)
     for strength in ("0.3", "1"):
-        real, joint = ([*scores["test", f"{arm}@{strength}"].values()] for arm in ("real-only", "joint"))
+        real, joint = ([scores["test", f"{arm}@{strength}"][seed] for seed in seeds] for arm in ("real-only", "joint"))
         cells = (f"{fmean(real):.2f}±{stdev(real):.2f}", f"{fmean(joint):.2f}±{stdev(joint):.2f}")
         assert f"| view strength {strength} | {' | '.join(cells)} | {paired_difference(joint, real)} |" in page
     tried = {arm: each for (part, arm), each in scores.items() if part == "val"}
